@@ -1,0 +1,1 @@
+"""Analyses and graph transformations, a file each."""

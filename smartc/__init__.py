@@ -1,0 +1,34 @@
+"""smartc compiles trained PyTorch models into smaller, faster ones for a named accelerator."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from smartc.capture import trace
+    from smartc.compiled import Compiled, load
+    from smartc.errors import InternalError, SmartcError, UserError
+    from smartc.model import TracedModel
+    from smartc.pipeline import compile
+
+__version__ = "0.1.0"
+__all__ = ["Compiled", "InternalError", "SmartcError", "TracedModel", "UserError", "compile", "load", "trace"]
+
+_HOME = {
+    "Compiled": "smartc.compiled",
+    "InternalError": "smartc.errors",
+    "SmartcError": "smartc.errors",
+    "TracedModel": "smartc.model",
+    "UserError": "smartc.errors",
+    "compile": "smartc.pipeline",
+    "load": "smartc.compiled",
+    "trace": "smartc.capture",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for on first use, so that ``smartc --help`` need not wait for torch."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'smartc' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)

@@ -1,0 +1,1 @@
+"""Device descriptions and the latency models that read them."""
