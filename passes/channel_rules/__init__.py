@@ -1,1 +1,25 @@
+"""How channels travel through each operator, by family; importing this fills the registry."""
 
+from smartc.passes.channel_rules import (
+    constants,
+    contractions,
+    elementwise,
+    norms,
+    reductions,
+    reshaping,
+    spatial,
+    splitting,
+    weighted,
+)
+
+__all__ = [
+    "constants",
+    "contractions",
+    "elementwise",
+    "norms",
+    "reductions",
+    "reshaping",
+    "spatial",
+    "splitting",
+    "weighted",
+]

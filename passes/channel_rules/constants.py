@@ -1,0 +1,32 @@
+"""Tensors made inside the graph: each written size may follow the channels it meets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from smartc.passes.channel_rules.registry import rule
+from smartc.passes.labels import Labels, Site
+
+
+@rule("zeros", "ones", "full", "empty", "rand", "randn")
+def filled(site: Site, sizes: Any, *options: Any, **named: Any) -> Labels:
+    """Give every axis of a written size labels of its own."""
+    return _written(site, sizes)
+
+
+@rule("new_zeros", "new_ones", "new_full", "new_empty")
+def new_filled(site: Site, x: Labels, sizes: Any, *options: Any, **named: Any) -> Labels:
+    """Give every axis of a written size labels of its own; nothing else of the tensor is used."""
+    return _written(site, sizes)
+
+
+@rule("sym_size", "sym_numel", "arange", "scalar_tensor", "numel", "size")
+def number(site: Site, *arguments: Any, **named: Any) -> Labels:
+    """Return a tensor or number without channels."""
+    return Labels(site.shape)
+
+
+def _written(site: Site, sizes: Any) -> Labels:
+    """Label the axes whose size is an integer."""
+    axes = [axis for axis, size in enumerate(sizes) if isinstance(site.node.meta["val"].shape[axis], int)]
+    return site.fresh(site.shape, axes)

@@ -1,0 +1,95 @@
+"""Matrix products, einsum and attention: what is summed over stays, unless a parameter reads it."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Sequence
+from typing import Any
+
+from smartc.passes.channel_rules.registry import rule
+from smartc.passes.labels import Declined, Factor, Labels, Site
+
+_SUMS = "multiplies them with another activation and sums over them"
+
+
+@rule("matmul", "mm", "bmm")
+def matmul(site: Site, x: Labels, y: Labels) -> Labels:
+    """Contract the last axis of ``x`` with the last but one of ``y``."""
+    if len(x.shape) < 2 or len(y.shape) < 2:
+        raise Declined("takes a vector")
+    batch = string.ascii_lowercase[: max(len(x.shape), len(y.shape)) - 2]
+    left = batch[len(batch) - len(x.shape) + 2 :] + "xz"
+    right = batch[len(batch) - len(y.shape) + 2 :] + "zy"
+    return contract(site, ((left, x), (right, y)), batch + "xy")
+
+
+@rule("addmm", "baddbmm")
+def add_matmul(site: Site, bias: Labels, x: Labels, y: Labels, **options: Any) -> Labels:
+    """Contract and add."""
+    return site.join(matmul(site, x, y), bias)
+
+
+@rule("einsum")
+def einsum(site: Site, equation: str, operands: Sequence[Labels], **options: Any) -> Labels:
+    """Contract one or two operands as the equation says."""
+    inputs, arrow, output = equation.replace(" ", "").partition("->")
+    letters = inputs.split(",")
+    if "." in equation or not arrow or len(letters) > 2 or any(len(set(t)) < len(t) for t in letters):
+        raise Declined("is an einsum of a form without a rule")
+    return contract(site, tuple(zip(letters, operands, strict=True)), output)
+
+
+@rule("scaled_dot_product_attention")
+def attention(site: Site, q: Labels, k: Labels, v: Labels, mask: Labels | None = None, *rest: Any, **options: Any) -> Labels:
+    """Keep what is summed over; a head lives or dies whole.
+
+    Shapes: query (..., L, E), key (..., S, E), value (..., S, V); output (..., L, V).
+    """
+    if options.get("enable_gqa"):
+        raise Declined("shares keys and values among heads")
+    site.freeze_all(mask, "takes them for a mask")
+    batch = string.ascii_lowercase[: site.rank - 2]
+    scores = Labels(site.shape[:-1] + (k.shape[-2],))
+    inner = Site(site.node, scores.shape, site.book)
+    scores = contract(inner, ((batch + "xz", q), (batch + "yz", k)), batch + "xy")
+    return contract(site, ((batch + "xy", scores), (batch + "yz", v)), batch + "xz")
+
+
+def contract(site: Site, operands: Sequence[tuple[str, Labels]], output: str) -> Labels:
+    """Tie what operands share, let parameters read what is summed over, and return the output's labels."""
+    terms = [_placed(_after_sum(site, operands, index, output), operands[index][0], output) for index in range(len(operands))]
+    for letters, labels in operands:
+        own = [labels.along(letters.index(letter)) for letter in letters if letter in output]
+        site.book.owned += [factor.labels for factor in own if labels.weight and factor is not None]
+    return site.join(*terms)
+
+
+def _after_sum(site: Site, operands: Sequence[tuple[str, Labels]], index: int, output: str) -> Labels:
+    """Settle the axes of one operand that the output lacks."""
+    letters, labels = operands[index]
+    others = [(text, other) for place, (text, other) in enumerate(operands) if place != index]
+    for axis, letter in enumerate(letters):
+        if letter in output:
+            continue
+        partner = next(((text, other) for text, other in others if letter in text), None)
+        if partner and labels.weight != partner[1].weight:
+            mine, theirs = site.sole(labels, axis), site.sole(partner[1], partner[0].index(letter))
+            if mine is not None and theirs is not None:
+                site.tie(mine, theirs)
+                site.book.read += [mine] if labels.weight else []
+            elif mine is not None:
+                site.freeze(mine, "reads an input all of whose channels stay")
+        else:
+            labels = site.uniform(labels, [axis], _SUMS)
+    return labels
+
+
+def _placed(labels: Labels, letters: str, output: str) -> Labels:
+    """Return an operand's labels on the output's axes; those it lacks have size one."""
+    sizes = dict(zip(letters, labels.shape, strict=True))
+    kept = [f for f in labels.factors if all(letters[axis] in output for axis in f.axes)]
+    renamed = Labels(labels.shape, tuple(kept)).renamed(
+        {axis: output.index(letter) for axis, letter in enumerate(letters) if letter in output},
+        [sizes.get(letter, 1) for letter in output],
+    )
+    return Labels(renamed.shape, tuple(Factor(f.axes, f.labels) for f in renamed.factors))

@@ -1,0 +1,70 @@
+"""Normalisations: per channel they follow, across channels they keep what their statistics need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from smartc.passes.channel_rules.registry import rule
+from smartc.passes.channel_rules.weighted import link
+from smartc.passes.labels import Labels, Site
+
+_STATISTICS = "normalises over all channels, whose statistics would change"
+
+
+@rule("batch_norm")
+def batch_norm(site: Site, x: Labels, *tensors: Any, **options: Any) -> Labels:
+    """Let scale, shift and statistics follow axis 1."""
+    if len(tensors) > 4 and tensors[4] is True:
+        x = site.uniform(x, [axis for axis in range(len(x.shape)) if axis != 1], _STATISTICS)
+    _follow(site, x, tensors[:4])
+    return Labels(site.shape, x.factors)
+
+
+@rule("instance_norm")
+def instance_norm(site: Site, x: Labels, *tensors: Any, **options: Any) -> Labels:
+    """Let scale, shift and statistics follow axis 1; each channel has statistics of its own."""
+    x = site.uniform(x, range(2, len(x.shape)), _STATISTICS)
+    _follow(site, x, tensors[:4])
+    return Labels(site.shape, x.factors)
+
+
+@rule("group_norm")
+def group_norm(site: Site, x: Labels, groups: int, *tensors: Any) -> Labels:
+    """Make each group one unit: removing it whole leaves the statistics of the others alone."""
+    x = site.uniform(x, range(2, len(x.shape)), _STATISTICS)
+    channels = site.sole(x, 1)
+    if channels is not None:
+        rows = channels.reshape(groups, -1)
+        site.tie(rows[:, :1], rows)
+        if groups == 1:
+            site.freeze(channels, _STATISTICS)
+    _follow(site, x, tensors[:2])
+    return Labels(site.shape, x.factors)
+
+
+@rule("layer_norm", "rms_norm")
+def layer_norm(site: Site, x: Labels, normalized_shape: Sequence[int], *tensors: Any) -> Labels:
+    """Keep every channel of the normalised axes."""
+    first = len(x.shape) - len(normalized_shape)
+    x = site.uniform(x, range(first, len(x.shape)), _STATISTICS)
+    site.freeze_all(tensors, _STATISTICS)
+    return Labels(site.shape, x.factors)
+
+
+@rule("_weight_norm")
+def weight_norm(site: Site, direction: Labels, length: Labels, dim: int = 0) -> Labels:
+    """Let the lengths follow the axis they belong to.
+
+    Zeroed input slices add nothing to a norm, so removing them leaves it as it is.
+    """
+    link(site, site.sole(direction, dim), site.sole(length, dim), "scales channels that all stay")
+    return Labels(site.shape, direction.factors, weight=True)
+
+
+def _follow(site: Site, x: Labels, tensors: Sequence[Any]) -> None:
+    """Tie one-dimensional parameters to the channels on axis 1."""
+    channels = site.sole(x, 1)
+    for tensor in tensors:
+        if isinstance(tensor, Labels):
+            link(site, channels, site.sole(tensor, 0), "scales channels that all stay")

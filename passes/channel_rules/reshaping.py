@@ -1,0 +1,131 @@
+"""Views and permutations: labels are viewed and permuted in the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from smartc.passes.channel_rules.registry import rule
+from smartc.passes.labels import Declined, Factor, Labels, Site, reshape
+
+
+@rule("view", "reshape", "flatten", "unflatten", "_unsafe_view", "squeeze", "unsqueeze")
+def view(site: Site, x: Labels, *sizes: Any) -> Labels:
+    """View labels in the output's shape."""
+    return reshape(site, x, site.shape)
+
+
+@rule("reshape_as", "view_as")
+def view_as(site: Site, x: Labels, other: Labels) -> Labels:
+    """View labels in the shape of another tensor, and tie them to its."""
+    return site.join(reshape(site, x, site.shape), other)
+
+
+@rule("permute")
+def permute(site: Site, x: Labels, dims: Sequence[int]) -> Labels:
+    """Permute axes."""
+    rank = len(x.shape)
+    return x.renamed({old % rank: new for new, old in enumerate(dims)}, site.shape)
+
+
+@rule("transpose", "swapaxes")
+def transpose(site: Site, x: Labels, first: int, second: int) -> Labels:
+    """Exchange two axes."""
+    order = list(range(len(x.shape)))
+    order[first], order[second] = order[second], order[first]
+    return permute(site, x, order)
+
+
+@rule("t", "numpy_T")
+def matrix_transpose(site: Site, x: Labels) -> Labels:
+    """Exchange the two axes of a matrix."""
+    return permute(site, x, list(range(len(x.shape)))[::-1])
+
+
+@rule("movedim")
+def movedim(site: Site, x: Labels, source: Any, destination: Any) -> Labels:
+    """Move axes."""
+    rank = len(x.shape)
+    sources = [axis % rank for axis in np.atleast_1d(source).tolist()]
+    targets = [axis % rank for axis in np.atleast_1d(destination).tolist()]
+    order = [axis for axis in range(rank) if axis not in sources]
+    for target, origin in sorted(zip(targets, sources, strict=True)):
+        order.insert(target, origin)
+    return permute(site, x, order)
+
+
+@rule("expand")
+def expand(site: Site, x: Labels, sizes: Sequence[int], **options: Any) -> Labels:
+    """Give axes that are stretched to a written size labels of their own."""
+    shift = site.rank - len(x.shape)
+    moved = x.renamed({axis: axis + shift for axis in range(len(x.shape))}, site.shape)
+    stretched = [
+        axis
+        for axis, size in enumerate(sizes)
+        if isinstance(size, int) and size > 1 and (axis < shift or x.shape[axis - shift] == 1)
+    ]
+    return Labels(site.shape, (*moved.factors, *site.fresh(site.shape, stretched).factors))
+
+
+@rule("repeat", "tile")
+def repeat(site: Site, x: Labels, counts: Sequence[int]) -> Labels:
+    """Repeat labels as often as the tensor."""
+    shift = site.rank - len(x.shape)
+    factors = []
+    for factor in x.factors:
+        axes = tuple(axis + shift for axis in factor.axes)
+        factors.append(Factor(axes, np.tile(factor.labels, [int(counts[axis]) for axis in axes])))
+    return Labels(site.shape, tuple(factors))
+
+
+@rule("repeat_interleave")
+def repeat_interleave(site: Site, x: Labels, times: Any, dim: int | None = None, **options: Any) -> Labels:
+    """Repeat each label in place."""
+    if dim is None or not isinstance(times, int):
+        raise Declined("repeats channels by values that are not constant")
+    factors = []
+    for factor in x.factors:
+        if dim % len(x.shape) in factor.axes:
+            place = factor.axes.index(dim % len(x.shape))
+            factor = Factor(factor.axes, np.repeat(factor.labels, times, axis=place))
+        factors.append(factor)
+    return Labels(site.shape, tuple(factors))
+
+
+@rule("pixel_shuffle")
+def pixel_shuffle(site: Site, x: Labels, factor: int) -> Labels:
+    """Make the channels that become one output channel a unit."""
+    x = site.uniform(x, [-1, -2], "spreads channels over an axis that carries channels")
+    channels = site.sole(x, -3)
+    if channels is None:
+        return Labels(site.shape)
+    rows = channels.reshape(-1, factor * factor)
+    site.tie(rows[:, :1], rows)
+    return _on_channels(site, rows[:, 0])
+
+
+@rule("pixel_unshuffle")
+def pixel_unshuffle(site: Site, x: Labels, factor: int) -> Labels:
+    """Repeat each channel's label for every pixel that becomes a channel."""
+    x = site.uniform(x, [-1, -2], "gathers an axis that carries channels")
+    channels = site.sole(x, -3)
+    return Labels(site.shape) if channels is None else _on_channels(site, np.repeat(channels, factor * factor))
+
+
+@rule("channel_shuffle")
+def channel_shuffle(site: Site, x: Labels, groups: int) -> Labels:
+    """Interleave groups; index j of every group is one unit, so that the groups stay even."""
+    channels = site.sole(x, 1)
+    if channels is None:
+        return Labels(site.shape, x.factors)
+    rows = channels.reshape(groups, -1)
+    site.tie(rows[:1], rows)
+    others = tuple(factor for factor in x.factors if 1 not in factor.axes)
+    return Labels(site.shape, (*others, Factor((1,), rows.T.reshape(-1))))
+
+
+def _on_channels(site: Site, labels: np.ndarray[Any, Any]) -> Labels:
+    """Return labels on the third axis from the end."""
+    return Labels(site.shape, (Factor((site.rank - 3,), labels),) if len(labels) > 1 else ())

@@ -1,0 +1,68 @@
+"""Pooling, resizing and padding: they work on space and leave channels alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from smartc.model import operator_name
+from smartc.passes.channel_rules.registry import rule
+from smartc.passes.labels import Declined, Factor, Labels, Site
+
+_POOLS = "works over an axis that carries channels"
+
+
+def _spatial_rule(rank: int, operators: str) -> None:
+    """Register operators that work on the last ``rank`` axes."""
+
+    def spatial(site: Site, x: Labels, *options: Any, **named: Any) -> Any:
+        """Pass the channels on; keep those on the axes worked over."""
+        left = site.uniform(x, range(len(x.shape) - rank, len(x.shape)), _POOLS)
+        labels = Labels(site.shape, left.factors)
+        return (labels, labels) if isinstance(site.node.meta.get("val"), (tuple, list)) else labels
+
+    rule(*operators.split())(spatial)
+
+
+_spatial_rule(1, "max_pool1d avg_pool1d adaptive_avg_pool1d adaptive_max_pool1d upsample_nearest1d upsample_linear1d")
+_spatial_rule(
+    2,
+    "max_pool2d avg_pool2d adaptive_avg_pool2d adaptive_max_pool2d max_pool2d_with_indices upsample_nearest2d "
+    "_upsample_nearest_exact2d upsample_bilinear2d upsample_bicubic2d _upsample_bilinear2d_aa lp_pool2d",
+)
+_spatial_rule(3, "max_pool3d avg_pool3d adaptive_avg_pool3d adaptive_max_pool3d upsample_nearest3d upsample_trilinear3d")
+
+
+@rule("pad", "constant_pad_nd", "reflection_pad1d", "reflection_pad2d", "replication_pad1d", "replication_pad2d")
+def pad(site: Site, x: Labels, padding: Sequence[int], *options: Any, **named: Any) -> Labels:
+    """Give padding channels labels of their own; padding in space changes none."""
+    operator = operator_name(site.node.target)
+    modes = [option for option in (*options, *named.values()) if isinstance(option, str)]
+    constant = operator == "constant_pad_nd" or (operator == "pad" and (modes or ["constant"]) == ["constant"])
+    factors = []
+    for factor in x.factors:
+        for place, axis in enumerate(factor.axes):
+            before, after = _amounts(padding, len(x.shape) - 1 - axis)
+            if before or after:
+                if len(factor.axes) > 1 or not constant or min(before, after) < 0:
+                    raise Declined("pads an axis that carries channels")
+                labels = [site.book.new(before), factor.labels, site.book.new(after)]
+                factor = Factor(factor.axes, np.concatenate(labels))
+        factors.append(factor)
+    return Labels(site.shape, tuple(factors))
+
+
+@rule("grid_sampler", "grid_sampler_2d", "grid_sampler_3d")
+def grid_sample(site: Site, x: Labels, grid: Labels, *options: Any) -> Labels:
+    """Pass the channels of the sampled tensor on."""
+    site.freeze_all(grid, "takes them for positions")
+    return Labels(site.shape, site.uniform(x, range(2, len(x.shape)), _POOLS).factors)
+
+
+def _amounts(padding: Sequence[int], place: int) -> tuple[int, int]:
+    """Return the padding before and after an axis; place counts axes from the last."""
+    if 2 * place + 1 >= len(padding):
+        return 0, 0
+    return padding[2 * place], padding[2 * place + 1]

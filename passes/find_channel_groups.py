@@ -1,0 +1,339 @@
+"""Find which channels must be removed together, by running the graph on labels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from torch import fx
+
+from smartc.model import BATCH_PRIME, TracedModel, layer_name, operator_name
+from smartc.passes import channel_rules
+from smartc.passes.channel_rules.registry import RULES
+from smartc.passes.labels import Declined, Factor, IntArray, LabelBook, Labels, Site
+
+Role = Literal["owns", "reads", "follows"]
+FROZEN = -1
+assert channel_rules.__all__  # imported to fill the registry
+
+# The index tensors of gathers are read; anything longer is data, not an index of channels.
+LONGEST_INDEX = 1_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class ParameterAxis:
+    """One axis of a parameter or buffer that has removable channels.
+
+    Attributes:
+        name: One of the tensor's names.
+        axis: Which axis.
+        role: Whether its indices own their channels, read them, or follow.
+        units: The unit of each index; FROZEN where the index always stays.
+    """
+
+    name: str
+    axis: int
+    role: Role
+    units: IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelGroup:
+    """Units that are alike: they touch the same axes equally often.
+
+    Attributes:
+        name: The layer that owns them (the first of several).
+        units: The members.
+        weight: How many owned channels one unit stands for.
+    """
+
+    name: str
+    units: IntArray
+    weight: int
+
+    def __len__(self) -> int:
+        """Return the number of units."""
+        return len(self.units)
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelGroups:
+    """The result of the analysis.
+
+    Attributes:
+        count: Number of removable units.
+        groups: The units, by likeness; every unit is in exactly one group.
+        axes: The axes of parameters and buffers that have removable channels.
+        labels: Per node, the units of its output's axes (a tuple for several outputs).
+        frozen: Per parameter axis (name, axis) that owns or reads only frozen channels, the reason.
+    """
+
+    count: int
+    groups: tuple[ChannelGroup, ...]
+    axes: tuple[ParameterAxis, ...]
+    labels: Mapping[fx.Node, Any]
+    frozen: Mapping[tuple[str, int], str]
+
+    @property
+    def group_of(self) -> IntArray:
+        """Return the group of each unit."""
+        of = np.empty(self.count, dtype=np.int64)
+        for index, group in enumerate(self.groups):
+            of[group.units] = index
+        return of
+
+    @property
+    def channels(self) -> int:
+        """Return the number of removable owned channels."""
+        return sum(len(group) * group.weight for group in self.groups)
+
+
+def find_channel_groups(model: TracedModel) -> ChannelGroups:
+    """Return the units of channels that can be removed without changing the rest."""
+    book = LabelBook()
+    parameters: dict[str, Labels] = {}
+    labels = _propagate(model, book, parameters)
+    root = _settle(book, labels)
+    unit_of, reasons = _number_units(book, root)
+    labels = {node: _units(value, unit_of) for node, value in labels.items()}
+    axes, frozen = _parameter_axes(book, parameters, unit_of, reasons)
+    count = int(unit_of.max(initial=FROZEN)) + 1
+    groups = _group(count, axes, labels)
+    return ChannelGroups(count, groups, axes, labels, frozen)
+
+
+def _propagate(model: TracedModel, book: LabelBook, parameters: dict[str, Labels]) -> dict[fx.Node, Any]:
+    """Run every node's rule and return the labels of its output."""
+    labels: dict[fx.Node, Any] = {}
+    sizes: dict[Any, int] = {}
+    storages: dict[int, str] = {}
+    for node in model.graph.nodes:
+        if node.op == "get_attr":
+            labels[node] = _parameter(model, node, book, parameters, storages)
+        elif node.op == "placeholder":
+            labels[node] = Labels(shape_of(node.meta.get("val"), sizes))
+        elif node.op == "call_function":
+            labels[node] = _apply_rule(node, labels, book, sizes)
+        elif node.op == "output":
+            book.place = ""
+            _freeze(book, node.args, labels, "is a model output")
+    return labels
+
+
+def _parameter(
+    model: TracedModel, node: fx.Node, book: LabelBook, parameters: dict[str, Labels], storages: dict[int, str]
+) -> Labels:
+    """Label a parameter's axes; tied parameters share theirs."""
+    name = str(node.target)
+    tensor = model.tensor(name)
+    if not isinstance(tensor, torch.Tensor):
+        return Labels(())
+    owner = storages.setdefault(id(tensor), model.names_of(name)[0])
+    if owner not in parameters:
+        site = Site(node, tuple(tensor.shape), book)
+        parameters[owner] = Labels(site.shape, site.fresh(site.shape).factors, weight=True)
+        if not tensor.is_floating_point() and tensor.numel() <= LONGEST_INDEX:
+            book.constants[node.target] = tensor.numpy()
+    return parameters[owner]
+
+
+def _apply_rule(node: fx.Node, labels: dict[fx.Node, Any], book: LabelBook, sizes: dict[Any, int]) -> Any:
+    """Return the labels of a call's output; without a rule its operands are frozen."""
+    value = node.meta.get("val")
+    operator = operator_name(node.target)
+    book.place = f"meets `{operator}` ({layer_name(node)}), which "
+    shape = shape_of(value, sizes)
+    args = fx.map_arg(node.args, lambda arg: _argument(arg, labels, sizes))
+    kwargs = fx.map_arg(node.kwargs, lambda arg: _argument(arg, labels, sizes))
+    first = shape if not isinstance(value, (tuple, list)) else shape_of(value[0], sizes) if value else ()
+    site = Site(node, first, book)
+    try:
+        if operator not in RULES:
+            raise Declined("has no rule for channels yet")
+        result = RULES[operator](site, *args, **kwargs)
+    except Declined as reason:
+        site.freeze_all([*args, *kwargs.values()], str(reason))
+        result = None
+    return _checked(site, value, result, sizes)
+
+
+def _checked(site: Site, value: Any, result: Any, sizes: dict[Any, int]) -> Any:
+    """Give every output labels of its own shape; an axis whose size is computed cannot shrink."""
+    if isinstance(value, (tuple, list)):
+        results = result if isinstance(result, tuple) else (None,) * len(value)
+        return tuple(_checked(site, one, labels, sizes) for one, labels in zip(value, results, strict=True))
+    if not isinstance(result, Labels):
+        return Labels(shape_of(value, sizes))
+    factors = []
+    for factor in result.factors:
+        if all(isinstance(value.shape[axis], int) for axis in factor.axes):
+            factors.append(factor)
+        else:
+            site.freeze(factor.labels, "merges channels with the batch")
+    return Labels(shape_of(value, sizes), tuple(factors), result.weight)
+
+
+def _argument(arg: fx.Node, labels: dict[fx.Node, Any], sizes: dict[Any, int]) -> Any:
+    """Return an argument's labels, or a number in place of a symbolic size."""
+    value = arg.meta.get("val")
+    return _size(value, sizes) if isinstance(value, torch.SymInt) else labels.get(arg)
+
+
+def _freeze(book: LabelBook, args: Any, labels: dict[fx.Node, Any], reason: str) -> None:
+    """Freeze the labels of every node in a structure."""
+
+    def visit(node: fx.Node) -> fx.Node:
+        values = labels.get(node, ())
+        for one in values if isinstance(values, tuple) else (values,):
+            for factor in one.factors:
+                book.freeze(factor.labels, reason)
+        return node
+
+    fx.map_arg(args, visit)
+
+
+def shape_of(value: Any, sizes: dict[Any, int]) -> tuple[int, ...]:
+    """Return a tensor's shape with a prime in place of the batch."""
+    if not isinstance(value, torch.Tensor):
+        return ()
+    return tuple(size if isinstance(size, int) else _size(size, sizes) for size in value.shape)
+
+
+def _size(size: torch.SymInt, sizes: dict[Any, int]) -> int:
+    """Return a symbolic size's value for a batch of BATCH_PRIME."""
+    expression = size.node.expr
+    if expression not in sizes:
+        sizes[expression] = int(expression.subs(dict.fromkeys(expression.free_symbols, BATCH_PRIME)))
+    return sizes[expression]
+
+
+def _settle(book: LabelBook, labels: Mapping[fx.Node, Any]) -> IntArray:
+    """Return each label's component, after making every surviving part of a tensor rectangular."""
+    joint = {id(f): f for f in _factors(labels.values()) if len(f.axes) > 1}
+    while True:
+        root = _components(book)
+        before = len(book.ties)
+        for factor in joint.values():
+            _make_rectangular(book, factor, root)
+        if len(book.ties) == before:
+            return root
+
+
+def _make_rectangular(book: LabelBook, factor: Factor, root: IntArray) -> None:
+    """Tie a factor along all axes but the longest along which it varies."""
+    units = root[factor.labels]
+    varies = [
+        place for place in range(units.ndim) if (units != units.take([0], axis=place)).any()
+    ]
+    if len(varies) > 1:
+        keep = max(varies, key=lambda place: units.shape[place])
+        rows = np.moveaxis(factor.labels, keep, 0).reshape(units.shape[keep], -1)
+        book.tie(rows[:, :1], rows)
+
+
+def _components(book: LabelBook) -> IntArray:
+    """Return the connected component of each label."""
+    if not book.ties:
+        return np.arange(book.size, dtype=np.int64)
+    left, right = (np.concatenate([tie[side] for tie in book.ties]) for side in (0, 1))
+    edges = coo_array((np.ones(len(left), dtype=np.int8), (left, right)), shape=(book.size, book.size))
+    return connected_components(edges, directed=False)[1].astype(np.int64)
+
+
+def _number_units(book: LabelBook, root: IntArray) -> tuple[IntArray, dict[int, str]]:
+    """Return the unit of each label (FROZEN for those that stay), and why each frozen label stays."""
+    components = int(root.max(initial=-1)) + 1
+    reason_of = np.full(components, len(book.frozen), dtype=np.int64)
+    for index in reversed(range(len(book.frozen))):
+        reason_of[root[book.frozen[index][0]]] = index
+    alive = reason_of == len(book.frozen)
+    number = np.full(components, FROZEN, dtype=np.int64)
+    number[alive] = np.arange(int(alive.sum()))
+    label_reason = reason_of[root]
+    reasons = {int(label): book.frozen[label_reason[label]][1] for label in np.flatnonzero(~alive[root])}
+    return number[root], reasons
+
+
+def _units(value: Any, unit_of: IntArray) -> Any:
+    """Return labels with each label replaced by its unit."""
+    if isinstance(value, tuple):
+        return tuple(_units(one, unit_of) for one in value)
+    return value.mapped(lambda array: unit_of[array])
+
+
+def _parameter_axes(
+    book: LabelBook, parameters: Mapping[str, Labels], unit_of: IntArray, reasons: Mapping[int, str]
+) -> tuple[tuple[ParameterAxis, ...], dict[tuple[str, int], str]]:
+    """Return the axes with removable channels, and why the others have none."""
+    role_of = np.zeros(book.size, dtype=np.int8)
+    for code, arrays in ((1, book.owned), (2, book.read)):
+        for array in arrays:
+            role_of[array] = code
+    axes, frozen = [], {}
+    for name, labels in parameters.items():
+        for factor in labels.factors:
+            role: Role = ("follows", "owns", "reads")[role_of[factor.labels[0]]]  # type: ignore[assignment]
+            units = unit_of[factor.labels]
+            if (units != FROZEN).any():
+                axes.append(ParameterAxis(name, factor.axes[0], role, units))
+            elif role != "follows":
+                frozen[name, factor.axes[0]] = reasons[int(factor.labels[0])]
+    return tuple(axes), frozen
+
+
+def _group(count: int, axes: tuple[ParameterAxis, ...], labels: Mapping[fx.Node, Any]) -> tuple[ChannelGroup, ...]:
+    """Group the units that touch the same axes of parameters and activations equally often."""
+    if not count:
+        return ()
+    signature = np.zeros(count, dtype=np.uint64)
+    random = np.random.default_rng(0)
+    arrays = [axis.units for axis in axes] + [factor.labels.reshape(-1) for factor in _factors(labels.values())]
+    for units in {id(array): array for array in arrays}.values():
+        touched = np.bincount(units[units != FROZEN], minlength=count).astype(np.uint64)
+        signature += touched * random.integers(1, 2**63, dtype=np.uint64)
+    weight = np.zeros(count, dtype=np.int64)
+    name_of = np.full(count, len(axes), dtype=np.int64)
+    for index, axis in reversed(list(enumerate(axes))):
+        if axis.role == "owns":
+            units = axis.units[axis.units != FROZEN]
+            weight += np.bincount(units, minlength=count)
+            name_of[units] = index
+    _, members = np.unique(signature, return_inverse=True)
+    order = np.argsort(members, kind="stable")
+    bounds = np.flatnonzero(np.diff(members[order])) + 1
+    parts = sorted(np.split(order, bounds), key=lambda units: int(units[0]))
+    named = [*(axis.name for axis in axes), "channels without a layer of their own"]
+    return tuple(
+        ChannelGroup(_layer_of(named[name_of[units[0]]]), units, max(int(weight[units[0]]), 1)) for units in parts
+    )
+
+
+def _layer_of(parameter: str) -> str:
+    """Return the layer that a parameter belongs to."""
+    holder, _, leaf = parameter.rpartition(".")
+    return holder if holder and leaf in ("weight", "weight_v", "original1", "in_proj_weight") else parameter
+
+
+def _factors(values: Any) -> list[Factor]:
+    """Return all factors of a collection of labels and tuples of labels."""
+    found: list[Factor] = []
+    for value in values:
+        found += _factors(value) if isinstance(value, tuple) else list(value.factors)
+    return found
+
+
+def kept_fraction(units: IntArray, keep: np.ndarray[Any, np.dtype[np.bool_]]) -> float:
+    """Return the share of an axis's indices that survive."""
+    return float(surviving(units, keep).mean()) if math.prod(units.shape) else 1.0
+
+
+def surviving(units: IntArray, keep: np.ndarray[Any, np.dtype[np.bool_]]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Return which indices survive; ``keep`` has an entry per unit."""
+    extended = np.append(keep, True)
+    return extended[units]

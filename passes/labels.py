@@ -1,0 +1,298 @@
+"""Labels: which channel each index of each axis of a tensor belongs to.
+
+A tensor's labels are a product of factors.  A factor covers one axis, or several at once where a
+``view`` has split one labelled axis; an element survives if the label of every factor does.
+An axis that no factor covers keeps all of its indices.  Axes of size one are never labelled.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import fx
+
+IntArray = npt.NDArray[np.int64]
+
+# A merged axis longer than this is left alone: its labels would fill the memory.
+LONGEST_AXIS = 50_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Factor:
+    """Labels over one or more axes, ascending; the array has one dimension per axis."""
+
+    axes: tuple[int, ...]
+    labels: IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """The labels of one tensor of a given shape; ``weight`` tells parameters from activations."""
+
+    shape: tuple[int, ...]
+    factors: tuple[Factor, ...] = ()
+    weight: bool = False
+
+    def along(self, axis: int) -> Factor | None:
+        """Return the factor that covers an axis, counted from the end where negative."""
+        axis %= max(len(self.shape), 1)
+        return next((factor for factor in self.factors if axis in factor.axes), None)
+
+    def renamed(self, axes: dict[int, int], shape: Sequence[int]) -> Labels:
+        """Return labels of a tensor whose axis ``axes[i]`` is this one's axis ``i``."""
+        factors = []
+        for factor in self.factors:
+            places = [axes[axis] for axis in factor.axes]
+            order = np.argsort(places)
+            factors.append(Factor(tuple(sorted(places)), factor.labels.transpose(order)))
+        return Labels(tuple(shape), tuple(factors), self.weight)
+
+    def mapped(self, change: Callable[[IntArray], IntArray]) -> Labels:
+        """Return the same labels with every array changed elementwise."""
+        return Labels(self.shape, tuple(Factor(f.axes, change(f.labels)) for f in self.factors), self.weight)
+
+
+class Declined(Exception):
+    """A rule's refusal; the reason completes "kept, because it meets `op`, which ..."."""
+
+
+@dataclass
+class Site:
+    """The place where a rule is applied: the node, its output's shape, and what the rule records."""
+
+    node: fx.Node
+    shape: tuple[int, ...]
+    book: LabelBook
+
+    @property
+    def rank(self) -> int:
+        """Return the number of axes of the (first) output."""
+        return len(self.shape)
+
+    def fresh(self, shape: Sequence[int], axes: Sequence[int] | None = None) -> Labels:
+        """Return new labels, a factor for each axis (or each given one) longer than one."""
+        chosen = range(len(shape)) if axes is None else axes
+        factors = tuple(Factor((axis,), self.book.new(shape[axis])) for axis in chosen if shape[axis] > 1)
+        return Labels(tuple(shape), factors)
+
+    def tie(self, left: IntArray, right: IntArray) -> None:
+        """Record that two arrays of labels, broadcast together, survive or fall together."""
+        self.book.tie(left, right)
+
+    def freeze(self, labels: IntArray, reason: str) -> None:
+        """Record that labels must survive, and why."""
+        self.book.freeze(labels, reason)
+
+    def freeze_all(self, value: Any, reason: str) -> None:
+        """Freeze every label in a structure of arguments."""
+        for labels in _labels_in(value):
+            for factor in labels.factors:
+                self.freeze(factor.labels, reason)
+
+    def sole(self, x: Labels, axis: int) -> IntArray | None:
+        """Return the labels along one axis, made independent of all other axes; None if there are none."""
+        factor = x.along(axis)
+        if factor is None:
+            return None
+        place = factor.axes.index(axis % len(x.shape))
+        rows = np.moveaxis(factor.labels, place, 0).reshape(factor.labels.shape[place], -1)
+        self.tie(rows[:, :1], rows[:, 1:])
+        return rows[:, 0]
+
+    def uniform(self, x: Labels, axes: Sequence[int], reason: str) -> Labels:
+        """Return labels that do not vary along the given axes.
+
+        Where a factor covers other axes too, its labels are tied along the given ones; where it
+        does not, they are frozen for the reason.
+        """
+        chosen = {axis % len(x.shape) for axis in axes}
+        factors: list[Factor] = []
+        for factor in x.factors:
+            inside = [place for place, axis in enumerate(factor.axes) if axis in chosen]
+            if not inside:
+                factors.append(factor)
+            elif len(inside) == len(factor.axes):
+                self.freeze(factor.labels, reason)
+            else:
+                factors.append(self._tied_along(factor, inside))
+        return Labels(x.shape, tuple(factors), x.weight)
+
+    def _tied_along(self, factor: Factor, places: list[int]) -> Factor:
+        """Tie a factor's labels along some of its axes and return what is left."""
+        first = factor.labels[tuple(slice(0, 1) if p in places else slice(None) for p in range(factor.labels.ndim))]
+        self.tie(np.broadcast_to(first, factor.labels.shape), factor.labels)
+        axes = tuple(axis for place, axis in enumerate(factor.axes) if place not in places)
+        return Factor(axes, first.squeeze(tuple(places)))
+
+    def join(self, *operands: Any) -> Labels:
+        """Return the labels of an elementwise operator, tying those of its operands."""
+        joined: Labels | None = None
+        for operand in operands:
+            if isinstance(operand, Labels):
+                aligned = align(operand, self.rank)
+                joined = aligned if joined is None else self._join(joined, aligned)
+        return Labels(self.shape, joined.factors if joined else ())
+
+    def _join(self, left: Labels, right: Labels) -> Labels:
+        """Join the labels of two operands of the same rank."""
+        shape = tuple(max(pair) for pair in zip(left.shape, right.shape, strict=True))
+        kept: list[Factor] = []
+        for one, other in ((left, right), (right, left)):
+            for factor in one.factors:
+                partners = [f for f in other.factors if set(f.axes) & set(factor.axes)]
+                if not partners and not self._meets_whole(factor, other):
+                    kept.append(factor)
+                elif partners and one is left:
+                    kept += self._tie_factors(factor, partners)
+        return Labels(shape, tuple({factor.axes: factor for factor in kept}.values()))
+
+    def _meets_whole(self, factor: Factor, other: Labels) -> bool:
+        """Freeze a factor that meets an unlabelled operand; return whether it does."""
+        whole = any(other.shape[axis] > 1 for axis in factor.axes)
+        if whole:
+            self.freeze(factor.labels, "also takes a tensor all of whose channels stay")
+        return whole
+
+    def _tie_factors(self, factor: Factor, partners: list[Factor]) -> list[Factor]:
+        """Tie a factor to those that share axes with it, and return the widest."""
+        for partner in partners:
+            if set(partner.axes) <= set(factor.axes):
+                self.tie(*np.broadcast_arrays(factor.labels, spread(partner, factor.axes)))
+            elif set(factor.axes) <= set(partner.axes):
+                self.tie(*np.broadcast_arrays(spread(factor, partner.axes), partner.labels))
+            else:
+                self.freeze(factor.labels, "combines two ways of splitting the channels")
+                self.freeze(partner.labels, "combines two ways of splitting the channels")
+                return []
+        wider = [p for p in partners if len(p.axes) > len(factor.axes)]
+        return wider or [factor]
+
+
+@dataclass
+class LabelBook:
+    """Everything recorded while labels run through a graph."""
+
+    size: int = 0
+    ties: list[tuple[IntArray, IntArray]] = field(default_factory=list)
+    frozen: list[tuple[IntArray, str]] = field(default_factory=list)
+    owned: list[IntArray] = field(default_factory=list)
+    read: list[IntArray] = field(default_factory=list)
+    constants: dict[Any, IntArray] = field(default_factory=dict)
+    place: str = ""
+
+    def new(self, count: int) -> IntArray:
+        """Return labels that nothing else has."""
+        start, self.size = self.size, self.size + count
+        return np.arange(start, self.size, dtype=np.int64)
+
+    def tie(self, left: IntArray, right: IntArray) -> None:
+        """Record an edge between each pair of labels."""
+        left, right = np.broadcast_arrays(left, right)
+        if left.size:
+            self.ties.append((left.reshape(-1), right.reshape(-1)))
+
+    def freeze(self, labels: IntArray, reason: str) -> None:
+        """Record labels that must survive; the reason is completed by the place."""
+        self.frozen.append((labels.reshape(-1), f"{self.place}{reason}"))
+
+
+def align(x: Labels, rank: int) -> Labels:
+    """Return labels with axes of size one put in front, as broadcasting does."""
+    shift = rank - len(x.shape)
+    if not shift:
+        return x
+    factors = tuple(Factor(tuple(a + shift for a in f.axes), f.labels) for f in x.factors)
+    return Labels((1,) * shift + x.shape, factors)
+
+
+def spread(factor: Factor, axes: tuple[int, ...]) -> IntArray:
+    """Return a factor's array with a dimension for each of the given axes (size one where it has none)."""
+    sizes = dict(zip(factor.axes, factor.labels.shape, strict=True))
+    return factor.labels.reshape([sizes.get(axis, 1) for axis in axes])
+
+
+def reshape(site: Site, x: Labels, shape: Sequence[int]) -> Labels:
+    """Return the labels of ``x`` viewed in another shape of the same number of elements."""
+    groups = _reshape_groups(x.shape, tuple(shape))
+    factors: list[Factor] = []
+    for before, after in groups:
+        factors += _reshape_group(site, x, before, tuple(after), shape)
+    for factor in x.factors:
+        if not any(set(factor.axes) <= set(before) for before, _ in groups):
+            factors += _carry_spanning(site, factor, groups)
+    return Labels(tuple(shape), tuple(factors), x.weight)
+
+
+def _reshape_group(
+    site: Site, x: Labels, before: list[int], after: tuple[int, ...], shape: Sequence[int]
+) -> list[Factor]:
+    """Return the factors of one group of axes that is viewed as another group."""
+    inside = [factor for factor in x.factors if set(factor.axes) <= set(before)]
+    if not inside:
+        return []
+    if len(before) == len(after) == 1:
+        return [Factor(after, inside[0].labels)]
+    inside.sort(key=lambda factor: factor.labels.size)
+    for factor in inside[:-1]:
+        site.freeze(factor.labels, "merges two axes that both carry channels")
+    sizes = [x.shape[axis] for axis in before]
+    if math.prod(sizes) > LONGEST_AXIS:
+        site.freeze(inside[-1].labels, "merges the channels into a very long axis")
+        return []
+    full = np.broadcast_to(spread(inside[-1], tuple(before)), sizes)
+    return [_squeezed(Factor(after, full.reshape([shape[axis] for axis in after])))]
+
+
+def _carry_spanning(
+    site: Site, factor: Factor, groups: list[tuple[list[int], list[int]]]
+) -> list[Factor]:
+    """Carry a factor over several groups if each of its axes stays itself; freeze it otherwise."""
+    moved = {before[0]: after[0] for before, after in groups if len(before) == len(after) == 1}
+    if all(axis in moved for axis in factor.axes):
+        return [Factor(tuple(moved[axis] for axis in factor.axes), factor.labels)]
+    site.freeze(factor.labels, "regroups axes that carry channels together")
+    return []
+
+
+def _squeezed(factor: Factor) -> Factor:
+    """Drop the axes along which a factor does not vary."""
+    labels, axes = factor.labels, list(factor.axes)
+    for place in reversed(range(len(axes))):
+        first = labels.take([0], axis=place)
+        if labels.shape[place] == 1 or np.array_equal(np.broadcast_to(first, labels.shape), labels):
+            labels = first.squeeze(place)
+            axes.pop(place)
+    return Factor(tuple(axes), np.ascontiguousarray(labels))
+
+
+def _reshape_groups(before: tuple[int, ...], after: tuple[int, ...]) -> list[tuple[list[int], list[int]]]:
+    """Return the smallest groups of axes of equal product, axes of size one left out."""
+    left = [axis for axis, size in enumerate(before) if size != 1]
+    right = [axis for axis, size in enumerate(after) if size != 1]
+    groups: list[tuple[list[int], list[int]]] = []
+    while left and right:
+        one, other = [left.pop(0)], [right.pop(0)]
+        a, b = before[one[0]], after[other[0]]
+        while a != b:
+            if a < b:
+                one.append(left.pop(0))
+                a *= before[one[-1]]
+            else:
+                other.append(right.pop(0))
+                b *= after[other[-1]]
+        groups.append((one, other))
+    return groups
+
+
+def _labels_in(value: Any) -> list[Labels]:
+    """Return all labels in a nested structure of lists and tuples."""
+    if isinstance(value, Labels):
+        return [value]
+    if isinstance(value, (list, tuple)):
+        return [labels for item in value for labels in _labels_in(item)]
+    return []

@@ -1,0 +1,80 @@
+"""Replace in-place operators by functional ones, so that each value has one definition."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import fx
+
+from smartc.model import Remark, TracedModel, layer_name, operator_name
+from smartc.passes.base import PassResult
+
+aten = torch.ops.aten
+# What may share storage with its input: an in-place change would show through it.
+VIEWS = frozenset(
+    "view reshape flatten unflatten transpose permute slice select split split_with_sizes chunk unbind "
+    "expand expand_as squeeze unsqueeze alias detach narrow view_as t getitem contiguous to dropout".split()
+)
+
+
+@dataclass(frozen=True)
+class MakeFunctional:
+    """Turn ``relu_(x)`` into ``relu(x)`` where no view of ``x`` would show the difference."""
+
+    name: ClassVar[str] = "make-functional"
+
+    def run(self, model: TracedModel) -> PassResult:
+        """Return the model with as few in-place operators as can be proved safe."""
+        functional = model.copy()
+        order = {node: place for place, node in enumerate(functional.graph.nodes)}
+        remarks = [_replace(node, order) for node in list(functional.calls()) if _is_in_place(node)]
+        return PassResult(functional.cleaned(), tuple(remarks))
+
+
+def _is_in_place(node: fx.Node) -> bool:
+    """Return whether an operator writes to its first argument."""
+    schema = getattr(node.target, "_schema", None)
+    if schema is None or not schema.arguments:
+        return False
+    alias = schema.arguments[0].alias_info
+    return alias is not None and alias.is_write
+
+
+def _replace(node: fx.Node, order: dict[fx.Node, int]) -> Remark:
+    """Replace one in-place call, or say why not."""
+    place = layer_name(node)
+    target = _functional(node.target)
+    source = node.args[0]
+    if target is None or not isinstance(source, fx.Node):
+        return Remark(place, f"{operator_name(node.target)} has no functional form and stays")
+    if _seen_elsewhere(source, node, order):
+        return Remark(place, f"{operator_name(node.target)} writes through a view that is read later and stays")
+    later = [user for user in source.users if order[user] > order[node]]
+    node.target = target
+    for user in later:
+        user.replace_input_with(source, node)
+    return Remark(place, f"made {operator_name(target)} functional", changed=True)
+
+
+def _functional(target: Any) -> Callable[..., Any] | None:
+    """Return the operator without the trailing underscore and with the same overload."""
+    packet = getattr(aten, operator_name(target).removesuffix("_"), None)
+    return getattr(packet, target._overloadname, None) if packet is not None else None
+
+
+def _seen_elsewhere(source: fx.Node, write: fx.Node, order: dict[fx.Node, int]) -> bool:
+    """Return whether another name of the same storage is read after the write, or is not ours."""
+    root = source
+    while operator_name(root.target) in VIEWS and isinstance(root.args[0], fx.Node):
+        root = root.args[0]
+    if root.op != "call_function":
+        return True
+    aliases, todo = {root}, [root]
+    while todo:
+        views = {user for user in todo.pop().users if operator_name(user.target) in VIEWS and order[user] < order[write]}
+        todo += views - aliases
+        aliases |= views
+    return any(order[user] > order[write] for alias in aliases - {source} for user in alias.users)

@@ -1,0 +1,107 @@
+"""Remove channels for good: slice the parameters and rewrite the sizes that the graph spells out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import fx
+
+from smartc.errors import InternalError
+from smartc.model import Remark, TracedModel
+from smartc.passes.base import PassResult
+from smartc.passes.find_channel_groups import FROZEN, ChannelGroups, ParameterAxis, surviving
+from smartc.passes.labels import Labels
+from smartc.passes.rewrite_sizes import Survivors, rewrite_sizes
+
+BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
+
+
+@dataclass(frozen=True, eq=False)
+class RemoveChannels:
+    """Keep the chosen units of an analysis of the same model, and nothing of the others.
+
+    Attributes:
+        groups: The analysis.
+        keep: Whether each unit stays.
+    """
+
+    groups: ChannelGroups
+    keep: BoolArray
+    name: ClassVar[str] = "remove-channels"
+
+    def run(self, model: TracedModel) -> PassResult:
+        """Return the smaller model; what it computes equals the model whose readers of removed channels are zero."""
+        smaller = model.copy()
+        labels = {new: self.groups.labels.get(old) for old, new in zip(model.graph.nodes, smaller.graph.nodes, strict=True)}
+        survivors = Survivors(labels, self.keep)
+        for node in list(smaller.graph.nodes):
+            if node.op == "call_function":
+                rewrite_sizes(smaller, node, survivors)
+        for node in smaller.graph.nodes:
+            _shrink_meta(node, survivors)
+        remarks = self._slice_parameters(smaller)
+        return PassResult(smaller.cleaned(), tuple(remarks))
+
+    def _slice_parameters(self, model: TracedModel) -> list[Remark]:
+        """Slice every parameter that lost channels, all of its axes at once."""
+        by_name: dict[str, list[ParameterAxis]] = {}
+        for axis in self.groups.axes:
+            by_name.setdefault(axis.name, []).append(axis)
+        remarks = []
+        for name, axes in by_name.items():
+            sliced = _sliced(model.tensor(name).detach(), axes, self.keep)
+            if sliced is not None:
+                shape = tuple(model.tensor(name).shape)
+                model.set_tensor(name, sliced)
+                remarks.append(Remark(name, f"{shape} is now {tuple(sliced.shape)}", changed=True))
+        return remarks
+
+
+def _sliced(tensor: torch.Tensor, axes: list[ParameterAxis], keep: BoolArray) -> torch.Tensor | None:
+    """Return the surviving part of a tensor, or None where all of it survives."""
+    changed = False
+    for axis in axes:
+        alive = surviving(axis.units, keep)
+        if not alive.any():
+            raise InternalError(f"all {len(alive)} indices would be removed", where=f"{axis.name}, axis {axis.axis}")
+        if not alive.all():
+            tensor = tensor.index_select(axis.axis, torch.from_numpy(np.flatnonzero(alive)))
+            changed = True
+    return tensor if changed else None
+
+
+def _shrink_meta(node: fx.Node, survivors: Survivors) -> None:
+    """Give a node's fake tensors the shapes that are left."""
+    labels = survivors.labels.get(node)
+    value = node.meta.get("val")
+    if labels is None or value is None:
+        return
+    if isinstance(labels, tuple):
+        node.meta["val"] = type(value)(_shrunk(one, part, survivors) for one, part in zip(value, labels, strict=True))
+    else:
+        node.meta["val"] = _shrunk(value, labels, survivors)
+    node.meta.pop("tensor_meta", None)
+
+
+def _shrunk(value: Any, labels: Labels, survivors: Survivors) -> Any:
+    """Return a fake tensor of the surviving shape."""
+    if not isinstance(value, torch.Tensor) or not labels.factors:
+        return value
+    for factor in labels.factors:
+        for axis in factor.axes:
+            alive = survivors.along(labels, axis)
+            if alive is not None and not alive.all():
+                value = value.narrow(axis, 0, int(alive.sum()))
+    return value
+
+
+def masked_axes(groups: ChannelGroups, keep: BoolArray) -> list[tuple[ParameterAxis, BoolArray]]:
+    """Return the axes that lose indices, each with what survives."""
+    pairs = [(axis, surviving(axis.units, keep)) for axis in groups.axes]
+    return [(axis, alive) for axis, alive in pairs if not alive.all()]
+
+
+assert FROZEN == -1  # surviving() looks frozen units up at the end of its array

@@ -1,0 +1,214 @@
+"""Recompute every size, count and index that a graph spells out, from the channels that survive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import fx
+
+from smartc.errors import InternalError
+from smartc.model import TracedModel, layer_name, operator_name
+from smartc.passes.find_channel_groups import surviving
+from smartc.passes.labels import Labels
+
+aten = torch.ops.aten
+BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
+
+
+@dataclass(frozen=True, eq=False)
+class Survivors:
+    """What is left of each node's output."""
+
+    labels: Mapping[fx.Node, Any]
+    keep: BoolArray
+
+    def along(self, labels: Labels, axis: int) -> BoolArray | None:
+        """Return which indices of an axis survive; None where no label covers it."""
+        factor = labels.along(axis)
+        if factor is None:
+            return None
+        alive = surviving(factor.labels, self.keep)
+        place = factor.axes.index(axis % len(labels.shape))
+        return alive.any(axis=tuple(other for other in range(alive.ndim) if other != place))
+
+    def of(self, node: Any, axis: int) -> BoolArray | None:
+        """Return which indices of an axis of a node's output survive; None where all do."""
+        labels = self.labels.get(node)
+        alive = self.along(labels, axis) if isinstance(labels, Labels) else None
+        return None if alive is None or alive.all() else alive
+
+    def size(self, node: fx.Node, axis: int, size: Any) -> Any:
+        """Return the size of an axis of a node's output, given what it was."""
+        alive = self.of(node, axis)
+        if alive is None or size == -1:
+            return size
+        if not isinstance(size, int):
+            raise InternalError(f"axis {axis} shrinks but its size is computed", where=layer_name(node))
+        return int(alive.sum())
+
+
+Rewrite = Callable[[TracedModel, fx.Node, Survivors], None]
+
+
+def rewrite_sizes(model: TracedModel, node: fx.Node, survivors: Survivors) -> None:
+    """Rewrite one call's literal sizes, in place."""
+    rewrite = _REWRITES.get(operator_name(node.target))
+    if rewrite is not None:
+        rewrite(model, node, survivors)
+
+
+def _sizes(model: TracedModel, node: fx.Node, survivors: Survivors) -> None:
+    """Rewrite the sizes of a view, an expansion or a new tensor."""
+    place = next(i for i, arg in enumerate(node.args) if isinstance(arg, (list, tuple)))
+    start = 0
+    if operator_name(node.target) == "unflatten":
+        start = node.args[1] % len(survivors.labels[node.args[0]].shape)  # type: ignore[operator,index]
+    sizes = [survivors.size(node, start + axis, size) for axis, size in enumerate(node.args[place])]  # type: ignore[arg-type]
+    if sizes != list(node.args[place]):  # type: ignore[arg-type]
+        node.update_arg(place, sizes)
+
+
+def _split(model: TracedModel, node: fx.Node, survivors: Survivors) -> None:
+    """Write the surviving size of every part."""
+    dim = node.args[2] if len(node.args) > 2 else node.kwargs.get("dim", 0)
+    if survivors.of(node.args[0], dim) is None:  # type: ignore[arg-type]
+        return
+    parts = survivors.labels[node]
+    alive = [survivors.along(part, dim) for part in parts]  # type: ignore[arg-type]
+    sizes = [part.shape[dim] if a is None else int(a.sum()) for part, a in zip(parts, alive, strict=True)]
+    node.target = aten.split_with_sizes.default
+    node.args, node.kwargs = (node.args[0], sizes, dim), {}
+
+
+def _slice(model: TracedModel, node: fx.Node, survivors: Survivors) -> None:
+    """Write the surviving range, or gather where it is no longer a range."""
+    source, dim, *rest = node.args if len(node.args) > 1 else (node.args[0], 0)
+    alive = survivors.of(source, dim)  # type: ignore[arg-type]
+    if alive is None:
+        return
+    if operator_name(node.target) == "narrow":
+        rest = [rest[0], rest[0] + rest[1]]
+    positions = np.arange(len(alive))[slice(*([*rest, None, None][:2]), rest[2] if len(rest) > 2 else 1)]
+    _take(model, node, dim, positions, alive)
+
+
+def _take(model: TracedModel, node: fx.Node, dim: Any, positions: Any, alive: BoolArray) -> None:
+    """Take the surviving ones of some positions of the first argument."""
+    new = (np.cumsum(alive) - 1)[positions[alive[positions]]]
+    step = np.unique(np.diff(new))
+    if len(new) < 2 or (len(step) == 1 and step[0] > 0):
+        stride = int(step[0]) if len(step) else 1
+        node.target = aten.slice.Tensor
+        node.args = (node.args[0], dim, int(new[0]), int(new[-1]) + 1, stride)
+    else:
+        node.target = aten.index_select.default
+        node.args = (node.args[0], dim, _constant(model, node, new))
+    node.kwargs = {}
+
+
+def _select(model: TracedModel, node: fx.Node, survivors: Survivors) -> None:
+    """Write the index that the selected channel has now."""
+    source, dim, index = node.args
+    alive = survivors.of(source, dim)  # type: ignore[arg-type]
+    if alive is not None:
+        node.update_arg(2, int(alive[: index % len(alive)].sum()))  # type: ignore[operator]
+
+
+def _unbind(model: TracedModel, node: fx.Node, survivors: Survivors) -> None:
+    """Check that an axis taken apart lost nothing."""
+    dim = node.args[1] if len(node.args) > 1 else 0
+    if survivors.of(node.args[0], dim) is not None:  # type: ignore[arg-type]
+        raise InternalError("an axis that is taken apart lost indices", where=layer_name(node))
+
+
+def _gather(model: TracedModel, node: fx.Node, survivors: Survivors) -> None:
+    """Write the surviving entries of a constant index."""
+    if operator_name(node.target) == "index":
+        dim = next(axis for axis, one in enumerate(node.args[1]) if one is not None)  # type: ignore[arg-type]
+        index = node.args[1][dim]  # type: ignore[index]
+    else:
+        dim, index = node.args[1], node.args[2]  # type: ignore[assignment]
+    alive = survivors.of(node.args[0], dim)
+    if alive is None:
+        return
+    positions = model.tensor(str(index.target)).numpy()  # type: ignore[union-attr]
+    positions = positions % len(alive)
+    new = (np.cumsum(alive) - 1)[positions[alive[positions]]]
+    node.target = aten.index_select.default
+    node.args, node.kwargs = (node.args[0], dim, _constant(model, node, new)), {}
+
+
+def _roll(model: TracedModel, node: fx.Node, survivors: Survivors) -> None:
+    """Roll by the number of surviving indices that wrap around."""
+    shifts, dims = (list(np.atleast_1d(arg)) for arg in (node.args[1], node.args[2] if len(node.args) > 2 else []))
+    for place, dim in enumerate(dims):
+        alive = survivors.of(node.args[0], int(dim))
+        if alive is not None:
+            shifts[place] = alive[len(alive) - shifts[place] % len(alive) :].sum()
+    if dims:
+        node.update_arg(1, [int(shift) for shift in shifts])
+        node.update_arg(2, [int(dim) for dim in dims])
+
+
+def _pad(model: TracedModel, node: fx.Node, survivors: Survivors) -> None:
+    """Pad by the surviving channels of the padding."""
+    amounts = list(node.args[1])  # type: ignore[arg-type]
+    rank = len(survivors.labels[node].shape)
+    for place in range(len(amounts) // 2):
+        alive = survivors.of(node, rank - 1 - place)
+        before, after = amounts[2 * place : 2 * place + 2]
+        if alive is not None and (before or after):
+            amounts[2 * place] = int(alive[:before].sum())  # type: ignore[misc]
+            amounts[2 * place + 1] = int(alive[len(alive) - after :].sum())  # type: ignore[operator]
+    if amounts != list(node.args[1]):  # type: ignore[arg-type]
+        node.update_arg(1, amounts)
+
+
+def _groups(model: TracedModel, node: fx.Node, survivors: Survivors) -> None:
+    """Write the number of groups left of a depthwise convolution."""
+    groups = node.args[6] if len(node.args) > 6 else node.kwargs.get("groups", 1)
+    source = survivors.labels[node.args[0]]
+    axis = len(source.shape) - len(survivors.labels[node.args[1]].shape) + 1
+    alive = survivors.of(node.args[0], axis)
+    if groups == 1 or alive is None or len(alive) != groups:
+        return
+    if len(node.args) > 6:
+        node.update_arg(6, int(alive.sum()))
+    else:
+        node.update_kwarg("groups", int(alive.sum()))
+
+
+def _group_norm(model: TracedModel, node: fx.Node, survivors: Survivors) -> None:
+    """Write the number of normalisation groups left."""
+    alive = survivors.of(node.args[0], 1)
+    if alive is not None:
+        node.update_arg(1, int(alive.sum()) * node.args[1] // len(alive))  # type: ignore[operator]
+
+
+def _constant(model: TracedModel, node: fx.Node, index: Any) -> fx.Node:
+    """Add a constant index before a node."""
+    with model.graph.inserting_before(node):
+        return model.add_buffer(f"{node.name}_kept", torch.from_numpy(index.astype(np.int64)))
+
+
+_REWRITES: dict[str, Rewrite] = {
+    **dict.fromkeys(
+        "view reshape _unsafe_view unflatten expand zeros ones full empty rand randn new_zeros new_ones new_full "
+        "new_empty".split(),
+        _sizes,
+    ),
+    **dict.fromkeys("split split_with_sizes chunk tensor_split unsafe_split unsafe_chunk".split(), _split),
+    **dict.fromkeys(("slice", "narrow"), _slice),
+    **dict.fromkeys(("index_select", "index"), _gather),
+    **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _groups),
+    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), _groups),
+    **dict.fromkeys(("pad", "constant_pad_nd"), _pad),
+    "select": _select,
+    "unbind": _unbind,
+    "roll": _roll,
+    "group_norm": _group_norm,
+}

@@ -1,0 +1,195 @@
+"""The one intermediate representation: an FX graph of ATen calls with the user's parameter names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import fx, nn
+from torch.utils import _pytree as pytree
+
+# Stands for the batch wherever a number is needed: a prime that no layer has as a size, so that
+# a product with it can be told apart from channels.
+BATCH_PRIME = 1009
+
+
+class Remark(NamedTuple):
+    """What a pass did, or why it left something alone."""
+
+    where: str
+    text: str
+    changed: bool = False
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """One tensor input: ``None`` in the shape marks the batch."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: torch.dtype
+
+    def __str__(self) -> str:
+        """Return for example ``x: float32 Nx3x224x224``."""
+        sizes = "x".join("N" if size is None else str(size) for size in self.shape)
+        return f"{self.name}: {str(self.dtype).removeprefix('torch.')} {sizes or 'scalar'}"
+
+
+@dataclass(frozen=True)
+class TracedModel:
+    """A captured model: its graph, its inputs, and examples of them.
+
+    Attributes:
+        graph_module: ATen calls in training IR; parameters under the user's names.
+        inputs: One entry per tensor input, in the flattened order of the user's arguments.
+        examples: A value per graph input, in the same order; values of tensors matter only where
+            they are integers (indices must stay in range).
+        name: The class or file the model came from.
+        aliases: For a tied tensor, every name that the user's ``state_dict`` has for it.
+        state_names: All names in the user's ``state_dict``.
+        remarks: What was noticed while the model was captured.
+    """
+
+    graph_module: fx.GraphModule
+    inputs: tuple[InputSpec, ...]
+    examples: tuple[Any, ...]
+    name: str
+    aliases: Mapping[str, tuple[str, ...]]
+    state_names: frozenset[str]
+    remarks: tuple[Remark, ...] = ()
+
+    @property
+    def graph(self) -> fx.Graph:
+        """Return the FX graph."""
+        return self.graph_module.graph
+
+    @property
+    def dynamic_batch(self) -> bool:
+        """Return whether the batch is free; a static one is fixed to the example's."""
+        return any(size is None for spec in self.inputs for size in spec.shape)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Return the floating type of the parameters, or of the inputs where there are none."""
+        kinds = [tensor.dtype for tensor in self.graph_module.parameters()]
+        kinds += [spec.dtype for spec in self.inputs]
+        return next((kind for kind in kinds if kind.is_floating_point), torch.float32)
+
+    def calls(self, *targets: Callable[..., Any]) -> Iterator[fx.Node]:
+        """Yield the calls of the given operators in graph order; all calls where none is given."""
+        for node in self.graph.nodes:
+            if node.op == "call_function" and (not targets or node.target in targets):
+                yield node
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """Return the parameter or buffer of a dotted name."""
+        holder, _, leaf = name.rpartition(".")
+        return getattr(self.graph_module.get_submodule(holder), leaf)
+
+    def names_of(self, name: str) -> tuple[str, ...]:
+        """Return every name of a tensor in the user's ``state_dict``."""
+        return self.aliases.get(name, (name,))
+
+    def copy(self) -> TracedModel:
+        """Return a model with a graph of its own; parameters share their storage."""
+        graph = fx.Graph()
+        mapping: dict[fx.Node, fx.Node] = {}
+        result = graph.graph_copy(self.graph, mapping, return_output_node=True)
+        if isinstance(result, tuple):
+            output = graph.output(result[0])
+            output.meta = dict(result[1].meta)
+        graph.set_codegen(self.graph._codegen)
+        return replace(self, graph_module=fx.GraphModule(self.graph_module, graph))
+
+    def with_tensors(self, tensors: Mapping[str, torch.Tensor]) -> TracedModel:
+        """Return a copy in which the named parameters and buffers have new values."""
+        fresh = self.copy()
+        for name, value in tensors.items():
+            fresh.set_tensor(name, value)
+        return fresh
+
+    def set_tensor(self, name: str, value: torch.Tensor) -> None:
+        """Put a new value in place of a tensor of this model under all of its names, keeping its kind."""
+        old = self.tensor(name)
+        if isinstance(old, nn.Parameter):
+            value = nn.Parameter(value, requires_grad=old.requires_grad)
+        for alias in {name, *self.names_of(name)}:
+            holder, _, leaf = alias.rpartition(".")
+            try:
+                module = self.graph_module.get_submodule(holder)
+            except AttributeError:
+                continue
+            if hasattr(module, leaf):
+                setattr(module, leaf, value)
+
+    def add_buffer(self, name: str, value: torch.Tensor) -> fx.Node:
+        """Add a constant of the compiler's own and return a node that reads it."""
+        self.graph_module.register_buffer(name, value, persistent=False)
+        return self.graph.get_attr(name)
+
+    def to(self, dtype: torch.dtype) -> TracedModel:
+        """Return a copy whose floating-point tensors have the given type."""
+        state = dict(self.graph_module.named_parameters()) | dict(self.graph_module.named_buffers())
+        cast = {name: t.detach().to(dtype) for name, t in state.items() if t.is_floating_point()}
+        model = self.with_tensors(cast)
+        examples = tuple(_cast(value, dtype) for value in self.examples)
+        inputs = tuple(
+            replace(spec, dtype=dtype) if spec.dtype.is_floating_point else spec for spec in self.inputs
+        )
+        for node in model.calls():
+            node.kwargs = {key: _cast_type(value, dtype) for key, value in node.kwargs.items()}
+            node.args = tuple(_cast_type(value, dtype) for value in node.args)
+        model.graph_module.recompile()
+        return replace(model, examples=examples, inputs=inputs)
+
+    def arguments(self, flat: tuple[Any, ...]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return positional and keyword arguments made of flattened inputs."""
+        spec = self.graph._codegen.pytree_info.in_spec  # type: ignore[attr-defined]
+        args, kwargs = pytree.tree_unflatten(list(flat), spec)
+        return args, kwargs
+
+    def run(self, flat: tuple[Any, ...]) -> Any:
+        """Run the model on flattened inputs, without gradients, and return its outputs."""
+        args, kwargs = self.arguments(flat)
+        with torch.no_grad():
+            return self.graph_module(*args, **kwargs)
+
+    def cleaned(self) -> TracedModel:
+        """Drop what nothing reads, check the graph, compile it, and return the model."""
+        self.graph.eliminate_dead_code()
+        self.graph.lint()
+        self.graph_module.recompile()
+        self.graph_module.delete_all_unused_submodules()
+        return self
+
+
+def layer_name(node: fx.Node) -> str:
+    """Return the user's name of what a node computes: its module, and the operator if it is not alone in it."""
+    stack = node.meta.get("nn_module_stack") or {}
+    path, kind = next(reversed(stack.values()), ("", ""))
+    kind = kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
+    if path and kind.startswith("torch.nn.modules."):
+        return path
+    return f"{path}.{node.name}" if path else node.name
+
+
+def operator_name(target: Any) -> str:
+    """Return the short name of an operator: ``aten.conv2d.default`` is ``conv2d``."""
+    if hasattr(target, "overloadpacket"):
+        return re.sub(r"^.*[.:]", "", str(target.overloadpacket))
+    return getattr(target, "__name__", str(target))
+
+
+def _cast(value: Any, dtype: torch.dtype) -> Any:
+    """Convert floating-point tensors and leave the rest alone."""
+    return value.to(dtype) if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+
+
+def _cast_type(value: Any, dtype: torch.dtype) -> Any:
+    """Let a literal ``float32`` in a call follow the model's type."""
+    if value is torch.float32 and dtype is torch.float64:
+        return dtype
+    return value
