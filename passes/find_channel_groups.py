@@ -13,7 +13,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import fx
 
-from smartc.model import BATCH_PRIME, TracedModel, layer_name, operator_name
+from smartc.model import TracedModel, Value, layer_name, operator_name, value_of
 from smartc.passes import channel_rules
 from smartc.passes.channel_rules.registry import RULES
 from smartc.passes.labels import Declined, Factor, IntArray, LabelBook, Labels, Site
@@ -111,15 +111,14 @@ def find_channel_groups(model: TracedModel) -> ChannelGroups:
 def _propagate(model: TracedModel, book: LabelBook, parameters: dict[str, Labels]) -> dict[fx.Node, Any]:
     """Run every node's rule and return the labels of its output."""
     labels: dict[fx.Node, Any] = {}
-    sizes: dict[Any, int] = {}
     storages: dict[int, str] = {}
     for node in model.graph.nodes:
         if node.op == "get_attr":
             labels[node] = _parameter(model, node, book, parameters, storages)
         elif node.op == "placeholder":
-            labels[node] = Labels(shape_of(node.meta.get("val"), sizes))
+            labels[node] = Labels(_shape(value_of(node)))
         elif node.op == "call_function":
-            labels[node] = _apply_rule(node, labels, book, sizes)
+            labels[node] = _apply_rule(node, labels, book)
         elif node.op == "output":
             book.place = ""
             _freeze(book, node.args, labels, "is a model output")
@@ -143,15 +142,15 @@ def _parameter(
     return parameters[owner]
 
 
-def _apply_rule(node: fx.Node, labels: dict[fx.Node, Any], book: LabelBook, sizes: dict[Any, int]) -> Any:
+def _apply_rule(node: fx.Node, labels: dict[fx.Node, Any], book: LabelBook) -> Any:
     """Return the labels of a call's output; without a rule its operands are frozen."""
-    value = node.meta.get("val")
+    value = value_of(node)
     operator = operator_name(node.target)
     book.place = f"meets `{operator}` ({layer_name(node)}), which "
-    shape = shape_of(value, sizes)
-    args = fx.map_arg(node.args, lambda arg: _argument(arg, labels, sizes))
-    kwargs = fx.map_arg(node.kwargs, lambda arg: _argument(arg, labels, sizes))
-    first = shape if not isinstance(value, (tuple, list)) else shape_of(value[0], sizes) if value else ()
+    shape = _shape(value)
+    args = fx.map_arg(node.args, lambda arg: _argument(arg, labels))
+    kwargs = fx.map_arg(node.kwargs, lambda arg: _argument(arg, labels))
+    first = shape if not isinstance(value, (tuple, list)) else _shape(value[0]) if value else ()
     site = Site(node, first, book)
     try:
         if operator not in RULES:
@@ -160,29 +159,29 @@ def _apply_rule(node: fx.Node, labels: dict[fx.Node, Any], book: LabelBook, size
     except Declined as reason:
         site.freeze_all([*args, *kwargs.values()], str(reason))
         result = None
-    return _checked(site, value, result, sizes)
+    return _checked(site, value, result)
 
 
-def _checked(site: Site, value: Any, result: Any, sizes: dict[Any, int]) -> Any:
+def _checked(site: Site, value: Any, result: Any) -> Any:
     """Give every output labels of its own shape; an axis whose size is computed cannot shrink."""
     if isinstance(value, (tuple, list)):
         results = result if isinstance(result, tuple) else (None,) * len(value)
-        return tuple(_checked(site, one, labels, sizes) for one, labels in zip(value, results, strict=True))
+        return tuple(_checked(site, one, labels) for one, labels in zip(value, results, strict=True))
     if not isinstance(result, Labels):
-        return Labels(shape_of(value, sizes))
+        return Labels(_shape(value))
     factors = []
     for factor in result.factors:
-        if all(isinstance(value.shape[axis], int) for axis in factor.axes):
+        if value.computed.isdisjoint(factor.axes):
             factors.append(factor)
         else:
             site.freeze(factor.labels, "merges channels with the batch")
-    return Labels(shape_of(value, sizes), tuple(factors), result.weight)
+    return Labels(_shape(value), tuple(factors), result.weight)
 
 
-def _argument(arg: fx.Node, labels: dict[fx.Node, Any], sizes: dict[Any, int]) -> Any:
+def _argument(arg: fx.Node, labels: dict[fx.Node, Any]) -> Any:
     """Return an argument's labels, or a number in place of a symbolic size."""
-    value = arg.meta.get("val")
-    return _size(value, sizes) if isinstance(value, torch.SymInt) else labels.get(arg)
+    value = value_of(arg)
+    return value if isinstance(value, int) else labels.get(arg)
 
 
 def _freeze(book: LabelBook, args: Any, labels: dict[fx.Node, Any], reason: str) -> None:
@@ -198,19 +197,9 @@ def _freeze(book: LabelBook, args: Any, labels: dict[fx.Node, Any], reason: str)
     fx.map_arg(args, visit)
 
 
-def shape_of(value: Any, sizes: dict[Any, int]) -> tuple[int, ...]:
-    """Return a tensor's shape with a prime in place of the batch."""
-    if not isinstance(value, torch.Tensor):
-        return ()
-    return tuple(size if isinstance(size, int) else _size(size, sizes) for size in value.shape)
-
-
-def _size(size: torch.SymInt, sizes: dict[Any, int]) -> int:
-    """Return a symbolic size's value for a batch of BATCH_PRIME."""
-    expression = size.node.expr
-    if expression not in sizes:
-        sizes[expression] = int(expression.subs(dict.fromkeys(expression.free_symbols, BATCH_PRIME)))
-    return sizes[expression]
+def _shape(value: Any) -> tuple[int, ...]:
+    """Return a tensor's shape, and that of a number."""
+    return value.shape if isinstance(value, Value) else ()
 
 
 def _settle(book: LabelBook, labels: Mapping[fx.Node, Any]) -> IntArray:

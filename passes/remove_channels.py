@@ -10,7 +10,7 @@ import torch
 from torch import fx
 
 from smartc.errors import InternalError
-from smartc.model import Remark, TracedModel
+from smartc.model import Remark, TracedModel, value_of
 from smartc.passes.base import PassResult
 from smartc.passes.find_channel_groups import FROZEN, ChannelGroups, ParameterAxis, surviving
 from smartc.passes.labels import Labels
@@ -41,7 +41,7 @@ class RemoveChannels:
             if node.op == "call_function":
                 rewrite_sizes(smaller, node, survivors)
         for node in smaller.graph.nodes:
-            _shrink_meta(node, survivors)
+            _shrink_value(node, survivors)
         remarks = self._slice_parameters(smaller)
         return PassResult(smaller.cleaned(), tuple(remarks))
 
@@ -68,33 +68,33 @@ def _sliced(tensor: torch.Tensor, axes: list[ParameterAxis], keep: BoolArray) ->
         if not alive.any():
             raise InternalError(f"all {len(alive)} indices would be removed", where=f"{axis.name}, axis {axis.axis}")
         if not alive.all():
-            tensor = tensor.index_select(axis.axis, torch.from_numpy(np.flatnonzero(alive)))
+            tensor = _take(tensor, axis.axis, np.flatnonzero(alive))
             changed = True
     return tensor if changed else None
 
 
-def _shrink_meta(node: fx.Node, survivors: Survivors) -> None:
-    """Give a node's fake tensors the shapes that are left."""
-    labels = survivors.labels.get(node)
-    value = node.meta.get("val")
-    if labels is None or value is None:
-        return
+def _take(tensor: torch.Tensor, axis: int, kept: np.ndarray[Any, Any]) -> torch.Tensor:
+    """Return the kept indices of an axis; NumPy does it several times faster than torch on the CPU."""
+    if tensor.device.type != "cpu" or tensor.dtype is torch.bfloat16:
+        return tensor.index_select(axis, torch.from_numpy(kept).to(tensor.device))
+    return torch.from_numpy(tensor.numpy().take(kept, axis=axis))
+
+
+def _shrink_value(node: fx.Node, survivors: Survivors) -> None:
+    """Note the shapes that are left on a node."""
+    labels, value = survivors.labels.get(node), value_of(node)
     if isinstance(labels, tuple):
-        node.meta["val"] = type(value)(_shrunk(one, part, survivors) for one, part in zip(value, labels, strict=True))
-    else:
-        node.meta["val"] = _shrunk(value, labels, survivors)
-    node.meta.pop("tensor_meta", None)
+        node.meta["value"] = [_shrunk(one, part, survivors) for one, part in zip(value, labels, strict=True)]
+    elif isinstance(labels, Labels):
+        node.meta["value"] = _shrunk(value, labels, survivors)
 
 
 def _shrunk(value: Any, labels: Labels, survivors: Survivors) -> Any:
-    """Return a fake tensor of the surviving shape."""
-    if not isinstance(value, torch.Tensor) or not labels.factors:
-        return value
-    for factor in labels.factors:
-        for axis in factor.axes:
-            alive = survivors.along(labels, axis)
-            if alive is not None and not alive.all():
-                value = value.narrow(axis, 0, int(alive.sum()))
+    """Return what is left of one output."""
+    for axis in {axis for factor in labels.factors for axis in factor.axes}:
+        alive = survivors.along(labels, axis)
+        if alive is not None:
+            value = value.resized(axis, int(alive.sum()))
     return value
 
 

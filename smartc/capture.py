@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from smartc.errors import UserError
-from smartc.model import InputSpec, Remark, TracedModel
+from smartc.model import BATCH_PRIME, InputSpec, Remark, TracedModel, Value
 
 log = logging.getLogger(__name__)
 _DROPPED_IN_EVAL = ("AuxLogits", "InceptionAux", "StochasticDepth", "DropPath")
@@ -61,7 +61,10 @@ def from_program(
         state: The user's ``state_dict``, where it says more than the program's (ties).
         remarks: What is known already.
     """
+    from smartc.passes.base import run_passes
+    from smartc.passes.drop_assertions import DropAssertions
     from smartc.passes.make_functional import MakeFunctional
+    from smartc.passes.merge_shuffles import MergeShuffles
 
     with _quiet():
         graph_module = program.module(check_guards=False)
@@ -73,9 +76,11 @@ def from_program(
     inputs = tuple(
         _input_spec(node) for node in holders if isinstance(node.meta.get("val"), torch.Tensor)
     )
+    _note_values(graph_module)
     state = program.state_dict if state is None else state
     model = TracedModel(graph_module, inputs, examples, name, _aliases(state), frozenset(state), remarks)
-    return MakeFunctional().run(model.copy().cleaned()).model
+    canonical = run_passes(model.copy(), (DropAssertions(), MakeFunctional(), MergeShuffles()))
+    return canonical.model
 
 
 def split_arguments(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -179,6 +184,28 @@ def _input_spec(node: Any) -> InputSpec:
     value = node.meta["val"]
     shape = tuple(None if isinstance(size, torch.SymInt) else int(size) for size in value.shape)
     return InputSpec(str(node.target), shape, value.dtype)
+
+
+def _note_values(graph_module: torch.fx.GraphModule) -> None:
+    """Replace what the exporter noted on each node by its shape and type."""
+    sizes: dict[Any, int] = {}
+    for node in graph_module.graph.nodes:
+        node.meta["value"] = pytree.tree_map(lambda leaf: _value(leaf, sizes), node.meta.get("val"))
+        for key in ("val", "tensor_meta", "from_node"):
+            node.meta.pop(key, None)
+
+
+def _value(leaf: Any, sizes: dict[Any, int]) -> Any:
+    """Return a fake tensor's shape and type with a prime in place of the batch."""
+    if isinstance(leaf, torch.SymInt):
+        expression = leaf.node.expr
+        if expression not in sizes:
+            sizes[expression] = int(expression.subs(dict.fromkeys(expression.free_symbols, BATCH_PRIME)))
+        return sizes[expression]
+    if not isinstance(leaf, torch.Tensor):
+        return leaf
+    computed = frozenset(axis for axis, size in enumerate(leaf.shape) if isinstance(size, torch.SymInt))
+    return Value(tuple(_value(size, sizes) for size in leaf.shape), leaf.dtype, computed)
 
 
 def _example_of(value: Any) -> Any:

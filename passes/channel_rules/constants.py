@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from smartc.model import value_of
 from smartc.passes.channel_rules.registry import rule
 from smartc.passes.labels import Labels, Site
 
@@ -28,5 +29,5 @@ def number(site: Site, *arguments: Any, **named: Any) -> Labels:
 
 def _written(site: Site, sizes: Any) -> Labels:
     """Label the axes whose size is an integer."""
-    axes = [axis for axis, size in enumerate(sizes) if isinstance(site.node.meta["val"].shape[axis], int)]
-    return site.fresh(site.shape, axes)
+    computed = value_of(site.node).computed
+    return site.fresh(site.shape, [axis for axis in range(len(sizes)) if axis not in computed])

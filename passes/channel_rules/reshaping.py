@@ -114,18 +114,6 @@ def pixel_unshuffle(site: Site, x: Labels, factor: int) -> Labels:
     return Labels(site.shape) if channels is None else _on_channels(site, np.repeat(channels, factor * factor))
 
 
-@rule("channel_shuffle")
-def channel_shuffle(site: Site, x: Labels, groups: int) -> Labels:
-    """Interleave groups; index j of every group is one unit, so that the groups stay even."""
-    channels = site.sole(x, 1)
-    if channels is None:
-        return Labels(site.shape, x.factors)
-    rows = channels.reshape(groups, -1)
-    site.tie(rows[:1], rows)
-    others = tuple(factor for factor in x.factors if 1 not in factor.axes)
-    return Labels(site.shape, (*others, Factor((1,), rows.T.reshape(-1))))
-
-
 def _on_channels(site: Site, labels: np.ndarray[Any, Any]) -> Labels:
     """Return labels on the third axis from the end."""
     return Labels(site.shape, (Factor((site.rank - 3,), labels),) if len(labels) > 1 else ())

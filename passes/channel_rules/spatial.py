@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from smartc.model import operator_name
+from smartc.model import operator_name, value_of
 from smartc.passes.channel_rules.registry import rule
 from smartc.passes.labels import Declined, Factor, Labels, Site
 
@@ -21,7 +21,7 @@ def _spatial_rule(rank: int, operators: str) -> None:
         """Pass the channels on; keep those on the axes worked over."""
         left = site.uniform(x, range(len(x.shape) - rank, len(x.shape)), _POOLS)
         labels = Labels(site.shape, left.factors)
-        return (labels, labels) if isinstance(site.node.meta.get("val"), (tuple, list)) else labels
+        return (labels, labels) if isinstance(value_of(site.node), (tuple, list)) else labels
 
     rule(*operators.split())(spatial)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from smartc.model import operator_name
+from smartc.model import operator_name, value_of
 from smartc.passes.channel_rules.registry import rule
 from smartc.passes.labels import Declined, Factor, Labels, Site
 
@@ -45,8 +45,7 @@ def stack(site: Site, tensors: Sequence[Labels], dim: int = 0) -> Labels:
 @rule("split", "split_with_sizes", "chunk", "tensor_split", "unsafe_split", "unsafe_chunk")
 def split(site: Site, x: Labels, sizes: Any, dim: int = 0) -> tuple[Labels, ...]:
     """Split labels where the tensor is split."""
-    values = site.node.meta["val"]
-    starts = np.cumsum([0] + [int(value.shape[dim]) for value in values])
+    starts = np.cumsum([0] + [value.shape[dim] for value in value_of(site.node)])
     return tuple(
         taken(site, x, dim, np.arange(begin, end)) for begin, end in zip(starts[:-1], starts[1:], strict=True)
     )

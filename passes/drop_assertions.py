@@ -1,0 +1,29 @@
+"""Drop the checks that the exporter leaves in the graph: they spell out sizes that will shrink."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from smartc.model import Remark, TracedModel, layer_name, operator_name
+from smartc.passes.base import PassResult
+
+ASSERTIONS = frozenset(
+    ("_assert_tensor_metadata", "_assert_scalar", "_assert_async", "sym_constrain_range", "sym_constrain_range_for_size")
+)
+
+
+@dataclass(frozen=True)
+class DropAssertions:
+    """Erase calls that compute nothing and only check."""
+
+    name: ClassVar[str] = "drop-assertions"
+
+    def run(self, model: TracedModel) -> PassResult:
+        """Return the model without them."""
+        bare = model.copy()
+        checks = [node for node in bare.calls() if operator_name(node.target) in ASSERTIONS and not node.users]
+        remarks = tuple(Remark(layer_name(node), "dropped an assertion", changed=True) for node in checks)
+        for node in checks:
+            bare.graph.erase_node(node)
+        return PassResult(bare.cleaned(), remarks)

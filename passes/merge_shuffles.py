@@ -1,0 +1,95 @@
+"""Turn a channel shuffle spelled as view, transpose, view into one gather by a constant index.
+
+Between the two views the channels lie on two axes, which would force every group of channels to
+lose as many as the others; through a gather each channel travels alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import fx
+
+from smartc.model import Remark, TracedModel, layer_name, operator_name, value_of
+from smartc.passes import channel_rules
+from smartc.passes.base import PassResult
+from smartc.passes.channel_rules.registry import RULES
+from smartc.passes.labels import IntArray, LabelBook, Site
+
+aten = torch.ops.aten
+MOVES = frozenset("view reshape flatten unflatten permute transpose contiguous squeeze unsqueeze _unsafe_view".split())
+ENDS = frozenset(("view", "reshape", "flatten", "_unsafe_view"))
+assert channel_rules.__all__  # imported to fill the registry
+
+
+@dataclass(frozen=True)
+class MergeShuffles:
+    """Replace chains of views that only permute one axis by ``index_select``."""
+
+    name: ClassVar[str] = "merge-shuffles"
+
+    def run(self, model: TracedModel) -> PassResult:
+        """Return the model with every channel shuffle as a gather."""
+        merged = model.copy()
+        remarks = [_merge(merged, node) for node in list(merged.calls())]
+        return PassResult(merged.cleaned(), tuple(remark for remark in remarks if remark))
+
+
+def _merge(model: TracedModel, node: fx.Node) -> Remark | None:
+    """Replace the shuffle that ends at a node, if one does."""
+    if operator_name(node.target) == "channel_shuffle":
+        source, groups = node.args
+        size = value_of(source).shape[1]  # type: ignore[arg-type]
+        return _gather(model, node, source, 1, np.arange(size).reshape(groups, -1).T.reshape(-1))  # type: ignore[arg-type]
+    chain = _chain(node)
+    found = _permutation(chain) if chain else None
+    return _gather(model, node, chain[0].args[0], *found) if found else None
+
+
+def _chain(node: fx.Node) -> list[fx.Node]:
+    """Return the moves that end at a node and start from a tensor of the same shape, in order."""
+    if operator_name(node.target) not in ENDS:
+        return []
+    chain = [node]
+    while True:
+        source = chain[0].args[0]
+        if not isinstance(source, fx.Node):
+            return []
+        if value_of(source).shape == value_of(node).shape:
+            return chain if len(chain) > 2 else []
+        if operator_name(source.target) not in MOVES or len(source.users) > 1:
+            return []
+        chain.insert(0, source)
+
+
+def _permutation(chain: list[fx.Node]) -> tuple[int, IntArray] | None:
+    """Return the one axis that a chain permutes and how, by running it on labels of every axis."""
+    book = LabelBook()
+    value = value_of(chain[0].args[0])  # type: ignore[arg-type]
+    labels = Site(chain[0], value.shape, book).fresh(value.shape)
+    before = {factor.axes: factor.labels for factor in labels.factors}
+    for node in chain:
+        site = Site(node, value_of(node).shape, book)
+        args = fx.map_arg(node.args[1:], lambda arg: value_of(arg))
+        labels = RULES[operator_name(node.target)](site, labels, *args, **node.kwargs)
+    after = {factor.axes: factor.labels for factor in labels.factors}
+    if book.frozen or before.keys() != after.keys():
+        return None
+    moved = [axes for axes in after if not np.array_equal(before[axes], after[axes])]
+    if len(moved) != 1 or set(after[moved[0]].tolist()) != set(before[moved[0]].tolist()):
+        return None
+    return moved[0][0], after[moved[0]] - before[moved[0]][0]
+
+
+def _gather(model: TracedModel, node: fx.Node, source: Any, axis: int, order: IntArray) -> Remark:
+    """Put a gather in a node's place."""
+    with model.graph.inserting_before(node):
+        index = model.add_buffer(f"{node.name}_order", torch.from_numpy(order.astype(np.int64)))
+        gather = model.graph.call_function(aten.index_select.default, (source, axis, index))
+    gather.meta = dict(node.meta)
+    node.replace_all_uses_with(gather)
+    return Remark(layer_name(node), f"shuffles axis {axis} by a constant index", changed=True)
+
