@@ -133,7 +133,7 @@ def _parameter(
     tensor = model.tensor(name)
     if not isinstance(tensor, torch.Tensor):
         return Labels(())
-    owner = storages.setdefault(id(tensor), model.names_of(name)[0])
+    owner = storages.setdefault(id(tensor), name)
     if owner not in parameters:
         site = Site(node, tuple(tensor.shape), book)
         parameters[owner] = Labels(site.shape, site.fresh(site.shape).factors, weight=True)
@@ -242,10 +242,15 @@ def _number_units(book: LabelBook, root: IntArray) -> tuple[IntArray, dict[int, 
     for index in reversed(range(len(book.frozen))):
         reason_of[root[book.frozen[index][0]]] = index
     alive = reason_of == len(book.frozen)
+    owned = np.zeros(components, dtype=bool)
+    for array in book.owned:
+        owned[root[array]] = True
+    alive &= owned
     number = np.full(components, FROZEN, dtype=np.int64)
     number[alive] = np.arange(int(alive.sum()))
     label_reason = reason_of[root]
-    reasons = {int(label): book.frozen[label_reason[label]][1] for label in np.flatnonzero(~alive[root])}
+    texts = [*(reason for _, reason in book.frozen), "has no layer that produces it"]
+    reasons = {int(label): texts[label_reason[label]] for label in np.flatnonzero(~alive[root])}
     return number[root], reasons
 
 
@@ -297,9 +302,9 @@ def _group(count: int, axes: tuple[ParameterAxis, ...], labels: Mapping[fx.Node,
     order = np.argsort(members, kind="stable")
     bounds = np.flatnonzero(np.diff(members[order])) + 1
     parts = sorted(np.split(order, bounds), key=lambda units: int(units[0]))
-    named = [*(axis.name for axis in axes), "channels without a layer of their own"]
+    named = [axis.name for axis in axes]
     return tuple(
-        ChannelGroup(_layer_of(named[name_of[units[0]]]), units, max(int(weight[units[0]]), 1)) for units in parts
+        ChannelGroup(_layer_of(named[name_of[units[0]]]), units, int(weight[units[0]])) for units in parts
     )
 
 

@@ -25,6 +25,35 @@ class Remark(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Value:
+    """What is known of one tensor in the graph.
+
+    Attributes:
+        shape: Sizes; BATCH_PRIME stands for the batch.
+        dtype: Element type.
+        computed: The axes whose size depends on the batch, so that no literal spells it out.
+    """
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    computed: frozenset[int] = frozenset()
+
+    def resized(self, axis: int, size: int) -> Value:
+        """Return the same with another size of one axis."""
+        return replace(self, shape=(*self.shape[:axis], size, *self.shape[axis + 1 :]))
+
+    @property
+    def single(self) -> tuple[int, ...]:
+        """Return the shape for a batch of one."""
+        return tuple(s // BATCH_PRIME if a in self.computed else s for a, s in enumerate(self.shape))
+
+
+def value_of(node: fx.Node) -> Any:
+    """Return what is known of a node's output: a Value, a number, or a tuple of these."""
+    return node.meta.get("value")
+
+
+@dataclass(frozen=True)
 class InputSpec:
     """One tensor input: ``None`` in the shape marks the batch."""
 
@@ -128,7 +157,9 @@ class TracedModel:
     def add_buffer(self, name: str, value: torch.Tensor) -> fx.Node:
         """Add a constant of the compiler's own and return a node that reads it."""
         self.graph_module.register_buffer(name, value, persistent=False)
-        return self.graph.get_attr(name)
+        node = self.graph.get_attr(name)
+        node.meta["value"] = Value(tuple(value.shape), value.dtype)
+        return node
 
     def to(self, dtype: torch.dtype) -> TracedModel:
         """Return a copy whose floating-point tensors have the given type."""

@@ -87,6 +87,7 @@ def select(site: Site, x: Labels, dim: int, index: int) -> Labels:
 @rule("index_select")
 def index_select(site: Site, x: Labels, dim: int, index: Labels) -> Labels:
     """Gather labels where the index is a constant."""
+    site.freeze_all(index, "takes them for positions")
     if x.along(dim) is None:
         return Labels(site.shape, x.factors)
     return taken(site, x, dim, _constant(site, 2))
@@ -95,6 +96,7 @@ def index_select(site: Site, x: Labels, dim: int, index: Labels) -> Labels:
 @rule("index")
 def index(site: Site, x: Labels, indices: Sequence[Labels | None]) -> Labels:
     """Gather labels where one axis is indexed by a constant vector."""
+    site.freeze_all(indices, "takes them for positions")
     given = [axis for axis, one in enumerate(indices) if one is not None]
     if len(given) != 1 or len(indices[given[0]].shape) != 1:  # type: ignore[union-attr]
         raise Declined("is indexed by more than one vector")
