@@ -265,19 +265,20 @@ def _parameter_axes(
     book: LabelBook, parameters: Mapping[str, Labels], unit_of: IntArray, reasons: Mapping[int, str]
 ) -> tuple[tuple[ParameterAxis, ...], dict[tuple[str, int], str]]:
     """Return the axes with removable channels, and why the others have none."""
-    role_of = np.zeros(book.size, dtype=np.int8)
-    for code, arrays in ((1, book.owned), (2, book.read)):
+    owned, read = (np.zeros(book.size, dtype=bool) for _ in range(2))
+    for flags, arrays in ((owned, book.owned), (read, book.read)):
         for array in arrays:
-            role_of[array] = code
+            flags[array] = True
     axes, frozen = [], {}
     for name, labels in parameters.items():
         for factor in labels.factors:
-            role: Role = ("follows", "owns", "reads")[role_of[factor.labels[0]]]  # type: ignore[assignment]
-            units = unit_of[factor.labels]
+            first, units = int(factor.labels[0]), unit_of[factor.labels]
+            # A tied weight can own channels by an axis in one place and read them by it in another.
+            roles: list[Role] = (["owns"] if owned[first] else []) + (["reads"] if read[first] else [])
             if (units != FROZEN).any():
-                axes.append(ParameterAxis(name, factor.axes[0], role, units))
-            elif role != "follows":
-                frozen[name, factor.axes[0]] = reasons[int(factor.labels[0])]
+                axes += [ParameterAxis(name, factor.axes[0], role, units) for role in roles or ["follows"]]
+            elif roles:
+                frozen[name, factor.axes[0]] = reasons[first]
     return tuple(axes), frozen
 
 

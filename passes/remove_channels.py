@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -47,12 +48,12 @@ class RemoveChannels:
 
     def _slice_parameters(self, model: TracedModel) -> list[Remark]:
         """Slice every parameter that lost channels, all of its axes at once."""
-        by_name: dict[str, list[ParameterAxis]] = {}
+        by_name: dict[str, dict[int, ParameterAxis]] = {}
         for axis in self.groups.axes:
-            by_name.setdefault(axis.name, []).append(axis)
+            by_name.setdefault(axis.name, {})[axis.axis] = axis
         remarks = []
         for name, axes in by_name.items():
-            sliced = _sliced(model.tensor(name).detach(), axes, self.keep)
+            sliced = _sliced(model.tensor(name).detach(), axes.values(), self.keep)
             if sliced is not None:
                 shape = tuple(model.tensor(name).shape)
                 model.set_tensor(name, sliced)
@@ -60,7 +61,7 @@ class RemoveChannels:
         return remarks
 
 
-def _sliced(tensor: torch.Tensor, axes: list[ParameterAxis], keep: BoolArray) -> torch.Tensor | None:
+def _sliced(tensor: torch.Tensor, axes: Iterable[ParameterAxis], keep: BoolArray) -> torch.Tensor | None:
     """Return the surviving part of a tensor, or None where all of it survives."""
     changed = False
     for axis in axes:
