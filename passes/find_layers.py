@@ -1,0 +1,198 @@
+"""Find the layers that cost time: each matrix product or vector operation with what is fused into it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_array
+from torch import fx
+
+from smartc.model import TracedModel, layer_name, operator_name, value_of
+from smartc.passes.find_channel_groups import FROZEN, ChannelGroups
+from smartc.passes.labels import IntArray
+from smartc.passes.layer_shapes import Shape, layer_shape
+from smartc.targets.target import Target
+from smartc.targets.workload import OpKind, Workload
+
+RELU_LIKE = frozenset("relu relu6 hardtanh leaky_relu clamp clamp_min prelu _prelu_kernel".split())
+SILU_LIKE = frozenset("silu sigmoid tanh gelu hardswish hardsigmoid mish elu selu celu softplus".split())
+ALL = slice(None)
+TRANSPARENT = frozenset("dropout feature_dropout alias contiguous detach clone lift_fresh_copy alpha_dropout".split())
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One row of a latency report.
+
+    Attributes:
+        name: The user's name, unique among the layers.
+        op: The operator that the row is named after.
+        node: Its call; ``fused`` are the calls done with it at no cost of their own.
+        shape: What the latency model needs, and which channels it depends on.
+        residual: Whether an addition of a waiting tensor is fused.
+        activation: 0 none, 1 like ReLU, 2 like SiLU.
+    """
+
+    name: str
+    op: str
+    node: fx.Node
+    fused: tuple[fx.Node, ...]
+    shape: Shape
+    residual: bool
+    activation: int
+
+
+@dataclass(frozen=True, eq=False)
+class Layers:
+    """All layers of a model, and how their sizes depend on the kept count of each channel group."""
+
+    rows: tuple[Layer, ...]
+    groups: ChannelGroups
+
+    def sizes(self, kept: IntArray) -> tuple[IntArray, IntArray]:
+        """Return the input and output channels of each layer.
+
+        Args:
+            kept: Units kept of each group, shape (groups,) or (candidates, groups).
+
+        Returns:
+            Two arrays of shape (layers,) or (candidates, layers).
+        """
+        reads, writes = (always + (each @ kept.T).T for always, each in (self._reads, self._writes))
+        return reads, writes
+
+    def workload(self, target: Target, sizes: tuple[IntArray, IntArray], rows: IntArray | slice = ALL) -> Workload:
+        """Return what the latency model takes, for given input and output channels of some layers."""
+        reads, writes = sizes
+        fixed = {name: values[rows] for name, values in self._fixed.items()}
+        groups = np.where(fixed.pop("scales"), reads // np.maximum(fixed.pop("per_group"), 1), fixed.pop("groups"))
+        supported = np.array([target.supports(row.op) for row in self.rows], dtype=bool)[rows]
+        return Workload(cin=reads, cout=writes, groups=np.maximum(groups, 1), supported=supported, **fixed)
+
+    @cached_property
+    def _fixed(self) -> dict[str, Any]:
+        """Return what does not depend on the kept counts, an array per field."""
+        names = ("kind", "pixels", "kernel", "groups", "scales", "per_group")
+        names += ("input_elements", "output_elements", "vector_elements")
+        fixed = {name: np.array([getattr(row.shape, name) for row in self.rows]) for name in names}
+        fixed["residual"] = np.array([row.residual for row in self.rows], dtype=bool)
+        fixed["activation"] = np.array([row.activation for row in self.rows], dtype=np.int64)
+        return fixed
+
+    @cached_property
+    def _reads(self) -> tuple[IntArray, csr_array]:
+        """Return each layer's fixed input channels, and how many a unit of each group adds."""
+        return self._table([row.shape.reads for row in self.rows])
+
+    @cached_property
+    def _writes(self) -> tuple[IntArray, csr_array]:
+        """Return each layer's fixed output channels, and how many a unit of each group adds."""
+        return self._table([row.shape.writes for row in self.rows])
+
+    def _table(self, units: list[IntArray]) -> tuple[IntArray, csr_array]:
+        """Return fixed counts (layers,) and multiplicities (layers, groups)."""
+        of, sizes = self.groups.group_of, np.array([len(group) for group in self.groups.groups])
+        always = np.array([int((row == FROZEN).sum()) for row in units], dtype=np.int64)
+        table: tuple[list[int], list[int], list[int]] = ([], [], [])
+        for index, row in enumerate(units):
+            groups, counts = np.unique(of[row[row != FROZEN]], return_counts=True)
+            table[0].extend(counts // sizes[groups])
+            table[1].extend([index] * len(groups))
+            table[2].extend(groups)
+        shape = (len(units), len(sizes))
+        return always, csr_array((np.array(table[0], dtype=np.int64), table[1:]), shape=shape)
+
+    @cached_property
+    def touched(self) -> list[tuple[IntArray, IntArray, IntArray]]:
+        """Return for each group the layers it touches, and how many channels a unit adds to what they read and write."""
+        reads, writes = self._reads[1].tocsc(), self._writes[1].tocsc()
+        found = []
+        for group in range(len(self.groups.groups)):
+            columns = [table[:, [group]].tocoo() for table in (reads, writes)]
+            rows = np.unique(np.concatenate([column.coords[0] for column in columns]))
+            added = [np.zeros(len(rows), dtype=np.int64) for _ in columns]
+            for column, values in zip(columns, added, strict=True):
+                values[np.searchsorted(rows, column.coords[0])] = column.data
+            found.append((rows, added[0], added[1]))
+        return found
+
+
+def find_layers(model: TracedModel, groups: ChannelGroups) -> Layers:
+    """Return the layers of a model that cost time, in graph order, each under a name of its own."""
+    live = _computed_from_inputs(model)
+    order = {node: place for place, node in enumerate(model.graph.nodes)}
+    taken: set[fx.Node] = set()
+    rows, names = [], {}
+    for node in model.calls():
+        if node in taken or node not in live:
+            continue
+        shape = layer_shape(model, node, groups.labels)
+        if shape is None:
+            continue
+        fused, residual, activation = _fused(node, shape, order)
+        taken.update(fused)
+        names[node] = _unique(layer_name(node), set(names.values()))
+        rows.append(Layer(names[node], operator_name(node.target), node, fused, shape, residual, activation))
+    return Layers(tuple(rows), groups)
+
+
+def _computed_from_inputs(model: TracedModel) -> set[fx.Node]:
+    """Return the nodes that depend on an input; the others are constants by the time of use."""
+    live: set[fx.Node] = set()
+    for node in model.graph.nodes:
+        if node.op == "placeholder" or any(source in live for source in node.all_input_nodes):
+            live.add(node)
+    return live
+
+
+def _fused(node: fx.Node, shape: Shape, order: dict[fx.Node, int]) -> tuple[tuple[fx.Node, ...], bool, int]:
+    """Return what follows a call and is done with it: norm, residual addition, activation."""
+    fused: list[fx.Node] = []
+    residual, activation = False, 0
+    for user in _followers(node):
+        operator = operator_name(user.target)
+        if operator == "batch_norm" and shape.kind != OpKind.VECTOR and not fused and user.args[5] is False:
+            pass
+        elif operator == "add" and shape.kind != OpKind.VECTOR and not residual and _waits(user, node, order):
+            residual = True
+        elif operator in RELU_LIKE | SILU_LIKE:
+            activation = 1 if operator in RELU_LIKE else 2
+        elif operator not in TRANSPARENT:
+            break
+        fused.append(user)
+        if activation:
+            break
+    return tuple(fused), residual, activation
+
+
+def _followers(node: fx.Node) -> Iterator[fx.Node]:
+    """Yield the chain of calls of which each is the only reader of the one before."""
+    while len(node.users) == 1:
+        user = next(iter(node.users))
+        if user.op != "call_function" or user.args[0] is not node and operator_name(user.target) != "add":
+            return
+        yield user
+        node = user
+
+
+def _waits(addition: fx.Node, node: fx.Node, order: dict[fx.Node, int]) -> bool:
+    """Return whether the other operand of an addition has the same shape and is there before the layer runs."""
+    operands = [arg for arg in addition.args[:2] if isinstance(arg, fx.Node)]
+    shapes = {getattr(value_of(operand), "shape", None) for operand in operands}
+    others = [operand for operand in operands if order[operand] < order[node]]
+    return len(operands) == 2 and len(shapes) == 1 and len(others) == 1
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    """Return a name that no other layer has."""
+    if name not in taken:
+        return name
+    number = 2
+    while f"{name}#{number}" in taken:
+        number += 1
+    return f"{name}#{number}"
+

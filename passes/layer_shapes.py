@@ -1,0 +1,198 @@
+"""What one call costs: the sizes that the latency model takes, and the channels they depend on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import fx
+
+from smartc.model import TracedModel, Value, operator_name, value_of
+from smartc.passes.find_channel_groups import FROZEN
+from smartc.passes.labels import IntArray, Labels
+from smartc.targets.workload import OpKind
+
+# Views and the like, and what compilers do by placing tensors in memory.
+FREE = frozenset(
+    "view reshape _unsafe_view flatten unflatten squeeze unsqueeze expand expand_as view_as reshape_as split "
+    "split_with_sizes chunk tensor_split unsafe_split unsafe_chunk slice narrow select unbind getitem cat concat "
+    "concatenate dropout feature_dropout alpha_dropout alias contiguous detach clone lift_fresh_copy lift_fresh to "
+    "zeros ones full empty new_zeros new_ones new_full new_empty zeros_like ones_like full_like empty_like arange "
+    "sym_size scalar_tensor le lt ge gt eq ne _to_copy type_as t".split()
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Shape:
+    """The sizes of one layer for a batch of one; ``reads`` and ``writes`` hold a unit per channel.
+
+    Attributes:
+        scales: Whether the number of groups falls with the channels; each has ``per_group`` of them.
+        weight: The name of its parameter, if it has one.
+    """
+
+    kind: OpKind
+    reads: IntArray
+    writes: IntArray
+    pixels: int
+    kernel: int = 1
+    groups: int = 1
+    scales: bool = False
+    per_group: int = 1
+    input_elements: int = 1
+    output_elements: int = 1
+    vector_elements: int = 0
+    weight: str | None = None
+
+
+UnitLabels = Mapping[fx.Node, Any]
+
+
+def layer_shape(model: TracedModel, node: fx.Node, labels: UnitLabels) -> Shape | None:
+    """Return the sizes of a call, or None where it costs nothing."""
+    operator = operator_name(node.target)
+    if operator in FREE or not isinstance(_first(value_of(node)), Value):
+        return None
+    return _SHAPES.get(operator, _vector)(node, labels)
+
+
+def _convolution(node: fx.Node, labels: UnitLabels) -> Shape:
+    """Size a convolution; a transposed one multiplies at each input pixel."""
+    source, weight = node.args[0], node.args[1]
+    taps = value_of(weight).shape[2:]  # type: ignore[arg-type]
+    into, out = value_of(source).single, value_of(node).single  # type: ignore[arg-type]
+    axis = len(out) - len(taps) - 1
+    groups = node.args[6] if len(node.args) > 6 else node.kwargs.get("groups", 1)
+    transposed = "transpose" in operator_name(node.target)
+    per_group = into[axis] // groups  # type: ignore[operator]
+    in_pixels = math.prod(into) // into[axis]
+    out_pixels = math.prod(out) // out[axis]
+    return Shape(
+        kind=OpKind.DEPTHWISE if per_group == 1 and groups != 1 else OpKind.MATRIX,
+        reads=units_along(labels[source], axis),
+        writes=units_along(labels[node], axis),
+        pixels=in_pixels if transposed else out_pixels,
+        kernel=math.prod(taps),
+        groups=groups,  # type: ignore[arg-type]
+        scales=per_group == 1 and groups != 1,
+        per_group=per_group,
+        input_elements=in_pixels,
+        output_elements=out_pixels,
+        weight=_parameter(weight),
+    )
+
+
+def _linear(node: fx.Node, labels: UnitLabels) -> Shape:
+    """Size a linear layer: a row per position."""
+    source = node.args[0]
+    out = value_of(node).single
+    rows = math.prod(out[:-1])
+    return Shape(
+        kind=OpKind.MATRIX,
+        reads=units_along(labels[source], -1),
+        writes=units_along(labels[node], -1),
+        pixels=rows,
+        input_elements=rows,
+        output_elements=rows,
+        weight=_parameter(node.args[1]),
+    )
+
+
+def _matmul(node: fx.Node, labels: UnitLabels) -> Shape:
+    """Size a product of activations: a group per matrix of the batch."""
+    left, right = (arg for arg in node.args if isinstance(arg, fx.Node))
+    rows, inner = value_of(left).single[-2:]
+    columns = value_of(right).single[-1]
+    batch = math.prod(value_of(node).single[:-2])
+    return _product(node, labels, left, (batch, rows, inner, columns), _parameter(right))
+
+
+def _attention(node: fx.Node, labels: UnitLabels) -> Shape:
+    """Size attention as one product of twice the key length per head."""
+    query, key = node.args[0], node.args[1]
+    *batch, rows, inner = value_of(query).single  # type: ignore[arg-type]
+    length = value_of(key).single[-2]  # type: ignore[arg-type]
+    return _product(node, labels, query, (math.prod(batch), rows, inner, 2 * length), None)
+
+
+def _product(
+    node: fx.Node, labels: UnitLabels, left: Any, sizes: tuple[int, int, int, int], weight: str | None
+) -> Shape:
+    """Size a batch of matrix products; heads that go take their groups with them."""
+    batch, rows, inner, columns = sizes
+    heads = _heads(labels[left], batch)
+    return Shape(
+        kind=OpKind.MATRIX,
+        reads=np.repeat(heads, inner),
+        writes=np.repeat(heads, columns),
+        pixels=rows,
+        groups=batch,
+        scales=True,
+        per_group=inner,
+        input_elements=rows,
+        output_elements=rows,
+        weight=weight,
+    )
+
+
+def _heads(labels: Labels, batch: int) -> IntArray:
+    """Return the unit of each matrix of a batch."""
+    for axis in range(1, len(labels.shape) - 2):
+        units = units_along(labels, axis)
+        if len(units) > 1 and batch % len(units) == 0 and (units != FROZEN).any():
+            return np.tile(units, batch // len(units))
+    return np.full(batch, FROZEN, dtype=np.int64)
+
+
+def _vector(node: fx.Node, labels: UnitLabels) -> Shape:
+    """Size work on the vector unit: a lane operation for each element read or written, whichever is more."""
+    value, own = _first(value_of(node)), _first(labels[node])
+    axis = own.factors[0].axes[0] if own.factors else min(1, max(len(value.shape) - 1, 0))
+    writes = units_along(own, axis)
+    elements = math.prod(value.single)
+    operands = [arg for arg in node.all_input_nodes if isinstance(value_of(arg), Value) and arg.op != "get_attr"]
+    read = sum(math.prod(value_of(arg).single) for arg in operands)
+    most = max([elements, *(math.prod(value_of(arg).single) for arg in operands)])
+    channels = max(len(writes), 1)
+    return Shape(
+        kind=OpKind.VECTOR,
+        reads=writes,
+        writes=writes,
+        pixels=-(-elements // channels),
+        input_elements=-(-read // channels),
+        output_elements=-(-elements // channels),
+        vector_elements=-(-most // channels),
+    )
+
+
+def units_along(labels: Labels, axis: int) -> IntArray:
+    """Return the unit of each index of an axis; FROZEN where no label covers it."""
+    size = labels.shape[axis] if labels.shape else 1
+    factor = labels.along(axis) if labels.shape else None
+    if factor is None:
+        return np.full(size, FROZEN, dtype=np.int64)
+    place = factor.axes.index(axis % len(labels.shape))
+    rows = np.moveaxis(factor.labels, place, 0).reshape(size, -1)
+    return rows[:, 0]
+
+
+def _first(value: Any) -> Any:
+    """Return the first of several outputs, or the only one."""
+    return value[0] if isinstance(value, (tuple, list)) and value else value
+
+
+def _parameter(node: Any) -> str | None:
+    """Return the name of a parameter that is read directly."""
+    return str(node.target) if isinstance(node, fx.Node) and node.op == "get_attr" else None
+
+
+_SHAPES: dict[str, Callable[[fx.Node, UnitLabels], Shape]] = {
+    **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _convolution),
+    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), _convolution),
+    **dict.fromkeys(("matmul", "bmm", "mm"), _matmul),
+    "linear": _linear,
+    "scaled_dot_product_attention": _attention,
+}

@@ -1,0 +1,167 @@
+"""What a report is made of: the figures of a layer and of the whole network."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+Side = Literal["dense", "compiled"]
+SIDES: tuple[Side, Side] = ("dense", "compiled")
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Hold the time of one inference of the whole network, in ``unit``.
+
+    ``without_skipping`` is the compiled network on the same target if it computed its zero tiles too.
+    """
+
+    kind: Literal["simulated", "measured"]
+    unit: Literal["ms"]
+    dense: float
+    compiled: float
+    without_skipping: float | None = None
+
+    @property
+    def speed_up(self) -> float:
+        """Return how many times faster the compiled network is."""
+        return _ratio(self.dense, self.compiled)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Hold what was asked for and what was reached."""
+
+    kind: str
+    asked: str
+    reached: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """Hold one count of the whole network before and after."""
+
+    dense: int
+    compiled: int
+
+    @property
+    def saved(self) -> float:
+        """Return the share that is gone, 0 to 1."""
+        return 1 - self.compiled / self.dense if self.dense else 0.0
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Hold the counts of the whole network; ``target_macs_peak`` is per cycle."""
+
+    parameters: Change
+    macs: Change
+    weight_bytes: Change
+    prunable_channels: int
+    removed_channels: int
+    target_macs_peak: int
+
+
+@dataclass(frozen=True)
+class Causes:
+    """Hold the cycles that each part of the device would need alone; they overlap, so they do not add up."""
+
+    compute: float
+    output: float
+    weights: float
+    activations: float
+    overhead: float
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Hold what one layer costs in one of the two networks.
+
+    ``shape`` is the output's, ``tiles`` are (live, total), ``utilisation`` is useful
+    multiply-accumulates of the peak, 0 to 1; ``weight_bytes`` include the index of the tiles.
+    """
+
+    shape: tuple[int, ...]
+    weight_shape: tuple[int, ...] | None
+    macs: int
+    weight_bytes: int
+    cycles: float
+    ms: float
+    bound: str
+    utilisation: float
+    tiles: tuple[int, int] | None
+    causes: Causes
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Hold one layer before and after, what was decided about it and why."""
+
+    name: str
+    op: str
+    decision: Literal["channel", "block", "n:m", "dense", "frozen"]
+    reason: str
+    dense: Figures
+    compiled: Figures
+
+    @property
+    def speed_up(self) -> float:
+        """Return how many times faster the layer became; 1 if it is free, infinite if it became so."""
+        return _ratio(self.dense.ms, self.compiled.ms)
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Hold the largest error of one stage against the masked original.
+
+    ``tolerance`` bounds the relative error.
+    """
+
+    stage: str
+    max_abs_error: float
+    max_rel_error: float
+    tolerance: float
+    inputs: str
+
+    @property
+    def passed(self) -> bool:
+        """Return whether the error is within the tolerance; an error that is not a number is not."""
+        return self.max_rel_error <= self.tolerance
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Hold how close the compiled outputs are to the original's; ``top1`` and ``cosine`` are 0 to 1."""
+
+    inputs: int
+    source: str
+    top1: float | None
+    cosine: float
+    max_abs: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Hold the user's metric before and after."""
+
+    source: str
+    metric: str
+    inputs: int
+    dense: float
+    compiled: float
+
+
+@dataclass(frozen=True)
+class ReportRemark:
+    """Hold something that the reader should know about a place."""
+
+    where: str
+    text: str
+
+
+def _ratio(before: float, after: float) -> float:
+    """Return before / after; 1 where both are nothing, infinite where only the second is."""
+    if after:
+        return before / after
+    return math.inf if before else 1.0

@@ -1,0 +1,143 @@
+"""The latency model: cycles of many layers at once on a target, by cause."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from smartc.targets.compute import compute_cycles, multiply_accumulates, output_cycles
+from smartc.targets.target import Target
+from smartc.targets.tiling import Tiling, tiling
+from smartc.targets.traffic import activation_bytes, weight_bytes
+from smartc.targets.workload import Flags, Floats, Ints, OpKind, Workload
+
+BOUNDS = ("compute", "output", "memory", "overhead", "none")
+
+
+@dataclass(frozen=True, eq=False)
+class Latency:
+    """What layers cost: arrays of one shape, not to be written to, in cycles unless said otherwise."""
+
+    compute: Floats
+    output: Floats
+    weights: Floats  # traffic of weights and their index
+    activations: Floats  # traffic of activations
+    overhead: Floats
+    total: Floats
+    macs: Ints  # by definition: a mask does not lower them
+    weight_bytes: Ints  # as stored, index included
+    tiles: Ints  # 0 where the layer is not a MATRIX
+    live_tiles: Ints
+    listed: Flags  # where only live tiles are stored; elsewhere that would not have been faster
+    useful: Floats  # share of ``macs`` that the device computes and that is not known to be zero
+    peak: float  # MACs of the array per cycle
+    frequency_hz: float
+
+    @cached_property
+    def bound(self) -> Ints:
+        """Return which cause is the largest, as an index into ``BOUNDS``."""
+        causes = (self.compute, self.output, self.weights + self.activations, self.overhead)
+        largest = np.argmax(causes, axis=0)
+        return np.where(self.total > 0, largest, len(BOUNDS) - 1)
+
+    @cached_property
+    def utilisation(self) -> Floats:
+        """Return useful MACs / (cycles x peak MACs per cycle), 0 to 1."""
+        possible = np.maximum(self.total * self.peak, 1e-300)
+        return np.minimum(self.macs * self.useful / possible, 1.0)
+
+    @property
+    def ms(self) -> Floats:
+        """Return the total in milliseconds."""
+        return self.total / self.frequency_hz * 1e3
+
+    @property
+    def total_ms(self) -> float:
+        """Return the sum over all layers in milliseconds."""
+        return float(self.ms.sum())
+
+
+@dataclass(frozen=True, eq=False)
+class _Cost:
+    """The causes of the cost that depend on how the weights are stored."""
+
+    compute: Floats
+    weights: Floats
+    activations: Floats
+    total: Floats
+    weight_bytes: Ints
+    listed: Flags
+
+
+def price(target: Target, work: Workload) -> Latency:
+    """Return what each layer costs on the target.
+
+    A mask is used only where that is faster than to ignore it, or as fast and smaller: listing tiles
+    costs bytes and cycles too.  Therefore the total never rises when channels, groups, pixels or live
+    tiles fall.
+    """
+    shape = tiling(target, work)
+    output = output_cycles(target, work, shape)
+    overhead = (work.kind != OpKind.FREE) * (target.overhead.launch_us * 1e-6 * target.array.frequency_hz)
+    pricing = _Pricing(target, work, shape, output, overhead)
+    cost = pricing.cost(np.zeros((), dtype=np.bool_))
+    if target.sparsity.zero_tile_skip or target.sparsity.weight_compression:
+        masked = (shape.live < shape.tiles) & work.supported
+        if masked.any():
+            cost = _cheaper(pricing.cost(masked), cost)
+    return pricing.latency(cost)
+
+
+@dataclass(frozen=True, eq=False)
+class _Pricing:
+    """The layers with what does not depend on how their weights are stored."""
+
+    target: Target
+    work: Workload
+    shape: Tiling
+    output: Floats
+    overhead: Floats
+
+    def cost(self, listed: Flags) -> _Cost:
+        """Return the cost where only the live tiles of the ``listed`` layers are stored."""
+        target, work, shape = self.target, self.work, self.shape
+        skipped = listed & target.sparsity.zero_tile_skip
+        live = np.where(skipped, shape.live, shape.tiles) if skipped.any() else shape.tiles
+        compute = compute_cycles(target, work, shape, live, skipped * np.int64(target.sparsity.index_cycles))
+        stored = weight_bytes(target, work, shape, listed)
+        bandwidth = target.memory.dram_bytes_per_cycle * target.calibration.bandwidth_efficiency
+        weights = stored / bandwidth
+        activations = activation_bytes(target, work, shape, stored) / bandwidth
+        memory = weights + activations
+        if target.memory.overlap:
+            total = self.overhead + np.maximum(np.maximum(compute, self.output), memory)
+        else:
+            total = self.overhead + (compute + self.output + memory)
+        return _Cost(compute, weights, activations, total, stored, listed)
+
+    def latency(self, cost: _Cost) -> Latency:
+        """Return the cost with what does not depend on it, each part broadcast to the common shape."""
+        work, shape, array = self.work, self.shape, self.target.array
+        known = np.where(work.kind == OpKind.MATRIX, shape.live / np.maximum(shape.tiles, 1), 1.0)
+        parts = vars(cost) | {
+            "output": self.output,
+            "overhead": self.overhead,
+            "macs": multiply_accumulates(work),
+            "tiles": shape.tiles,
+            "live_tiles": shape.live,
+            "useful": known * work.supported,
+        }
+        spread = {name: np.broadcast_to(part, work.shape) for name, part in parts.items()}
+        peak = array.rows * array.cols * array.tiles_per_cycle
+        return Latency(**spread, peak=peak, frequency_hz=array.frequency_hz)
+
+
+def _cheaper(listed: _Cost, whole: _Cost) -> _Cost:
+    """Return, layer by layer, the faster of two costs, or the one of fewer bytes where they tie."""
+    fewer = (listed.total == whole.total) & (listed.weight_bytes < whole.weight_bytes)
+    better = (listed.total < whole.total) | fewer
+    if better.all():
+        return listed
+    return _Cost(**{name: np.where(better, part, vars(whole)[name]) for name, part in vars(listed).items()})
