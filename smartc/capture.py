@@ -66,7 +66,7 @@ def from_program(
     from smartc.passes.make_functional import MakeFunctional
     from smartc.passes.merge_shuffles import MergeShuffles
 
-    with _quiet():
+    with quiet():
         graph_module = program.module(check_guards=False)
     holders = [node for node in graph_module.graph.nodes if node.op == "placeholder"]
     args, kwargs = program.example_inputs or ((), {})
@@ -144,12 +144,12 @@ def _export_once(
         shapes = shapes[0] if not kwargs else (dict(shapes[1]) if not args else None)
         if shapes is None:
             raise ValueError("positional and keyword inputs are mixed")
-    with _quiet():
+    with quiet():
         return torch.export.export(module, args, kwargs, dynamic_shapes=shapes, strict=False)
 
 
 @contextmanager
-def _quiet() -> Any:
+def quiet() -> Any:
     """Silence what torch.export says about its own internals."""
     logger = logging.getLogger("torch.export")
     level = logger.level

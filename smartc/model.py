@@ -166,7 +166,7 @@ class TracedModel:
         state = dict(self.graph_module.named_parameters()) | dict(self.graph_module.named_buffers())
         cast = {name: t.detach().to(dtype) for name, t in state.items() if t.is_floating_point()}
         model = self.with_tensors(cast)
-        examples = tuple(_cast(value, dtype) for value in self.examples)
+        examples = tuple(cast_value(value, dtype) for value in self.examples)
         inputs = tuple(
             replace(spec, dtype=dtype) if spec.dtype.is_floating_point else spec for spec in self.inputs
         )
@@ -214,7 +214,7 @@ def operator_name(target: Any) -> str:
     return getattr(target, "__name__", str(target))
 
 
-def _cast(value: Any, dtype: torch.dtype) -> Any:
+def cast_value(value: Any, dtype: torch.dtype) -> Any:
     """Convert floating-point tensors and leave the rest alone."""
     return value.to(dtype) if isinstance(value, torch.Tensor) and value.is_floating_point() else value
 

@@ -1,0 +1,87 @@
+"""Lowering: from a TracedModel to files that run without smartc, each proved against the masked original."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from smartc.lowering.to_onnx import OnnxSession, to_onnx
+from smartc.lowering.to_program import save_program, to_program
+from smartc.model import TracedModel
+from smartc.verify import PRODUCT_TOLERANCE, Reference, Verification
+
+BACKENDS = ("pt2", "onnx")
+
+
+@dataclass(frozen=True, eq=False)
+class Lowered:
+    """One file of an artifact.
+
+    Attributes:
+        file: Its name.
+        stage: What the proof calls it.
+        write: Writes it to a path.
+        run: Computes its outputs from flattened inputs.
+        dtype: The floating type that it takes.
+    """
+
+    file: str
+    stage: str
+    write: Callable[[Path], None]
+    run: Callable[[tuple[Any, ...]], Any]
+    dtype: torch.dtype
+
+    def prove(self, reference: Reference) -> Verification:
+        """Compare with the masked original.
+
+        Raises:
+            InternalError: The outputs differ by more than rounding.
+        """
+        outputs = self.run(reference.inputs_as(self.dtype))
+        tolerance = PRODUCT_TOLERANCE[self.dtype]
+        return reference.compare(self.stage, outputs, tolerance)
+
+
+def lower(model: TracedModel, backends: Sequence[str], metadata: Mapping[str, str]) -> list[Lowered]:
+    """Return the files of the chosen backends; ``.pt2`` is always one.
+
+    Raises:
+        UserError: A backend has no form for an operator of the model.
+    """
+    program = to_program(model)
+    lowered = [_program(model, program)]
+    if "onnx" in backends:
+        single = model if model.dtype is torch.float32 else model.to(torch.float32)
+        lowered.append(_onnx(single, program if single is model else to_program(single), metadata))
+    return lowered
+
+
+def _program(model: TracedModel, program: torch.export.ExportedProgram) -> Lowered:
+    """Return the exported program's file."""
+    module = program.module(check_guards=False)
+
+    def run(flat: tuple[Any, ...]) -> Any:
+        args, kwargs = model.arguments(flat)
+        with torch.no_grad():
+            return module(*args, **kwargs)
+
+    return Lowered("model.pt2", "masked == .pt2", lambda path: save_program(program, path), run, model.dtype)
+
+
+def _onnx(model: TracedModel, program: torch.export.ExportedProgram, metadata: Mapping[str, str]) -> Lowered:
+    """Return the ONNX file."""
+    proto = to_onnx(model, program, metadata)
+    content = proto.SerializeToString()
+    session = OnnxSession(content, model.name)
+    return Lowered(
+        "model.onnx", "masked == ONNX Runtime", lambda path: _write(path, content), session.run, torch.float32
+    )
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a binary file."""
+    path.write_bytes(content)

@@ -1,0 +1,119 @@
+"""Lower a TracedModel to ONNX: batch norms folded, the user's layer names on the nodes."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as graphsurgeon
+import onnxruntime
+import torch
+
+from smartc.capture import quiet
+from smartc.errors import UserError
+from smartc.model import TracedModel
+
+# The oldest opset that has every operator torch.onnx emits for ATen graphs.
+OPSET = 20
+_SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+def to_onnx(
+    model: TracedModel, program: torch.export.ExportedProgram, metadata: Mapping[str, str]
+) -> onnx.ModelProto:
+    """Return the ONNX model of an exported program.
+
+    Args:
+        model: The program's source; names the inputs.
+        program: In float32, as to_program gives it.
+        metadata: Goes into the model's properties under ``smartc.``.
+
+    Raises:
+        UserError: ONNX has no form for an operator of the model.
+    """
+    try:
+        with quiet():
+            exported = torch.onnx.export(program, dynamo=True, opset_version=OPSET, optimize=True, verbose=False)
+    except Exception as error:
+        raise UserError(
+            f"ONNX cannot express it: {str(error).splitlines()[0]}",
+            where=model.name,
+            fix="Leave onnx out of --backend; model.pt2 has the same network",
+        ) from error
+    assert exported is not None
+    graph = exported.model_proto
+    names = _node_names(graph)
+    cleaned = _cleaned(graph)
+    for node in cleaned.graph.node:
+        node.name = names.get(node.output[0], node.name)
+        del node.metadata_props[:]
+    for value in (*cleaned.graph.input, *cleaned.graph.output, *cleaned.graph.value_info, *cleaned.graph.initializer):
+        del value.metadata_props[:]
+    onnx.helper.set_model_props(cleaned, {f"smartc.{key}": value for key, value in metadata.items()})
+    cleaned.producer_name, cleaned.producer_version = "smartc", metadata["version"]
+    onnx.checker.check_model(cleaned, full_check=True)
+    return cleaned
+
+
+def _cleaned(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model without what nothing reads, in topological order."""
+    graph = graphsurgeon.import_onnx(model)
+    graph.cleanup(remove_unused_graph_inputs=False).toposort()
+    cleaned: onnx.ModelProto = graphsurgeon.export_onnx(graph)
+    cleaned.ir_version = model.ir_version
+    return cleaned
+
+
+def _node_names(model: onnx.ModelProto) -> dict[str, str]:
+    """Return for each node, by its first output, the user's layer name and the operator, made unique."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    names: dict[str, str] = {}
+    used: dict[str, int] = {}
+    for node in model.graph.node:
+        name = f"{_layer_of(node, weights)}/{node.op_type}".lstrip("/")
+        used[name] = used.get(name, 0) + 1
+        names[node.output[0]] = name if used[name] == 1 else f"{name}#{used[name]}"
+    return names
+
+
+def _layer_of(node: onnx.NodeProto, weights: set[str]) -> str:
+    """Return the layer of a node: that of its weight, or the innermost module it was traced in."""
+    for name in node.input[1:2]:
+        if name in weights and name.endswith(".weight"):
+            return name.removesuffix(".weight")
+    text = next((prop.value for prop in node.metadata_props if prop.key == _SCOPES), "[]")
+    scopes = [str(scope) for scope in ast.literal_eval(text)]
+    return re.sub(r"[^\w.]", "_", scopes[-2]) if len(scopes) > 1 else ""
+
+
+class OnnxSession:
+    """Runs an ONNX model in ONNX Runtime."""
+
+    def __init__(self, source: bytes | str, name: str) -> None:
+        """Load a model's content, or the file of one.
+
+        Raises:
+            UserError: ONNX Runtime has no kernel for an operator.
+        """
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        try:
+            self.session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise UserError(
+                f"ONNX Runtime refuses it: {str(error).splitlines()[0]}",
+                where=name,
+                fix="Leave onnx out of --backend; model.pt2 has the same network",
+            ) from error
+
+    def run(self, flat: tuple[Any, ...]) -> list[np.ndarray[Any, Any]]:
+        """Return the outputs for flattened inputs in the model's order."""
+        values = [leaf for leaf in flat if isinstance(leaf, torch.Tensor)]
+        inputs = self.session.get_inputs()
+        feeds = {spec.name: value.detach().numpy() for spec, value in zip(inputs, values, strict=True)}
+        outputs: list[np.ndarray[Any, Any]] = self.session.run(None, feeds)
+        return outputs

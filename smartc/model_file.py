@@ -1,0 +1,173 @@
+"""Model files: recognised by their content, loaded without running code unless the user allows it."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import pickle
+import pickletools
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+from smartc.capture import first_line, from_program, trace
+from smartc.errors import UserError
+from smartc.exported_archive import find_code
+from smartc.file_kind import SAVE_AGAIN, Kind, recognise
+from smartc.input_option import check_agrees, example_inputs, parse_input
+from smartc.model import TracedModel
+from smartc.model_state import build_module, refuse_factory
+
+_HASH_BLOCK = 1 << 20
+_REFUSED = re.compile(r"(?:[Uu]nsupported (?:global: )?GLOBAL|Unsupported class) ([\w.]+)")
+
+
+def load_model(
+    path: str | Path,
+    *,
+    factory: str | None = None,
+    input_shapes: Sequence[str] = (),
+    allow_pickle: bool = False,
+) -> TracedModel:
+    """Load a model file and capture it.
+
+    Args:
+        path: An exported program, a ``state_dict`` (of torch or safetensors), or a pickled module.
+        factory: For a ``state_dict``: ``package.module:name`` of what builds the module, without arguments.
+        input_shapes: Each as ``--input`` takes it; an exported program needs none.
+        allow_pickle: Whether the file may run code when it is loaded.
+
+    Raises:
+        UserError: The file cannot be read or is none of these, or it does not fit the other arguments.
+    """
+    file = Path(path)
+    options = [parse_input(text) for text in input_shapes]
+    with _opened(file) as stream:
+        kind = recognise(stream, file)
+        if kind == "program":
+            refuse_factory(factory, file, "an exported program")
+            model = _load_program(stream, file, allow_pickle)
+            if options:
+                check_agrees(options, model.inputs)
+            return model
+        content = _load_content(stream, file, kind, allow_pickle)
+    module = build_module(content, file, factory)
+    if not options:
+        fix = "Give the shape of each input, as in --input 1x3x224x224"
+        raise UserError("it does not say which inputs the model takes", where=str(file), fix=fix)
+    kinds = (tensor.dtype for tensor in module.parameters() if tensor.is_floating_point())
+    traced = trace(module, example_inputs(options, next(kinds, torch.float32)))
+    return replace(traced, name=file.name)
+
+
+def model_hash(path: str | Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    digest = hashlib.sha256()
+    with _opened(Path(path)) as stream:
+        while block := stream.read(_HASH_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[IO[bytes]]:
+    """Open a file to read, or say why that is not possible."""
+    try:
+        stream = file.open("rb")
+    except FileNotFoundError as error:
+        raise UserError("there is no such file", where=str(file), fix="Check the path") from error
+    except IsADirectoryError as error:
+        raise UserError("it is a folder", where=str(file), fix="Name a model file") from error
+    except OSError as error:
+        fact = f"it cannot be read ({error.strerror})"
+        raise UserError(fact, where=str(file), fix="Make it readable") from error
+    with stream:
+        yield stream
+
+
+def _load_program(stream: IO[bytes], file: Path, allow_pickle: bool) -> TracedModel:
+    """Load what ``torch.export.save`` wrote."""
+    code, program = None, None
+    try:
+        if not allow_pickle:
+            code = find_code(stream)
+        if code is None:
+            stream.seek(0)
+            with _quiet():
+                program = torch.export.load(stream)
+    except Exception as error:
+        fact = f"torch {torch.__version__} cannot load this exported program: {first_line(error)}"
+        raise UserError(fact, where=str(file), fix=SAVE_AGAIN) from error
+    if program is None:
+        raise _may_run_code(file, str(code))
+    return from_program(program, file.name)
+
+
+def _load_content(stream: IO[bytes], file: Path, kind: Kind, allow_pickle: bool) -> Any:
+    """Load a state_dict or a module."""
+    if kind == "pickle" and not allow_pickle:
+        raise _may_run_code(file, "a pickle")
+    try:
+        with _quiet():
+            return _read_content(stream, file, kind, allow_pickle)
+    except (ImportError, AttributeError) as error:
+        fix = "Run smartc in the folder that holds the model's code, or set PYTHONPATH"
+        raise UserError(f"it needs code that is not here: {error}", where=str(file), fix=fix) from error
+    except Exception as error:
+        if found := _REFUSED.search(str(error)):
+            raise _may_run_code(file, f"a pickled {found[1]}") from error
+        if isinstance(error, pickle.UnpicklingError) and _is_sound_pickle(stream):
+            raise _may_run_code(file, "a pickle") from error
+        fix = "Copy or download it again"
+        raise UserError("it is truncated or damaged", where=str(file), fix=fix) from error
+
+
+def _read_content(stream: IO[bytes], file: Path, kind: Kind, allow_pickle: bool) -> Any:
+    """Read a file with what suits its kind."""
+    if kind == "safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(file)
+    if kind == "pickle":
+        return pickle.load(stream)
+    return torch.load(stream, map_location="cpu", weights_only=not allow_pickle)
+
+
+def _is_sound_pickle(stream: IO[bytes]) -> bool:
+    """Return whether a pickle that torch's restricted unpickler refused is whole; it is not run."""
+    try:
+        stream.seek(0)
+        record: bytes = torch._C.PyTorchFileReader(stream).get_record("data.pkl")
+        return bool(list(pickletools.genops(record)))
+    except (RuntimeError, ValueError):
+        return False
+
+
+def _may_run_code(file: Path, what: str) -> UserError:
+    """Return the error for a file that only ``--allow-pickle`` may load."""
+    fix = "Pass --allow-pickle if you trust its source, or ask for an exported program or a state_dict"
+    return UserError(f"it holds {what}, which can run code when it is loaded", where=str(file), fix=fix)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what torch says about formats: the errors say it."""
+    logger = logging.getLogger("torch.export")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

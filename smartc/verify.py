@@ -1,0 +1,148 @@
+"""Verify: what every stage computes equals what the masked original computes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils import _pytree as pytree
+
+from smartc.errors import InternalError
+from smartc.model import TracedModel, cast_value
+from smartc.passes.find_channel_groups import ChannelGroups
+from smartc.passes.remove_channels import masked_axes
+from smartc.report_figures import Verification
+
+BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
+
+# float64 carries 16 digits; a hundred layers lose two or three of them, a wrong channel all.
+PROOF_TOLERANCE = 1e-10
+# float32 carries 7 digits, and other summation orders in deep networks lose two or three of them;
+# the shorter types carry 3 and 2, and lose one.
+PRODUCT_TOLERANCE = {
+    torch.float64: PROOF_TOLERANCE,
+    torch.float32: 1e-4,
+    torch.float16: 5e-2,
+    torch.bfloat16: 2e-1,
+}
+SEED = 20240229
+
+
+def mask_readers(model: TracedModel, groups: ChannelGroups, keep: BoolArray) -> TracedModel:
+    """Return the masked original: every weight that reads a removed channel is zero."""
+    tensors: dict[str, torch.Tensor] = {}
+    for axis, alive in masked_axes(groups, keep):
+        if axis.role == "reads":
+            weight = tensors.get(axis.name)
+            weight = model.tensor(axis.name).detach().clone() if weight is None else weight
+            tensors[axis.name] = weight.index_fill_(axis.axis, torch.from_numpy(np.flatnonzero(~alive)), 0)
+    return model.with_tensors(tensors)
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """The masked original, run once in float64 on seeded inputs.
+
+    Attributes:
+        original: The model before removal.
+        groups: Its channel groups.
+        keep: Whether each unit stays.
+    """
+
+    original: TracedModel
+    groups: ChannelGroups
+    keep: BoolArray
+
+    @cached_property
+    def inputs(self) -> tuple[Any, ...]:
+        """Return flattened inputs in the original's type; not the batch that was exported with."""
+        return seeded_inputs(self.original, batch=3)
+
+    @cached_property
+    def outputs(self) -> Any:
+        """Return what the masked original computes."""
+        masked = mask_readers(self.original, self.groups, self.keep)
+        return masked.to(torch.float64).run(self.inputs_as(torch.float64))
+
+    def inputs_as(self, dtype: torch.dtype) -> tuple[Any, ...]:
+        """Return the inputs with floating-point tensors in another type."""
+        return tuple(cast_value(value, dtype) for value in self.inputs)
+
+    def prove_removal(self, smaller: TracedModel) -> Verification:
+        """Prove in float64 that removal computes what masking computes.
+
+        Raises:
+            InternalError: It does not.
+        """
+        outputs = smaller.to(torch.float64).run(self.inputs_as(torch.float64))
+        return self.compare("masked == removed (float64)", outputs, PROOF_TOLERANCE)
+
+    def compare(self, stage: str, outputs: Any, tolerance: float) -> Verification:
+        """Return the largest error of a stage's outputs.
+
+        Raises:
+            InternalError: It is above the tolerance.
+        """
+        batch = next((len(value) for value in self.inputs if isinstance(value, torch.Tensor) and value.ndim), 1)
+        result = Verification(stage, *errors(self.outputs, outputs), tolerance, f"{batch} seeded inputs")
+        if not result.passed:
+            raise InternalError(
+                f"its output differs from the masked original's by {result.max_rel_error:.2e} (relative), "
+                f"allowed is {tolerance:.0e}",
+                where=f"stage {stage}",
+            )
+        return result
+
+
+def seeded_inputs(model: TracedModel, batch: int, seed: int = SEED) -> tuple[Any, ...]:
+    """Return flattened inputs: normal numbers where they are floating, the examples' values elsewhere."""
+    generator = torch.Generator().manual_seed(seed)
+    return tuple(_seeded(value, batch, model.dynamic_batch, generator) for value in model.examples)
+
+
+def _seeded(value: Any, batch: int, dynamic: bool, generator: torch.Generator) -> Any:
+    """Return one input like an example, with the given batch where it is free."""
+    if not isinstance(value, torch.Tensor):
+        return value
+    shape = list(value.shape)
+    if dynamic and shape:
+        shape[0] = batch
+    if value.is_floating_point():
+        return torch.randn(shape, generator=generator, dtype=torch.float64).to(value.dtype)
+    repeats = -(-shape[0] // max(len(value), 1)) if shape else 1
+    return torch.cat([value] * repeats)[: shape[0]] if shape else value
+
+
+def errors(expected: Any, actual: Any) -> tuple[float, float]:
+    """Return the largest absolute error and the largest relative to the output's largest value."""
+    pairs = list(zip(_tensors(expected), _tensors(actual), strict=True))
+    found = [_error(*pair) for pair in pairs]
+    return max((error[0] for error in found), default=0.0), max((error[1] for error in found), default=0.0)
+
+
+def _error(expected: torch.Tensor, actual: torch.Tensor) -> tuple[float, float]:
+    """Return the errors of one output; for whole numbers the share that differs."""
+    if expected.shape != actual.shape:
+        return math.inf, math.inf
+    if not expected.numel():
+        return 0.0, 0.0
+    if not expected.is_floating_point():
+        share = float((expected != actual).double().mean())
+        return share, share
+    left, right = expected.double(), actual.double()
+    same = (left == right) | (left.isnan() & right.isnan())
+    difference = torch.where(same, 0.0, (left - right).abs())
+    finite = left[left.isfinite()].abs()
+    scale = float(finite.max()) if finite.numel() else 0.0
+    largest = float(difference.nan_to_num(nan=math.inf).max())
+    return largest, largest / scale if scale and largest else (0.0 if not largest else math.inf)
+
+
+def _tensors(outputs: Any) -> list[torch.Tensor]:
+    """Return the tensors of any structure of outputs."""
+    leaves = [torch.from_numpy(np.asarray(leaf)) if isinstance(leaf, np.ndarray) else leaf for leaf in pytree.tree_leaves(outputs)]
+    return [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
