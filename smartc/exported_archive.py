@@ -25,8 +25,8 @@ _CALLS_ANYTHING = ("_operator.call", "_operator.attrgetter", "_operator.methodca
 # Symbols such as s0, functions such as Mod, and Symbol('s0', integer=True); any other name in lower case
 # could be one of Python's own functions.
 _SIZE = re.compile(
-    r"(?:\s|[-+*/%(),<>=~&|]|\d+(?:\.\d+)?(?:e[-+]?\d+)?|'\w+'|[a-z]{1,4}\d+|[a-z]+=(?:True|False)|[A-Z]\w*"
-    r"|(?:int_)?oo)*",
+    r"\s|[-+*/%(),<>=~&|]|\d+(?:\.\d+)?(?:e[-+]?\d+)?|'\w+'|\b[a-z]{1,4}\d+\b|\b[a-z]+=(?:True|False)\b"
+    r"|\b[A-Z]\w*|\b(?:int_)?oo\b",
     re.ASCII,
 )
 
@@ -101,7 +101,7 @@ def _is_plain(key: str, text: str) -> bool:
     if key in ("target", "as_operator"):
         return bool(_OPERATOR.fullmatch(text)) and "__" not in text and text not in _CALLS_ANYTHING
     if key == "expr_str":
-        return bool(_SIZE.fullmatch(text)) and "__" not in text
+        return not _SIZE.sub("", text) and "__" not in text
     if key == "in_spec":
         return all(_WORD.fullmatch(name) for name in _keyword_names(text))
     return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from codecs import getincrementaldecoder
 from pathlib import Path
 from typing import IO, Literal
 
@@ -63,5 +64,9 @@ def _recognise_zip(stream: IO[bytes], file: Path) -> Kind:
 
 
 def _is_text(head: bytes) -> bool:
-    """Return whether bytes read as text."""
+    """Return whether bytes read as text; the last character may be cut."""
+    try:
+        getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
     return not any(byte < 9 or 13 < byte < 27 for byte in head)

@@ -101,7 +101,7 @@ def check_agrees(options: Sequence[InputOption], inputs: Sequence[InputSpec]) ->
     """
     fix = "Leave --input out: an exported program brings its shapes"
     if len(options) != len(inputs):
-        fact = f"the model has {len(inputs)} inputs ({_listing(inputs)}) and {len(options)} are given"
+        fact = f"the model takes {_listing(inputs)} and {len(options)} inputs are given"
         raise UserError(fact, where="--input", fix=fix)
     specs = {spec.name: spec for spec in inputs}
     for option, spec in zip(options, inputs, strict=True):

@@ -156,7 +156,8 @@ class TracedModel:
 
     def add_buffer(self, name: str, value: torch.Tensor) -> fx.Node:
         """Add a constant of the compiler's own and return a node that reads it."""
-        self.graph_module.register_buffer(name, value, persistent=False)
+        holder, _, leaf = name.rpartition(".")
+        self.graph_module.get_submodule(holder).register_buffer(leaf, value, persistent=False)
         node = self.graph.get_attr(name)
         node.meta["value"] = Value(tuple(value.shape), value.dtype)
         return node

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import pickle
 import pickletools
 import re
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,7 +14,7 @@ from typing import IO, Any
 
 import torch
 
-from smartc.capture import first_line, from_program, trace
+from smartc.capture import first_line, from_program, quiet, trace
 from smartc.errors import UserError
 from smartc.exported_archive import find_code
 from smartc.file_kind import SAVE_AGAIN, Kind, recognise
@@ -103,7 +101,7 @@ def _load_program(stream: IO[bytes], file: Path, allow_pickle: bool) -> TracedMo
             code = find_code(stream)
         if code is None:
             stream.seek(0)
-            with _quiet():
+            with quiet():
                 program = torch.export.load(stream)
     except Exception as error:
         fact = f"torch {torch.__version__} cannot load this exported program: {first_line(error)}"
@@ -118,7 +116,7 @@ def _load_content(stream: IO[bytes], file: Path, kind: Kind, allow_pickle: bool)
     if kind == "pickle" and not allow_pickle:
         raise _may_run_code(file, "a pickle")
     try:
-        with _quiet():
+        with quiet():
             return _read_content(stream, file, kind, allow_pickle)
     except (ImportError, AttributeError) as error:
         fix = "Run smartc in the folder that holds the model's code, or set PYTHONPATH"
@@ -157,17 +155,3 @@ def _may_run_code(file: Path, what: str) -> UserError:
     """Return the error for a file that only ``--allow-pickle`` may load."""
     fix = "Pass --allow-pickle if you trust its source, or ask for an exported program or a state_dict"
     return UserError(f"it holds {what}, which can run code when it is loaded", where=str(file), fix=fix)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence what torch says about formats: the errors say it."""
-    logger = logging.getLogger("torch.export")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,14 @@ from smartc.capture import trace
 from smartc.choose import Budget, Choice, Search, choose, parse_budget
 from smartc.compiled import Compiled
 from smartc.errors import UserError
-from smartc.evaluate_outcome import Outcome, agreement_of, evaluation_of
 from smartc.lowering import BACKENDS, Lowered, lower
 from smartc.model import TracedModel
+from smartc.outcome import Outcome, outcome_for
 from smartc.passes.base import run_passes
 from smartc.passes.find_channel_groups import find_channel_groups
 from smartc.passes.find_layers import find_layers
 from smartc.passes.remove_channels import BoolArray, RemoveChannels
-from smartc.plan import GroupDecision, Plan, kept_indices
+from smartc.plan import GroupDecision, Plan, kept_indices, model_hash
 from smartc.report import Budget as ReachedBudget
 from smartc.report import Report
 from smartc.scores import LEARNERS, unit_scores
@@ -80,7 +80,7 @@ def compile(
     clock = Clock()
     with clock("capture"):
         original = _captured(model, example_inputs)
-    outcome = Outcome(original, data, evaluate)
+    outcome = outcome_for(original, data, evaluate)
     with clock("analysis"):
         groups = find_channel_groups(original)
         layers = find_layers(original, groups)
@@ -127,12 +127,16 @@ class Job:
 
     def compiled(self, backends: Sequence[str]) -> Compiled:
         """Lower to the backends, if any, and return the result; its report proves every stage."""
-        with self.clock("lowering"):
-            metadata = {"version": self.plan.smartc, "target": self.search.target.name, "plan": self.plan.sha256}
-            lowered = lower(self.smaller, backends, metadata) if backends else None
+        plan, lowered = self.plan, None
+        if backends:
+            with self.clock("lowering"):
+                about = {"name": self.outcome.original.name, "sha256": model_hash(self.outcome.original)}
+                plan = replace(plan, model=about)
+                metadata = {"version": plan.smartc, "target": self.search.target.name, "plan": plan.sha256}
+                lowered = lower(self.smaller, backends, metadata)
         return Compiled(
             model=self.smaller,
-            plan=self.plan,
+            plan=plan,
             prove=lambda: self.report(lowered or ()),
             lowered=None if lowered is None else {part.file: part.write for part in lowered},
             lower=lambda: self.compiled(("pt2",)),
@@ -145,8 +149,8 @@ class Job:
             reference = Reference(original, self.search.groups, self.keep)
             proofs = [reference.prove_removal(self.smaller), *(part.prove(reference) for part in lowered)]
         with self.clock("evaluation"):
-            agreement = agreement_of(self.outcome, self.smaller)
-            evaluation = evaluation_of(self.outcome, self.smaller)
+            agreement = self.outcome.agreement(self.smaller)
+            evaluation = self.outcome.evaluation(self.smaller)
         findings = Findings(tuple(proofs), agreement, evaluation, dict(self.clock.seconds))
         reached = ReachedBudget(**self.plan.budget)
         report = build_report(original, self.smaller, self.search, self.choice, findings, reached)

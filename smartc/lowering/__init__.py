@@ -12,7 +12,9 @@ import torch
 from smartc.lowering.to_onnx import OnnxSession, to_onnx
 from smartc.lowering.to_program import save_program, to_program
 from smartc.model import TracedModel
-from smartc.verify import PRODUCT_TOLERANCE, Reference, Verification
+from smartc.passes.base import run_passes
+from smartc.passes.fold_batch_norm import FoldBatchNorm
+from smartc.verify import Reference, Verification
 
 BACKENDS = ("pt2", "onnx")
 
@@ -41,9 +43,7 @@ class Lowered:
         Raises:
             InternalError: The outputs differ by more than rounding.
         """
-        outputs = self.run(reference.inputs_as(self.dtype))
-        tolerance = PRODUCT_TOLERANCE[self.dtype]
-        return reference.compare(self.stage, outputs, tolerance)
+        return reference.compare(self.stage, self.run(reference.inputs_as(self.dtype)), self.dtype)
 
 
 def lower(model: TracedModel, backends: Sequence[str], metadata: Mapping[str, str]) -> list[Lowered]:
@@ -52,11 +52,9 @@ def lower(model: TracedModel, backends: Sequence[str], metadata: Mapping[str, st
     Raises:
         UserError: A backend has no form for an operator of the model.
     """
-    program = to_program(model)
-    lowered = [_program(model, program)]
+    lowered = [_program(model, to_program(model))]
     if "onnx" in backends:
-        single = model if model.dtype is torch.float32 else model.to(torch.float32)
-        lowered.append(_onnx(single, program if single is model else to_program(single), metadata))
+        lowered.append(_onnx(model.to(torch.float32), metadata))
     return lowered
 
 
@@ -72,10 +70,10 @@ def _program(model: TracedModel, program: torch.export.ExportedProgram) -> Lower
     return Lowered("model.pt2", "masked == .pt2", lambda path: save_program(program, path), run, model.dtype)
 
 
-def _onnx(model: TracedModel, program: torch.export.ExportedProgram, metadata: Mapping[str, str]) -> Lowered:
-    """Return the ONNX file."""
-    proto = to_onnx(model, program, metadata)
-    content = proto.SerializeToString()
+def _onnx(model: TracedModel, metadata: Mapping[str, str]) -> Lowered:
+    """Return the ONNX file: in float32, batch norms folded."""
+    folded = run_passes(model, (FoldBatchNorm(),)).model
+    content = to_onnx(folded, to_program(folded), metadata).SerializeToString()
     session = OnnxSession(content, model.name)
     return Lowered(
         "model.onnx", "masked == ONNX Runtime", lambda path: _write(path, content), session.run, torch.float32

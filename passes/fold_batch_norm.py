@@ -1,0 +1,117 @@
+"""Fold batch norms into the convolution or linear layer before them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import fx
+from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
+
+from smartc.model import Remark, TracedModel, layer_name, operator_name
+from smartc.passes.base import PassResult
+
+FOLDS_INTO = frozenset(
+    "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d linear".split()
+)
+
+
+@dataclass(frozen=True)
+class FoldBatchNorm:
+    """Replace ``batch_norm(conv(x))`` by one convolution, where nothing else reads ``conv(x)``."""
+
+    name: ClassVar[str] = "fold-batch-norm"
+
+    def run(self, model: TracedModel) -> PassResult:
+        """Return the model with as few batch norms as can be folded exactly."""
+        folded = model.copy()
+        norms = [node for node in folded.calls() if operator_name(node.target) == "batch_norm"]
+        remarks = [_fold(folded, norm) for norm in norms]
+        return PassResult(folded.cleaned(), tuple(remarks))
+
+
+def _fold(model: TracedModel, norm: fx.Node) -> Remark:
+    """Fold one normalisation in place, or say why not."""
+    place = layer_name(norm)
+    producer = norm.args[0]
+    if not isinstance(producer, fx.Node) or operator_name(producer.target) not in FOLDS_INTO:
+        return Remark(place, f"its input {producer} is no convolution or linear layer")
+    if len(producer.users) > 1:
+        return Remark(place, f"{producer} has {len(producer.users)} readers")
+    if norm.args[5]:
+        return Remark(place, "it takes statistics from the batch")
+    if not all(isinstance(arg, fx.Node) and arg.op == "get_attr" for arg in (producer.args[1], *norm.args[3:5])):
+        return Remark(place, "its parameters are computed")
+    if operator_name(producer.target) == "linear" and len(producer.meta["value"].shape) != 2:
+        return Remark(place, "its channels are not those of the linear layer")
+    weight, bias = _folded_tensors(model, producer, norm)
+    _write(model, producer, weight, bias)
+    norm.replace_all_uses_with(producer)
+    return Remark(place, f"folded into {layer_name(producer)}", changed=True)
+
+
+def _folded_tensors(model: TracedModel, producer: fx.Node, norm: fx.Node) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the weight and bias that compute both."""
+    gamma, beta, mean, variance = (_tensor(model, arg) for arg in norm.args[1:5])
+    assert mean is not None and variance is not None
+    weight = _tensor(model, producer.args[1])
+    bias = _tensor(model, producer.args[2] if len(producer.args) > 2 else None)
+    eps = norm.args[7]
+    if operator_name(producer.target) == "linear":
+        ones, zeros = torch.ones_like(mean), torch.zeros_like(mean)
+        gamma, beta = ones if gamma is None else gamma, zeros if beta is None else beta
+        fused = fuse_linear_bn_weights(weight, bias, mean, variance, eps, gamma, beta)  # type: ignore[arg-type]
+        return fused[0].detach(), fused[1].detach()
+    transposed = "transpose" in operator_name(producer.target)
+    groups = producer.args[6] if len(producer.args) > 6 else producer.kwargs.get("groups", 1)
+    if transposed and groups != 1:
+        return _folded_grouped(weight, bias, (gamma, beta, mean, variance), eps, groups)  # type: ignore[arg-type]
+    fused = fuse_conv_bn_weights(weight, bias, mean, variance, eps, gamma, beta, transpose=transposed)  # type: ignore[arg-type]
+    return fused[0].detach(), fused[1].detach()
+
+
+def _folded_grouped(
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    norm: tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor, torch.Tensor],
+    eps: float,
+    groups: int,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Fold into a grouped transposed convolution, weight (in, out // groups, *kernel): rows of a group share its scales."""
+    gamma, beta, mean, variance = norm
+    scale = (1 if gamma is None else gamma) / torch.sqrt(variance + eps)
+    rows = scale.reshape(groups, -1).repeat_interleave(len(weight) // groups, dim=0)
+    shift = -mean if bias is None else bias - mean
+    folded = shift * scale + (0 if beta is None else beta)
+    return (weight * rows.reshape(*rows.shape, *[1] * (weight.ndim - 2))).detach(), folded.detach()
+
+
+def _write(model: TracedModel, producer: fx.Node, weight: torch.Tensor, bias: torch.Tensor) -> None:
+    """Give a call a weight and a bias of its own, named as the user's layer names them."""
+    place = str(producer.args[1].target).rpartition(".")[0]  # type: ignore[union-attr]
+    prefix = f"{place}." if place else ""
+    old = (producer.args[1], producer.args[2] if len(producer.args) > 2 else None)
+    names = [str(node.target) if isinstance(node, fx.Node) else f"{prefix}bias" for node in old]
+    with model.graph.inserting_before(producer):
+        nodes = [
+            _constant(model, name, node, value) for name, node, value in zip(names, old, (weight, bias), strict=True)
+        ]
+    producer.args = (producer.args[0], *nodes, *producer.args[3:])
+
+
+def _constant(model: TracedModel, name: str, old: object, value: torch.Tensor) -> fx.Node:
+    """Return a node that reads a new value: under the old name if nothing else reads that, else beside it."""
+    alone = isinstance(old, fx.Node) and len(old.users) == 1 and model.names_of(name) == (name,)
+    if alone and isinstance(old, fx.Node):
+        model.set_tensor(name, value)
+        return old
+    holder = model.graph_module.get_submodule(name.rpartition(".")[0])
+    while hasattr(holder, name.rpartition(".")[2]):
+        name += "_folded"
+    return model.add_buffer(name, value)
+
+
+def _tensor(model: TracedModel, node: object) -> torch.Tensor | None:
+    """Return the value of a parameter node."""
+    return model.tensor(str(node.target)).detach() if isinstance(node, fx.Node) else None

@@ -1,0 +1,178 @@
+"""The command line: reads the arguments, runs one command, and turns errors into one line and a code."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from io import TextIOWrapper
+from typing import TYPE_CHECKING, NoReturn
+
+from smartc import __version__
+from smartc.errors import SmartcError, UserError
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction["_Parser"]
+
+INTERNAL, INTERRUPTED, BROKEN_PIPE = 70, 130, 141
+_BUILD = "folder that smartc compile wrote"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: The arguments; those of the process where None.
+
+    Returns:
+        The exit code: 0 done, 2 for the user to mend, 70 a fault of smartc, 130 interrupted, 141 when
+        the reader of the output has gone.
+    """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # layers and files may be called anything
+    try:
+        return _run(_parser().parse_args(argv))
+    except SystemExit as leaving:  # argparse after --help and --version
+        return leaving.code if isinstance(leaving.code, int) else 0
+    except SmartcError as error:
+        return _failed(str(error), error.exit_code, argv)
+    except KeyboardInterrupt:
+        return _failed("interrupted", INTERRUPTED, argv)
+    except BrokenPipeError:
+        # Else Python complains once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}".splitlines()[0]
+        hint = "" if "--debug" in argv else ", with what --debug prints"
+        return _failed(f"{what}. This is a fault of smartc: please report it{hint}.", INTERNAL, argv)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """Import the chosen command and run it."""
+    debug = getattr(arguments, "debug", False)
+    logging.basicConfig(level=logging.INFO if debug else logging.ERROR, format="smartc: %(message)s")
+    # As python itself does for a script: package.module:name is looked for in the current folder too.
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    command = import_module(f"smartc.command_{arguments.command}")
+    command.run(arguments)
+    sys.stdout.flush()
+    return 0
+
+
+def _failed(message: str, code: int, argv: Sequence[str]) -> int:
+    """Print what is wrong on one line and return the exit code."""
+    if "--debug" in argv:
+        traceback.print_exc()
+    print(f"smartc: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what is wrong with the arguments."""
+        where = self.prog.removeprefix("smartc").strip() or "command line"
+        raise UserError(message, where=where, fix=f"See {self.prog} --help")
+
+
+def _parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    parser = _Parser("smartc", description="Make a trained PyTorch model faster on a named accelerator.")
+    parser.add_argument("--version", action="version", version=f"smartc {__version__}")
+    _add_debug(parser)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for add in (_add_compile, _add_report, _add_explain, _add_verify, _add_run, _add_targets):
+        _add_debug(add(commands))
+    return parser
+
+
+def _add_compile(commands: Commands) -> _Parser:
+    """Add ``smartc compile``."""
+    parser = commands.add_parser("compile", help="remove channels, prove the result and write a build folder")
+    _add_model(parser, "MODEL", "exported program, state_dict (.pt, .safetensors) or pickled module")
+    parser.add_argument("--target", required=True, metavar="T", help="a name of smartc targets, or a .toml")
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument("--sparsity", metavar="S", help="share of channels to remove, 0 to 1 (default 0.5)")
+    budget.add_argument("--latency", metavar="L", help="time to reach: 0.6x of the original's, or 1.5ms")
+    parser.add_argument("--granularity", default="auto", metavar="G", help="auto (default) or channel")
+    parser.add_argument("--learner", metavar="NAME", help="where scores come from: sp-lamp or magnitude")
+    parser.add_argument("--eval", metavar="E", help="labelled inputs, or a metric package.module:name")
+    parser.add_argument("--backend", default="onnx", metavar="B", help="onnx (default) or pt2")
+    parser.add_argument("-o", "--output", required=True, metavar="BUILD", help="folder to write")
+    return parser
+
+
+def _add_report(commands: Commands) -> _Parser:
+    """Add ``smartc report``."""
+    parser = commands.add_parser("report", help="show what each layer costs before and after")
+    parser.add_argument("build", metavar="BUILD", help=_BUILD)
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--csv", action="store_true", help="print one row per layer")
+    form.add_argument("--json", action="store_true", help="print report.json")
+    form.add_argument("--html", metavar="FILE", help="write one page that needs nothing else")
+    parser.add_argument("--all", action="store_true", help="show layers that cost next to nothing too")
+    return parser
+
+
+def _add_explain(commands: Commands) -> _Parser:
+    """Add ``smartc explain``."""
+    parser = commands.add_parser("explain", help="say what can be removed, or was, and why not more")
+    _add_model(parser, "MODEL|BUILD", f"a model file, or a {_BUILD}")
+    parser.add_argument("layer", nargs="?", metavar="LAYER", help="show this layer only, in full")
+    parser.add_argument("--target", metavar="T", help="for a model file: count in tiles of this target")
+    return parser
+
+
+def _add_verify(commands: Commands) -> _Parser:
+    """Add ``smartc verify``."""
+    parser = commands.add_parser("verify", help="check a build: hashes, and ONNX Runtime against PyTorch")
+    parser.add_argument("build", metavar="BUILD", help=_BUILD)
+    return parser
+
+
+def _add_run(commands: Commands) -> _Parser:
+    """Add ``smartc run``."""
+    parser = commands.add_parser("run", help="run a build on inputs of your own")
+    parser.add_argument("build", metavar="BUILD", help=_BUILD)
+    parser.add_argument("--input", required=True, metavar="FILE", help=".npz, an array per input; or .npy")
+    parser.add_argument("-o", "--output", metavar="FILE", help=".npz to write the outputs to")
+    return parser
+
+
+def _add_targets(commands: Commands) -> _Parser:
+    """Add ``smartc targets``."""
+    parser = commands.add_parser("targets", help="list the targets, or show one in full")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="a target's name, or a .toml")
+    return parser
+
+
+def _add_model(parser: argparse.ArgumentParser, name: str, meaning: str) -> None:
+    """Add a model file and what loading it may need."""
+    parser.add_argument("model", metavar=name, help=meaning)
+    parser.add_argument(
+        "--model", dest="factory", metavar="P.M:F", help="package.module:factory for a state_dict"
+    )
+    parser.add_argument(
+        "--input",
+        action="append",
+        default=[],
+        metavar="SHAPE",
+        help="1x3x224x224 or ids=int64:1x128, once each",
+    )
+    parser.add_argument("--allow-pickle", action="store_true", help="load a file that can run code")
+
+
+def _add_debug(parser: argparse.ArgumentParser) -> None:
+    """Add ``--debug``; it may stand before or after the command."""
+    parser.add_argument(
+        "--debug", action="store_true", default=argparse.SUPPRESS, help="print tracebacks and progress"
+    )
