@@ -64,12 +64,8 @@ class Outcome:
     def line(self) -> str:
         """Return the outcome as one line."""
         total = max(1, self.channels.total)
-        shares = (
-            f"{self.reported:6.1%} {self.channels.removed / total:6.1%} {1 - self.channels.cut / total:6.1%}"
-        )
-        return (
-            f"{self.name:46} {self.seconds:7.2f} s {self.verdict:6} {self.error:8.1e} {shares}  {self.note}"
-        )
+        shares = f"{self.reported:6.1%} {self.channels.removed / total:6.1%} {1 - self.channels.cut / total:6.1%}"
+        return f"{self.name:46} {self.seconds:7.2f} s {self.verdict:6} {self.error:8.1e} {shares}  {self.note}"
 
 
 def networks(tag: str | None, pattern: str) -> Iterator[tuple[str, Build]]:
@@ -134,13 +130,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the networks that the arguments choose; return 1 if any is wrong or crashes."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--tag", choices=("torchvision", "zoo"), help="only these networks")
-    parser.add_argument(
-        "--only", default="*", metavar="PATTERN", help="only names that match, as in 'resnet*'"
-    )
+    parser.add_argument("--only", default="*", metavar="PATTERN", help="only names that match, as in 'resnet*'")
     parser.add_argument("--sparsity", type=float, default=0.5, help="share of prunable channels to remove")
-    parser.add_argument(
-        "--limit", type=int, default=600, metavar="SECONDS", help="longest time for one network"
-    )
+    parser.add_argument("--limit", type=int, default=600, metavar="SECONDS", help="longest time for one network")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")

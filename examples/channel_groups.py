@@ -44,9 +44,7 @@ def _folded_squares(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
 def channel_groups(model: ResidualCNN) -> tuple[ChannelGroup, ...]:
     """List the removable channels: three residual streams and the inner channels of three blocks."""
     blocks = (model.stage1, model.stage2, model.stage3)
-    stem, enter2, enter3 = (
-        _leading_pair(part) for part in (model.stem, model.stage2.shortcut, model.stage3.shortcut)
-    )
+    stem, enter2, enter3 = (_leading_pair(part) for part in (model.stem, model.stage2.shortcut, model.stage3.shortcut))
     own1, own2, own3 = ((block.conv2, block.bn2) for block in blocks)
     return (
         ChannelGroup((stem, own1), (model.stage1.conv1, model.stage2.conv1, enter2[0])),

@@ -17,9 +17,7 @@ class ResidualBlock(nn.Module):
         self.relu = nn.ReLU()
         self.shortcut = nn.Sequential()
         if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
-            )
+            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
@@ -33,9 +31,7 @@ class ResidualCNN(nn.Module):
     def __init__(self, widths: tuple[int, int, int] = (32, 48, 96), classes: int = 10) -> None:
         super().__init__()
         first, second, third = widths
-        self.stem = nn.Sequential(
-            nn.Conv2d(1, first, 3, padding=1, bias=False), nn.BatchNorm2d(first), nn.ReLU()
-        )
+        self.stem = nn.Sequential(nn.Conv2d(1, first, 3, padding=1, bias=False), nn.BatchNorm2d(first), nn.ReLU())
         self.stage1 = ResidualBlock(first, first)
         self.stage2 = ResidualBlock(first, second, stride=2)
         self.stage3 = ResidualBlock(second, third, stride=2)

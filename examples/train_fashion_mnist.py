@@ -88,9 +88,7 @@ def train(model: ResidualCNN, images: Images, epochs: int) -> None:
             total += loss.item()
         zeros = [int((group.scales().norm(dim=0) == 0).sum()) for group in groups]
         seconds = time.monotonic() - started
-        print(
-            f"epoch {epoch + 1}: loss {total / steps:.4f}, zero channels {zeros}, {seconds:.0f} s", flush=True
-        )
+        print(f"epoch {epoch + 1}: loss {total / steps:.4f}, zero channels {zeros}, {seconds:.0f} s", flush=True)
 
 
 def _optimizer(model: nn.Module) -> torch.optim.SGD:

@@ -9,7 +9,13 @@ from smartc.model import Remark, TracedModel, layer_name, operator_name
 from smartc.passes.base import PassResult
 
 ASSERTIONS = frozenset(
-    ("_assert_tensor_metadata", "_assert_scalar", "_assert_async", "sym_constrain_range", "sym_constrain_range_for_size")
+    (
+        "_assert_tensor_metadata",
+        "_assert_scalar",
+        "_assert_async",
+        "sym_constrain_range",
+        "sym_constrain_range_for_size",
+    )
 )
 
 

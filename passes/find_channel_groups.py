@@ -13,14 +13,14 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import fx
 
-from smartc.model import TracedModel, Value, layer_name, operator_name, value_of
+from smartc.model import TracedModel, Value, layer_name, operator_name, storage_key, value_of
 from smartc.passes import channel_rules
 from smartc.passes.channel_rules.registry import RULES
 from smartc.passes.labels import Declined, Factor, IntArray, LabelBook, Labels, Site
 
 Role = Literal["owns", "reads", "follows"]
 FROZEN = -1
-assert channel_rules.__all__  # imported to fill the registry
+assert channel_rules.FAMILIES  # imported to fill the registry
 
 # The index tensors of gathers are read; anything longer is data, not an index of channels.
 LONGEST_INDEX = 1_000_000
@@ -100,7 +100,7 @@ def find_channel_groups(model: TracedModel) -> ChannelGroups:
     parameters: dict[str, Labels] = {}
     labels = _propagate(model, book, parameters)
     root = _settle(book, labels)
-    unit_of, reasons = _number_units(book, root)
+    unit_of, reasons = _number_units(book, root, parameters)
     labels = {node: _units(value, unit_of) for node, value in labels.items()}
     axes, frozen = _parameter_axes(book, parameters, unit_of, reasons)
     count = int(unit_of.max(initial=FROZEN)) + 1
@@ -111,7 +111,7 @@ def find_channel_groups(model: TracedModel) -> ChannelGroups:
 def _propagate(model: TracedModel, book: LabelBook, parameters: dict[str, Labels]) -> dict[fx.Node, Any]:
     """Run every node's rule and return the labels of its output."""
     labels: dict[fx.Node, Any] = {}
-    storages: dict[int, str] = {}
+    storages: dict[Any, str] = {}
     for node in model.graph.nodes:
         if node.op == "get_attr":
             labels[node] = _parameter(model, node, book, parameters, storages)
@@ -126,19 +126,19 @@ def _propagate(model: TracedModel, book: LabelBook, parameters: dict[str, Labels
 
 
 def _parameter(
-    model: TracedModel, node: fx.Node, book: LabelBook, parameters: dict[str, Labels], storages: dict[int, str]
+    model: TracedModel, node: fx.Node, book: LabelBook, parameters: dict[str, Labels], storages: dict[Any, str]
 ) -> Labels:
     """Label a parameter's axes; tied parameters share theirs."""
     name = str(node.target)
     tensor = model.tensor(name)
     if not isinstance(tensor, torch.Tensor):
         return Labels(())
-    owner = storages.setdefault(id(tensor), name)
+    owner = storages.setdefault(storage_key(tensor), name)
     if owner not in parameters:
         site = Site(node, tuple(tensor.shape), book)
         parameters[owner] = Labels(site.shape, site.fresh(site.shape).factors, weight=True)
-        if not tensor.is_floating_point() and tensor.numel() <= LONGEST_INDEX:
-            book.constants[node.target] = tensor.numpy()
+    if not tensor.is_floating_point() and tensor.numel() <= LONGEST_INDEX:
+        book.constants[name] = tensor.numpy()
     return parameters[owner]
 
 
@@ -217,9 +217,7 @@ def _settle(book: LabelBook, labels: Mapping[fx.Node, Any]) -> IntArray:
 def _make_rectangular(book: LabelBook, factor: Factor, root: IntArray) -> None:
     """Tie a factor along all axes but the longest along which it varies."""
     units = root[factor.labels]
-    varies = [
-        place for place in range(units.ndim) if (units != units.take([0], axis=place)).any()
-    ]
+    varies = [place for place in range(units.ndim) if (units != units.take([0], axis=place)).any()]
     if len(varies) > 1:
         keep = max(varies, key=lambda place: units.shape[place])
         rows = np.moveaxis(factor.labels, keep, 0).reshape(units.shape[keep], -1)
@@ -235,7 +233,7 @@ def _components(book: LabelBook) -> IntArray:
     return connected_components(edges, directed=False)[1].astype(np.int64)
 
 
-def _number_units(book: LabelBook, root: IntArray) -> tuple[IntArray, dict[int, str]]:
+def _number_units(book: LabelBook, root: IntArray, parameters: Mapping[str, Labels]) -> tuple[IntArray, dict[int, str]]:
     """Return the unit of each label (FROZEN for those that stay), and why each frozen label stays."""
     components = int(root.max(initial=-1)) + 1
     reason_of = np.full(components, len(book.frozen), dtype=np.int64)
@@ -243,8 +241,11 @@ def _number_units(book: LabelBook, root: IntArray) -> tuple[IntArray, dict[int, 
         reason_of[root[book.frozen[index][0]]] = index
     alive = reason_of == len(book.frozen)
     owned = np.zeros(components, dtype=bool)
+    stored = np.zeros(book.size, dtype=bool)
+    for factor in _factors(parameters.values()):
+        stored[factor.labels] = True
     for array in book.owned:
-        owned[root[array]] = True
+        owned[root[array[stored[array]]]] = True
     alive &= owned
     number = np.full(components, FROZEN, dtype=np.int64)
     number[alive] = np.arange(int(alive.sum()))
@@ -273,10 +274,13 @@ def _parameter_axes(
     for name, labels in parameters.items():
         for factor in labels.factors:
             first, units = int(factor.labels[0]), unit_of[factor.labels]
-            # A tied weight can own channels by an axis in one place and read them by it in another.
-            roles: list[Role] = (["owns"] if owned[first] else []) + (["reads"] if read[first] else [])
+            # A tied weight can own channels by an axis in one place and read them by it in another,
+            # and a call can take a slice of it.
+            both: tuple[tuple[Role, Any], ...] = (("owns", owned), ("reads", read))
+            roles = [role for role, flag in both if flag[factor.labels].any()]
             if (units != FROZEN).any():
-                axes += [ParameterAxis(name, factor.axes[0], role, units) for role in roles or ["follows"]]
+                follows: list[Role] = ["follows"]
+                axes += [ParameterAxis(name, factor.axes[0], role, units) for role in roles or follows]
             elif roles:
                 frozen[name, factor.axes[0]] = reasons[first]
     return tuple(axes), frozen
@@ -304,9 +308,7 @@ def _group(count: int, axes: tuple[ParameterAxis, ...], labels: Mapping[fx.Node,
     bounds = np.flatnonzero(np.diff(members[order])) + 1
     parts = sorted(np.split(order, bounds), key=lambda units: int(units[0]))
     named = [axis.name for axis in axes]
-    return tuple(
-        ChannelGroup(_layer_of(named[name_of[units[0]]]), units, int(weight[units[0]])) for units in parts
-    )
+    return tuple(ChannelGroup(_layer_of(named[name_of[units[0]]]), units, int(weight[units[0]])) for units in parts)
 
 
 def _layer_of(parameter: str) -> str:

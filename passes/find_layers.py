@@ -11,7 +11,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from torch import fx
 
-from smartc.model import TracedModel, layer_name, operator_name, value_of
+from smartc.model import TracedModel, arguments_of, layer_name, operator_name, value_of
 from smartc.passes.find_channel_groups import FROZEN, ChannelGroups
 from smartc.passes.labels import IntArray
 from smartc.passes.layer_shapes import Shape, layer_shape
@@ -76,8 +76,8 @@ class Layers:
     @cached_property
     def _fixed(self) -> dict[str, Any]:
         """Return what does not depend on the kept counts, an array per field."""
-        names = ("kind", "pixels", "kernel", "groups", "scales", "per_group")
-        names += ("input_elements", "output_elements", "vector_elements")
+        names = ["kind", "pixels", "kernel", "groups", "scales", "per_group"]
+        names += ["input_elements", "output_elements", "vector_elements"]
         fixed = {name: np.array([getattr(row.shape, name) for row in self.rows]) for name in names}
         fixed["residual"] = np.array([row.residual for row in self.rows], dtype=bool)
         fixed["activation"] = np.array([row.activation for row in self.rows], dtype=np.int64)
@@ -108,7 +108,7 @@ class Layers:
 
     @cached_property
     def touched(self) -> list[tuple[IntArray, IntArray, IntArray]]:
-        """Return for each group the layers it touches, and how many channels a unit adds to what they read and write."""
+        """Return for each group the layers it touches, and the channels that a unit adds to each side of them."""
         reads, writes = self._reads[1].tocsc(), self._writes[1].tocsc()
         found = []
         for group in range(len(self.groups.groups)):
@@ -126,7 +126,8 @@ def find_layers(model: TracedModel, groups: ChannelGroups) -> Layers:
     live = _computed_from_inputs(model)
     order = {node: place for place, node in enumerate(model.graph.nodes)}
     taken: set[fx.Node] = set()
-    rows, names = [], {}
+    rows: list[Layer] = []
+    names: set[str] = set()
     for node in model.calls():
         if node in taken or node not in live:
             continue
@@ -135,8 +136,9 @@ def find_layers(model: TracedModel, groups: ChannelGroups) -> Layers:
             continue
         fused, residual, activation = _fused(node, shape, order)
         taken.update(fused)
-        names[node] = _unique(layer_name(node), set(names.values()))
-        rows.append(Layer(names[node], operator_name(node.target), node, fused, shape, residual, activation))
+        name = _unique(layer_name(node), names)
+        names.add(name)
+        rows.append(Layer(name, operator_name(node.target), node, fused, shape, residual, activation))
     return Layers(tuple(rows), groups)
 
 
@@ -155,7 +157,7 @@ def _fused(node: fx.Node, shape: Shape, order: dict[fx.Node, int]) -> tuple[tupl
     residual, activation = False, 0
     for user in _followers(node):
         operator = operator_name(user.target)
-        if operator == "batch_norm" and shape.kind != OpKind.VECTOR and not fused and user.args[5] is False:
+        if operator == "batch_norm" and shape.kind != OpKind.VECTOR and not fused and arguments_of(user)[5] is False:
             pass
         elif operator == "add" and shape.kind != OpKind.VECTOR and not residual and _waits(user, node, order):
             residual = True
@@ -173,7 +175,7 @@ def _followers(node: fx.Node) -> Iterator[fx.Node]:
     """Yield the chain of calls of which each is the only reader of the one before."""
     while len(node.users) == 1:
         user = next(iter(node.users))
-        if user.op != "call_function" or user.args[0] is not node and operator_name(user.target) != "add":
+        if user.op != "call_function" or (arguments_of(user)[0] is not node and operator_name(user.target) != "add"):
             return
         yield user
         node = user
@@ -181,7 +183,7 @@ def _followers(node: fx.Node) -> Iterator[fx.Node]:
 
 def _waits(addition: fx.Node, node: fx.Node, order: dict[fx.Node, int]) -> bool:
     """Return whether the other operand of an addition has the same shape and is there before the layer runs."""
-    operands = [arg for arg in addition.args[:2] if isinstance(arg, fx.Node)]
+    operands = [arg for arg in arguments_of(addition)[:2] if isinstance(arg, fx.Node)]
     shapes = {getattr(value_of(operand), "shape", None) for operand in operands}
     others = [operand for operand in operands if order[operand] < order[node]]
     return len(operands) == 2 and len(shapes) == 1 and len(others) == 1
@@ -195,4 +197,3 @@ def _unique(name: str, taken: set[str]) -> str:
     while f"{name}#{number}" in taken:
         number += 1
     return f"{name}#{number}"
-

@@ -9,12 +9,10 @@ import torch
 from torch import fx
 from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
-from smartc.model import Remark, TracedModel, layer_name, operator_name
+from smartc.model import Remark, TracedModel, argument_of, arguments_of, layer_name, operator_name
 from smartc.passes.base import PassResult
 
-FOLDS_INTO = frozenset(
-    "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d linear".split()
-)
+FOLDS_INTO = frozenset("conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d linear".split())
 
 
 @dataclass(frozen=True)
@@ -34,14 +32,17 @@ class FoldBatchNorm:
 def _fold(model: TracedModel, norm: fx.Node) -> Remark:
     """Fold one normalisation in place, or say why not."""
     place = layer_name(norm)
-    producer = norm.args[0]
+    producer = arguments_of(norm)[0]
     if not isinstance(producer, fx.Node) or operator_name(producer.target) not in FOLDS_INTO:
         return Remark(place, f"its input {producer} is no convolution or linear layer")
     if len(producer.users) > 1:
         return Remark(place, f"{producer} has {len(producer.users)} readers")
-    if norm.args[5]:
+    if arguments_of(norm)[5]:
         return Remark(place, "it takes statistics from the batch")
-    if not all(isinstance(arg, fx.Node) and arg.op == "get_attr" for arg in (producer.args[1], *norm.args[3:5])):
+    if not all(
+        isinstance(arg, fx.Node) and arg.op == "get_attr"
+        for arg in (arguments_of(producer)[1], *arguments_of(norm)[3:5])
+    ):
         return Remark(place, "its parameters are computed")
     if operator_name(producer.target) == "linear" and len(producer.meta["value"].shape) != 2:
         return Remark(place, "its channels are not those of the linear layer")
@@ -53,21 +54,23 @@ def _fold(model: TracedModel, norm: fx.Node) -> Remark:
 
 def _folded_tensors(model: TracedModel, producer: fx.Node, norm: fx.Node) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the weight and bias that compute both."""
-    gamma, beta, mean, variance = (_tensor(model, arg) for arg in norm.args[1:5])
-    assert mean is not None and variance is not None
-    weight = _tensor(model, producer.args[1])
-    bias = _tensor(model, producer.args[2] if len(producer.args) > 2 else None)
-    eps = norm.args[7]
+    gamma, beta, mean, variance = (_tensor(model, arg) for arg in arguments_of(norm)[1:5])
+    assert mean is not None
+    assert variance is not None
+    weight = _tensor(model, arguments_of(producer)[1])
+    assert weight is not None
+    bias = _tensor(model, argument_of(producer, 2, "bias"))
+    eps = arguments_of(norm)[7]
     if operator_name(producer.target) == "linear":
         ones, zeros = torch.ones_like(mean), torch.zeros_like(mean)
         gamma, beta = ones if gamma is None else gamma, zeros if beta is None else beta
-        fused = fuse_linear_bn_weights(weight, bias, mean, variance, eps, gamma, beta)  # type: ignore[arg-type]
+        fused = fuse_linear_bn_weights(weight, bias, mean, variance, eps, gamma, beta)
         return fused[0].detach(), fused[1].detach()
     transposed = "transpose" in operator_name(producer.target)
-    groups = producer.args[6] if len(producer.args) > 6 else producer.kwargs.get("groups", 1)
+    groups = argument_of(producer, 6, "groups", 1)
     if transposed and groups != 1:
-        return _folded_grouped(weight, bias, (gamma, beta, mean, variance), eps, groups)  # type: ignore[arg-type]
-    fused = fuse_conv_bn_weights(weight, bias, mean, variance, eps, gamma, beta, transpose=transposed)  # type: ignore[arg-type]
+        return _folded_grouped(weight, bias, (gamma, beta, mean, variance), eps, groups)
+    fused = fuse_conv_bn_weights(weight, bias, mean, variance, eps, gamma, beta, transpose=transposed)
     return fused[0].detach(), fused[1].detach()
 
 
@@ -78,9 +81,10 @@ def _folded_grouped(
     eps: float,
     groups: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Fold into a grouped transposed convolution, weight (in, out // groups, *kernel): rows of a group share its scales."""
+    """Fold into a grouped transposed convolution, weight (in, out // groups, *kernel)."""
     gamma, beta, mean, variance = norm
     scale = (1 if gamma is None else gamma) / torch.sqrt(variance + eps)
+    # The rows of a group share the scales of its outputs.
     rows = scale.reshape(groups, -1).repeat_interleave(len(weight) // groups, dim=0)
     shift = -mean if bias is None else bias - mean
     folded = shift * scale + (0 if beta is None else beta)
@@ -89,15 +93,15 @@ def _folded_grouped(
 
 def _write(model: TracedModel, producer: fx.Node, weight: torch.Tensor, bias: torch.Tensor) -> None:
     """Give a call a weight and a bias of its own, named as the user's layer names them."""
-    place = str(producer.args[1].target).rpartition(".")[0]  # type: ignore[union-attr]
+    place = str(arguments_of(producer)[1].target).rpartition(".")[0]
     prefix = f"{place}." if place else ""
-    old = (producer.args[1], producer.args[2] if len(producer.args) > 2 else None)
+    old = (arguments_of(producer)[1], argument_of(producer, 2, "bias"))
     names = [str(node.target) if isinstance(node, fx.Node) else f"{prefix}bias" for node in old]
     with model.graph.inserting_before(producer):
         nodes = [
             _constant(model, name, node, value) for name, node, value in zip(names, old, (weight, bias), strict=True)
         ]
-    producer.args = (producer.args[0], *nodes, *producer.args[3:])
+    producer.args = (arguments_of(producer)[0], *nodes, *arguments_of(producer)[3:])
 
 
 def _constant(model: TracedModel, name: str, old: object, value: torch.Tensor) -> fx.Node:

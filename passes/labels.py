@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,10 @@ class Factor:
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """The labels of one tensor of a given shape; ``weight`` tells parameters from activations."""
+    """The labels of one tensor of a given shape.
+
+    ``weight`` tells parameters, and what is zero wherever they are, from everything else.
+    """
 
     shape: tuple[int, ...]
     factors: tuple[Factor, ...] = ()
@@ -129,6 +132,13 @@ class Site:
         axes = tuple(axis for place, axis in enumerate(factor.axes) if place not in places)
         return Factor(axes, first.squeeze(tuple(places)))
 
+    def product(self, *operands: Any) -> Labels:
+        """Return the labels of a product: zero wherever a weight is whose labels it has."""
+        labelled = [operand for operand in operands if isinstance(operand, Labels)]
+        joined = self.join(*sorted(labelled, key=lambda operand: not operand.weight))
+        own = {id(factor.labels) for operand in labelled if operand.weight for factor in operand.factors}
+        return replace(joined, weight=bool(own) and all(id(factor.labels) in own for factor in joined.factors))
+
     def join(self, *operands: Any) -> Labels:
         """Return the labels of an elementwise operator, tying those of its operands."""
         joined: Labels | None = None
@@ -182,7 +192,7 @@ class LabelBook:
     frozen: list[tuple[IntArray, str]] = field(default_factory=list)
     owned: list[IntArray] = field(default_factory=list)
     read: list[IntArray] = field(default_factory=list)
-    constants: dict[Any, IntArray] = field(default_factory=dict)
+    constants: dict[str | None, IntArray] = field(default_factory=dict)
     place: str = ""
 
     def new(self, count: int) -> IntArray:
@@ -248,9 +258,7 @@ def _reshape_group(
     return [_squeezed(Factor(after, full.reshape([shape[axis] for axis in after])))]
 
 
-def _carry_spanning(
-    site: Site, factor: Factor, groups: list[tuple[list[int], list[int]]]
-) -> list[Factor]:
+def _carry_spanning(site: Site, factor: Factor, groups: list[tuple[list[int], list[int]]]) -> list[Factor]:
     """Carry a factor over several groups if each of its axes stays itself; freeze it otherwise."""
     moved = {before[0]: after[0] for before, after in groups if len(before) == len(after) == 1}
     if all(axis in moved for axis in factor.axes):

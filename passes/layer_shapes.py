@@ -10,18 +10,20 @@ from typing import Any
 import numpy as np
 from torch import fx
 
-from smartc.model import TracedModel, Value, operator_name, value_of
+from smartc.model import TracedModel, Value, argument_of, arguments_of, operator_name, value_of
 from smartc.passes.find_channel_groups import FROZEN
 from smartc.passes.labels import IntArray, Labels
 from smartc.targets.workload import OpKind
 
 # Views and the like, and what compilers do by placing tensors in memory.
 FREE = frozenset(
-    "view reshape _unsafe_view flatten unflatten squeeze unsqueeze expand expand_as view_as reshape_as split "
-    "split_with_sizes chunk tensor_split unsafe_split unsafe_chunk slice narrow select unbind getitem cat concat "
-    "concatenate dropout feature_dropout alpha_dropout alias contiguous detach clone lift_fresh_copy lift_fresh to "
-    "zeros ones full empty new_zeros new_ones new_full new_empty zeros_like ones_like full_like empty_like arange "
-    "sym_size scalar_tensor le lt ge gt eq ne _to_copy type_as t".split()
+    (
+        "view reshape _unsafe_view flatten unflatten squeeze unsqueeze expand expand_as view_as reshape_as "
+        "split split_with_sizes chunk tensor_split unsafe_split unsafe_chunk slice narrow select unbind "
+        "getitem cat concat concatenate dropout feature_dropout alpha_dropout alias contiguous detach clone "
+        "lift_fresh_copy lift_fresh to zeros ones full empty new_zeros new_ones new_full new_empty zeros_like "
+        "ones_like full_like empty_like arange sym_size scalar_tensor le lt ge gt eq ne _to_copy type_as t"
+    ).split()
 )
 
 
@@ -61,13 +63,13 @@ def layer_shape(model: TracedModel, node: fx.Node, labels: UnitLabels) -> Shape 
 
 def _convolution(node: fx.Node, labels: UnitLabels) -> Shape:
     """Size a convolution; a transposed one multiplies at each input pixel."""
-    source, weight = node.args[0], node.args[1]
-    taps = value_of(weight).shape[2:]  # type: ignore[arg-type]
-    into, out = value_of(source).single, value_of(node).single  # type: ignore[arg-type]
+    source, weight = arguments_of(node)[0], arguments_of(node)[1]
+    taps = value_of(weight).shape[2:]
+    into, out = value_of(source).single, value_of(node).single
     axis = len(out) - len(taps) - 1
-    groups = node.args[6] if len(node.args) > 6 else node.kwargs.get("groups", 1)
+    groups = argument_of(node, 6, "groups", 1)
     transposed = "transpose" in operator_name(node.target)
-    per_group = into[axis] // groups  # type: ignore[operator]
+    per_group = into[axis] // groups
     in_pixels = math.prod(into) // into[axis]
     out_pixels = math.prod(out) // out[axis]
     return Shape(
@@ -76,7 +78,7 @@ def _convolution(node: fx.Node, labels: UnitLabels) -> Shape:
         writes=units_along(labels[node], axis),
         pixels=in_pixels if transposed else out_pixels,
         kernel=math.prod(taps),
-        groups=groups,  # type: ignore[arg-type]
+        groups=groups,
         scales=per_group == 1 and groups != 1,
         per_group=per_group,
         input_elements=in_pixels,
@@ -87,7 +89,7 @@ def _convolution(node: fx.Node, labels: UnitLabels) -> Shape:
 
 def _linear(node: fx.Node, labels: UnitLabels) -> Shape:
     """Size a linear layer: a row per position."""
-    source = node.args[0]
+    source = arguments_of(node)[0]
     out = value_of(node).single
     rows = math.prod(out[:-1])
     return Shape(
@@ -97,13 +99,13 @@ def _linear(node: fx.Node, labels: UnitLabels) -> Shape:
         pixels=rows,
         input_elements=rows,
         output_elements=rows,
-        weight=_parameter(node.args[1]),
+        weight=_parameter(arguments_of(node)[1]),
     )
 
 
 def _matmul(node: fx.Node, labels: UnitLabels) -> Shape:
     """Size a product of activations: a group per matrix of the batch."""
-    left, right = (arg for arg in node.args if isinstance(arg, fx.Node))
+    left, right = (arg for arg in arguments_of(node) if isinstance(arg, fx.Node))
     rows, inner = value_of(left).single[-2:]
     columns = value_of(right).single[-1]
     batch = math.prod(value_of(node).single[:-2])
@@ -112,9 +114,9 @@ def _matmul(node: fx.Node, labels: UnitLabels) -> Shape:
 
 def _attention(node: fx.Node, labels: UnitLabels) -> Shape:
     """Size attention as one product of twice the key length per head."""
-    query, key = node.args[0], node.args[1]
-    *batch, rows, inner = value_of(query).single  # type: ignore[arg-type]
-    length = value_of(key).single[-2]  # type: ignore[arg-type]
+    query, key = arguments_of(node)[0], arguments_of(node)[1]
+    *batch, rows, inner = value_of(query).single
+    length = value_of(key).single[-2]
     return _product(node, labels, query, (math.prod(batch), rows, inner, 2 * length), None)
 
 

@@ -9,14 +9,15 @@ from typing import Any, ClassVar
 import torch
 from torch import fx
 
-from smartc.model import Remark, TracedModel, layer_name, operator_name
+from smartc.model import Remark, TracedModel, arguments_of, layer_name, operator_name
 from smartc.passes.base import PassResult
 
 aten = torch.ops.aten
-# What may share storage with its input: an in-place change would show through it.
-VIEWS = frozenset(
-    "view reshape flatten unflatten transpose permute slice select split split_with_sizes chunk unbind "
-    "expand expand_as squeeze unsqueeze alias detach narrow view_as t getitem contiguous to dropout".split()
+# What may return its input or a part of it, though the schema does not say so.
+UNDECLARED = frozenset(
+    (
+        "getitem dropout feature_dropout alpha_dropout feature_alpha_dropout type_as atleast_1d atleast_2d atleast_3d"
+    ).split()
 )
 
 
@@ -47,7 +48,7 @@ def _replace(node: fx.Node, order: dict[fx.Node, int]) -> Remark:
     """Replace one in-place call, or say why not."""
     place = layer_name(node)
     target = _functional(node.target)
-    source = node.args[0]
+    source = arguments_of(node)[0]
     if target is None or not isinstance(source, fx.Node):
         return Remark(place, f"{operator_name(node.target)} has no functional form and stays")
     if _seen_elsewhere(source, node, order):
@@ -59,6 +60,15 @@ def _replace(node: fx.Node, order: dict[fx.Node, int]) -> Remark:
     return Remark(place, f"made {operator_name(target)} functional", changed=True)
 
 
+def _may_alias(node: fx.Node) -> bool:
+    """Return whether a call's output can share storage with its first argument."""
+    if node.op != "call_function":
+        return False
+    schema = getattr(node.target, "_schema", None)
+    declared = schema is not None and schema.arguments and schema.arguments[0].alias_info is not None
+    return bool(declared) or operator_name(node.target) in UNDECLARED
+
+
 def _functional(target: Any) -> Callable[..., Any] | None:
     """Return the operator without the trailing underscore and with the same overload."""
     packet = getattr(aten, operator_name(target).removesuffix("_"), None)
@@ -68,13 +78,13 @@ def _functional(target: Any) -> Callable[..., Any] | None:
 def _seen_elsewhere(source: fx.Node, write: fx.Node, order: dict[fx.Node, int]) -> bool:
     """Return whether another name of the same storage is read after the write, or is not ours."""
     root = source
-    while operator_name(root.target) in VIEWS and isinstance(root.args[0], fx.Node):
+    while _may_alias(root) and isinstance(root.args[0], fx.Node):
         root = root.args[0]
-    if root.op != "call_function":
+    if root.op == "get_attr":
         return True
     aliases, todo = {root}, [root]
     while todo:
-        views = {user for user in todo.pop().users if operator_name(user.target) in VIEWS and order[user] < order[write]}
+        views = {user for user in todo.pop().users if _may_alias(user) and order[user] < order[write]}
         todo += views - aliases
         aliases |= views
     return any(order[user] > order[write] for alias in aliases - {source} for user in alias.users)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import fx
 
-from smartc.model import Remark, TracedModel, layer_name, operator_name, value_of
+from smartc.model import Remark, TracedModel, arguments_of, layer_name, operator_name, value_of
 from smartc.passes import channel_rules
 from smartc.passes.base import PassResult
 from smartc.passes.channel_rules.registry import RULES
@@ -22,7 +22,7 @@ from smartc.passes.labels import IntArray, LabelBook, Site
 aten = torch.ops.aten
 MOVES = frozenset("view reshape flatten unflatten permute transpose contiguous squeeze unsqueeze _unsafe_view".split())
 ENDS = frozenset(("view", "reshape", "flatten", "_unsafe_view"))
-assert channel_rules.__all__  # imported to fill the registry
+assert channel_rules.FAMILIES  # imported to fill the registry
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,12 @@ class MergeShuffles:
 def _merge(model: TracedModel, node: fx.Node) -> Remark | None:
     """Replace the shuffle that ends at a node, if one does."""
     if operator_name(node.target) == "channel_shuffle":
-        source, groups = node.args
-        size = value_of(source).shape[1]  # type: ignore[arg-type]
-        return _gather(model, node, source, 1, np.arange(size).reshape(groups, -1).T.reshape(-1))  # type: ignore[arg-type]
+        source, groups = arguments_of(node)
+        size = value_of(source).shape[1]
+        return _gather(model, node, source, 1, np.arange(size).reshape(groups, -1).T.reshape(-1))
     chain = _chain(node)
     found = _permutation(chain) if chain else None
-    return _gather(model, node, chain[0].args[0], *found) if found else None
+    return _gather(model, node, arguments_of(chain[0])[0], *found) if found else None
 
 
 def _chain(node: fx.Node) -> list[fx.Node]:
@@ -55,12 +55,12 @@ def _chain(node: fx.Node) -> list[fx.Node]:
         return []
     chain = [node]
     while True:
-        source = chain[0].args[0]
+        source = arguments_of(chain[0])[0]
         if not isinstance(source, fx.Node):
             return []
         if value_of(source).shape == value_of(node).shape:
             return chain if len(chain) > 2 else []
-        if operator_name(source.target) not in MOVES or len(source.users) > 1:
+        if source.op != "call_function" or operator_name(source.target) not in MOVES or len(source.users) > 1:
             return []
         chain.insert(0, source)
 
@@ -68,12 +68,12 @@ def _chain(node: fx.Node) -> list[fx.Node]:
 def _permutation(chain: list[fx.Node]) -> tuple[int, IntArray] | None:
     """Return the one axis that a chain permutes and how, by running it on labels of every axis."""
     book = LabelBook()
-    value = value_of(chain[0].args[0])  # type: ignore[arg-type]
+    value = value_of(arguments_of(chain[0])[0])
     labels = Site(chain[0], value.shape, book).fresh(value.shape)
     before = {factor.axes: factor.labels for factor in labels.factors}
     for node in chain:
         site = Site(node, value_of(node).shape, book)
-        args = fx.map_arg(node.args[1:], lambda arg: value_of(arg))
+        args = fx.map_arg(arguments_of(node)[1:], lambda arg: value_of(arg))
         labels = RULES[operator_name(node.target)](site, labels, *args, **node.kwargs)
     after = {factor.axes: factor.labels for factor in labels.factors}
     if book.frozen or before.keys() != after.keys():
@@ -92,4 +92,3 @@ def _gather(model: TracedModel, node: fx.Node, source: Any, axis: int, order: In
     gather.meta = dict(node.meta)
     node.replace_all_uses_with(gather)
     return Remark(layer_name(node), f"shuffles axis {axis} by a constant index", changed=True)
-

@@ -36,7 +36,9 @@ class RemoveChannels:
     def run(self, model: TracedModel) -> PassResult:
         """Return the smaller model; what it computes equals the model whose readers of removed channels are zero."""
         smaller = model.copy()
-        labels = {new: self.groups.labels.get(old) for old, new in zip(model.graph.nodes, smaller.graph.nodes, strict=True)}
+        labels = {
+            new: self.groups.labels.get(old) for old, new in zip(model.graph.nodes, smaller.graph.nodes, strict=True)
+        }
         survivors = Survivors(labels, self.keep)
         for node in list(smaller.graph.nodes):
             if node.op == "call_function":

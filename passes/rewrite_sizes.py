@@ -11,7 +11,7 @@ import torch
 from torch import fx
 
 from smartc.errors import InternalError
-from smartc.model import TracedModel, layer_name, operator_name
+from smartc.model import TracedModel, argument_of, arguments_of, layer_name, operator_name, stored_name
 from smartc.passes.find_channel_groups import surviving
 from smartc.passes.labels import Labels
 
@@ -33,7 +33,8 @@ class Survivors:
             return None
         alive = surviving(factor.labels, self.keep)
         place = factor.axes.index(axis % len(labels.shape))
-        return alive.any(axis=tuple(other for other in range(alive.ndim) if other != place))
+        rows = np.moveaxis(alive, place, 0).reshape(alive.shape[place], -1)
+        return np.asarray(rows.any(axis=1))
 
     def of(self, node: Any, axis: int) -> BoolArray | None:
         """Return which indices of an axis of a node's output survive; None where all do."""
@@ -63,36 +64,39 @@ def rewrite_sizes(model: TracedModel, node: fx.Node, survivors: Survivors) -> No
 
 def _sizes(model: TracedModel, node: fx.Node, survivors: Survivors) -> None:
     """Rewrite the sizes of a view, an expansion or a new tensor."""
-    place = next(i for i, arg in enumerate(node.args) if isinstance(arg, (list, tuple)))
+    place = next((i for i, arg in enumerate(arguments_of(node)) if isinstance(arg, (list, tuple))), None)
+    if place is None:  # view(dtype)
+        return
     start = 0
     if operator_name(node.target) == "unflatten":
-        start = node.args[1] % len(survivors.labels[node.args[0]].shape)  # type: ignore[operator,index]
-    sizes = [survivors.size(node, start + axis, size) for axis, size in enumerate(node.args[place])]  # type: ignore[arg-type]
-    if sizes != list(node.args[place]):  # type: ignore[arg-type]
+        start = arguments_of(node)[1] % len(survivors.labels[arguments_of(node)[0]].shape)
+    sizes = [survivors.size(node, start + axis, size) for axis, size in enumerate(arguments_of(node)[place])]
+    if sizes != list(arguments_of(node)[place]):
         node.update_arg(place, sizes)
 
 
 def _split(model: TracedModel, node: fx.Node, survivors: Survivors) -> None:
     """Write the surviving size of every part."""
-    dim = node.args[2] if len(node.args) > 2 else node.kwargs.get("dim", 0)
-    if survivors.of(node.args[0], dim) is None:  # type: ignore[arg-type]
+    dim = argument_of(node, 2, "dim", 0)
+    if survivors.of(arguments_of(node)[0], dim) is None:
         return
     parts = survivors.labels[node]
-    alive = [survivors.along(part, dim) for part in parts]  # type: ignore[arg-type]
+    alive = [survivors.along(part, dim) for part in parts]
     sizes = [part.shape[dim] if a is None else int(a.sum()) for part, a in zip(parts, alive, strict=True)]
     node.target = aten.split_with_sizes.default
-    node.args, node.kwargs = (node.args[0], sizes, dim), {}
+    node.args, node.kwargs = (arguments_of(node)[0], sizes, dim), {}
 
 
 def _slice(model: TracedModel, node: fx.Node, survivors: Survivors) -> None:
     """Write the surviving range, or gather where it is no longer a range."""
-    source, dim, *rest = node.args if len(node.args) > 1 else (node.args[0], 0)
-    alive = survivors.of(source, dim)  # type: ignore[arg-type]
+    source, dim = arguments_of(node)[0], argument_of(node, 1, "dim", 0)
+    start, end, step = (argument_of(node, 2, "start"), argument_of(node, 3, "end"), argument_of(node, 4, "step", 1))
+    alive = survivors.of(source, dim)
     if alive is None:
         return
     if operator_name(node.target) == "narrow":
-        rest = [rest[0], rest[0] + rest[1]]
-    positions = np.arange(len(alive))[slice(*([*rest, None, None][:2]), rest[2] if len(rest) > 2 else 1)]
+        end, step = start + end, 1  # the third argument of narrow is a length
+    positions = np.arange(len(alive))[slice(start, end, step)]
     _take(model, node, dim, positions, alive)
 
 
@@ -103,50 +107,49 @@ def _take(model: TracedModel, node: fx.Node, dim: Any, positions: Any, alive: Bo
     if len(new) < 2 or (len(step) == 1 and step[0] > 0):
         stride = int(step[0]) if len(step) else 1
         node.target = aten.slice.Tensor
-        node.args = (node.args[0], dim, int(new[0]), int(new[-1]) + 1, stride)
+        node.args = (arguments_of(node)[0], dim, int(new[0]), int(new[-1]) + 1, stride)
     else:
         node.target = aten.index_select.default
-        node.args = (node.args[0], dim, _constant(model, node, new))
+        node.args = (arguments_of(node)[0], dim, _constant(model, node, new))
     node.kwargs = {}
 
 
 def _select(model: TracedModel, node: fx.Node, survivors: Survivors) -> None:
     """Write the index that the selected channel has now."""
-    source, dim, index = node.args
-    alive = survivors.of(source, dim)  # type: ignore[arg-type]
+    source, dim, index = arguments_of(node)
+    alive = survivors.of(source, dim)
     if alive is not None:
-        node.update_arg(2, int(alive[: index % len(alive)].sum()))  # type: ignore[operator]
+        node.update_arg(2, int(alive[: index % len(alive)].sum()))
 
 
 def _unbind(model: TracedModel, node: fx.Node, survivors: Survivors) -> None:
     """Check that an axis taken apart lost nothing."""
-    dim = node.args[1] if len(node.args) > 1 else 0
-    if survivors.of(node.args[0], dim) is not None:  # type: ignore[arg-type]
+    dim = argument_of(node, 1, "dim", 0)
+    if survivors.of(arguments_of(node)[0], dim) is not None:
         raise InternalError("an axis that is taken apart lost indices", where=layer_name(node))
 
 
 def _gather(model: TracedModel, node: fx.Node, survivors: Survivors) -> None:
     """Write the surviving entries of a constant index."""
     if operator_name(node.target) == "index":
-        dim = next(axis for axis, one in enumerate(node.args[1]) if one is not None)  # type: ignore[arg-type]
-        index = node.args[1][dim]  # type: ignore[index]
+        dim = next(axis for axis, one in enumerate(arguments_of(node)[1]) if one is not None)
+        index = arguments_of(node)[1][dim]
     else:
-        dim, index = node.args[1], node.args[2]  # type: ignore[assignment]
-    alive = survivors.of(node.args[0], dim)
+        dim, index = arguments_of(node)[1], arguments_of(node)[2]
+    alive = survivors.of(arguments_of(node)[0], dim)
     if alive is None:
         return
-    positions = model.tensor(str(index.target)).numpy()  # type: ignore[union-attr]
-    positions = positions % len(alive)
+    positions = model.tensor(str(stored_name(index))).numpy() % len(alive)
     new = (np.cumsum(alive) - 1)[positions[alive[positions]]]
     node.target = aten.index_select.default
-    node.args, node.kwargs = (node.args[0], dim, _constant(model, node, new)), {}
+    node.args, node.kwargs = (arguments_of(node)[0], dim, _constant(model, node, new)), {}
 
 
 def _roll(model: TracedModel, node: fx.Node, survivors: Survivors) -> None:
     """Roll by the number of surviving indices that wrap around."""
-    shifts, dims = (list(np.atleast_1d(arg)) for arg in (node.args[1], node.args[2] if len(node.args) > 2 else []))
+    shifts, dims = (list(np.atleast_1d(arg)) for arg in (arguments_of(node)[1], argument_of(node, 2, "dims", [])))
     for place, dim in enumerate(dims):
-        alive = survivors.of(node.args[0], int(dim))
+        alive = survivors.of(arguments_of(node)[0], int(dim))
         if alive is not None:
             shifts[place] = alive[len(alive) - shifts[place] % len(alive) :].sum()
     if dims:
@@ -156,27 +159,27 @@ def _roll(model: TracedModel, node: fx.Node, survivors: Survivors) -> None:
 
 def _pad(model: TracedModel, node: fx.Node, survivors: Survivors) -> None:
     """Pad by the surviving channels of the padding."""
-    amounts = list(node.args[1])  # type: ignore[arg-type]
+    amounts = list(arguments_of(node)[1])
     rank = len(survivors.labels[node].shape)
     for place in range(len(amounts) // 2):
         alive = survivors.of(node, rank - 1 - place)
         before, after = amounts[2 * place : 2 * place + 2]
         if alive is not None and (before or after):
-            amounts[2 * place] = int(alive[:before].sum())  # type: ignore[misc]
-            amounts[2 * place + 1] = int(alive[len(alive) - after :].sum())  # type: ignore[operator]
-    if amounts != list(node.args[1]):  # type: ignore[arg-type]
+            amounts[2 * place] = int(alive[:before].sum())
+            amounts[2 * place + 1] = int(alive[len(alive) - after :].sum())
+    if amounts != list(arguments_of(node)[1]):
         node.update_arg(1, amounts)
 
 
 def _groups(model: TracedModel, node: fx.Node, survivors: Survivors) -> None:
     """Write the number of groups left of a depthwise convolution."""
-    groups = node.args[6] if len(node.args) > 6 else node.kwargs.get("groups", 1)
-    source = survivors.labels[node.args[0]]
-    axis = len(source.shape) - len(survivors.labels[node.args[1]].shape) + 1
-    alive = survivors.of(node.args[0], axis)
+    groups = argument_of(node, 6, "groups", 1)
+    source = survivors.labels[arguments_of(node)[0]]
+    axis = len(source.shape) - len(survivors.labels[arguments_of(node)[1]].shape) + 1
+    alive = survivors.of(arguments_of(node)[0], axis)
     if groups == 1 or alive is None or len(alive) != groups:
         return
-    if len(node.args) > 6:
+    if len(arguments_of(node)) > 6:
         node.update_arg(6, int(alive.sum()))
     else:
         node.update_kwarg("groups", int(alive.sum()))
@@ -184,9 +187,9 @@ def _groups(model: TracedModel, node: fx.Node, survivors: Survivors) -> None:
 
 def _group_norm(model: TracedModel, node: fx.Node, survivors: Survivors) -> None:
     """Write the number of normalisation groups left."""
-    alive = survivors.of(node.args[0], 1)
+    alive = survivors.of(arguments_of(node)[0], 1)
     if alive is not None:
-        node.update_arg(1, int(alive.sum()) * node.args[1] // len(alive))  # type: ignore[operator]
+        node.update_arg(1, int(alive.sum()) * arguments_of(node)[1] // len(alive))
 
 
 def _constant(model: TracedModel, node: fx.Node, index: Any) -> fx.Node:
@@ -197,8 +200,10 @@ def _constant(model: TracedModel, node: fx.Node, index: Any) -> fx.Node:
 
 _REWRITES: dict[str, Rewrite] = {
     **dict.fromkeys(
-        "view reshape _unsafe_view unflatten expand zeros ones full empty rand randn new_zeros new_ones new_full "
-        "new_empty".split(),
+        (
+            "view reshape _unsafe_view unflatten expand zeros ones full empty rand randn new_zeros new_ones "
+            "new_full new_empty"
+        ).split(),
         _sizes,
     ),
     **dict.fromkeys("split split_with_sizes chunk tensor_split unsafe_split unsafe_chunk".split(), _split),

@@ -41,9 +41,7 @@ def check_writable(folder: str | Path) -> None:
             sync_tree(probe)
 
 
-def write_artifact(
-    folder: str | Path, files: Mapping[str, Callable[[Path], None]], about: Mapping[str, Any]
-) -> None:
+def write_artifact(folder: str | Path, files: Mapping[str, Callable[[Path], None]], about: Mapping[str, Any]) -> None:
     """Write files and a manifest to a folder, replacing an artifact that is there.
 
     Killed at any moment, this leaves the folder that was there or the complete new one.  What it

@@ -46,14 +46,23 @@ class Findings:
 
 
 def build_report(
-    original: TracedModel, smaller: TracedModel, search: Search, choice: Choice, findings: Findings, budget: Budget
+    original: TracedModel,
+    smaller: TracedModel,
+    search: Search,
+    choice: Choice,
+    findings: Findings,
+    budget: Budget,
 ) -> Report:
     """Return the report of a compilation."""
     groups = find_channel_groups(smaller)
     compiled = find_layers(smaller, groups)
     before = _figures(original, search.layers, search.target, search.full)
-    after = _figures(smaller, compiled, search.target, np.array([len(group) for group in groups.groups], dtype=np.int64))
-    layers = tuple(_layer(row, before, after, _decision(row, search, choice, original, smaller)) for row in search.layers.rows)
+    after = _figures(
+        smaller, compiled, search.target, np.array([len(group) for group in groups.groups], dtype=np.int64)
+    )
+    layers = tuple(
+        _layer(row, before, after, _decision(row, search, choice, original, smaller)) for row in search.layers.rows
+    )
     layers += tuple(_added(row, after) for row in compiled.rows if row.name not in before)
     target = search.target
     return Report(
@@ -62,7 +71,7 @@ def build_report(
         model=original.name,
         target=target.name,
         provenance=target.provenance,
-        assumption=target.assumption,
+        assumption=f"{target.assumption}.",
         latency=Latency("simulated", "ms", *(_sum(layers, side, "ms") for side in ("dense", "compiled"))),
         budget=budget,
         summary=_summary(original, smaller, search, choice, layers),
@@ -106,7 +115,10 @@ def _row(model: TracedModel, row: ModelLayer, cycles: Cycles, index: int) -> Fig
 
 
 def _layer(
-    row: ModelLayer, before: Mapping[str, Figures], after: Mapping[str, Figures], decision: tuple[Decision, str]
+    row: ModelLayer,
+    before: Mapping[str, Figures],
+    after: Mapping[str, Figures],
+    decision: tuple[Decision, str],
 ) -> Layer:
     """Return one line of the report."""
     dense = before[row.name]
@@ -142,8 +154,11 @@ def _decision(
 
 def _kept_text(row: ModelLayer, search: Search, choice: Choice, decided: Sequence[int]) -> str:
     """Say how many channels a layer keeps, and why that is no multiple of the tile where it is not."""
-    reads, writes = _counts(row, search, choice)
-    text = f"keeps {reads} of {len(row.shape.reads)} input and {writes} of {len(row.shape.writes)} output channels"
+    counts = zip(_counts(row, search, choice), (row.shape.reads, row.shape.writes), ("input", "output"), strict=True)
+    text = "keeps " + " and ".join(
+        f"{kept} of {len(units)} {side}" for kept, units, side in counts if kept < len(units)
+    )
+    text += " channels"
     uneven = [choice.reasons[group] for group in decided if ";" in choice.reasons[group]]
     return "; ".join([text, *dict.fromkeys(reason.partition("; ")[2] for reason in uneven)])
 

@@ -122,9 +122,7 @@ def _by_torch(path: Path) -> Runner:
     from smartc.model_file import load_model
 
     model = load_model(path)
-    inputs = tuple(
-        Wanted(spec.name, str(spec.dtype).removeprefix("torch."), spec.shape) for spec in model.inputs
-    )
+    inputs = tuple(Wanted(spec.name, str(spec.dtype).removeprefix("torch."), spec.shape) for spec in model.inputs)
 
     def call(arrays: Mapping[str, Array]) -> dict[str, Array]:
         given = iter([torch.from_numpy(np.ascontiguousarray(arrays[wanted.name])) for wanted in inputs])

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import logging
-import re
+import traceback
 import warnings
-from collections.abc import Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
 from smartc.errors import UserError
-from smartc.model import BATCH_PRIME, InputSpec, Remark, TracedModel, Value
+from smartc.model import BATCH_PRIME, InputSpec, Remark, TracedModel, Value, storage_key
 
 log = logging.getLogger(__name__)
 _DROPPED_IN_EVAL = ("AuxLogits", "InceptionAux", "StochasticDepth", "DropPath")
@@ -73,12 +76,11 @@ def from_program(
     examples = tuple(pytree.tree_leaves((args, kwargs)))
     if len(examples) != len(holders):
         examples = tuple(_example_of(node.meta["val"]) for node in holders)
-    inputs = tuple(
-        _input_spec(node) for node in holders if isinstance(node.meta.get("val"), torch.Tensor)
-    )
+    inputs = tuple(_input_spec(node) for node in holders if isinstance(node.meta.get("val"), torch.Tensor))
     _note_values(graph_module)
     state = program.state_dict if state is None else state
-    model = TracedModel(graph_module, inputs, examples, name, _aliases(state), frozenset(state), remarks)
+    named = dict(graph_module.named_buffers(remove_duplicate=False)) | dict(state)
+    model = TracedModel(graph_module, inputs, examples, name, _aliases(named), frozenset(state), remarks)
     canonical = run_passes(model.copy(), (DropAssertions(), MakeFunctional(), MergeShuffles()))
     return canonical.model
 
@@ -93,10 +95,12 @@ def split_arguments(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any
 
 
 def _check_runs(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], name: str) -> None:
-    """Run the module once, so that a wrong input is told from a wrong export."""
+    """Run the module once on copies, so that a wrong input is told from a wrong export."""
+    copied_args, copied_kwargs = pytree.tree_map(_cloned, (args, kwargs))
+    buffers = {key: value.clone() for key, value in module.named_buffers()}
     with torch.no_grad():
         try:
-            module(*args, **kwargs)
+            functional_call(module, buffers, copied_args, copied_kwargs)
         except Exception as error:
             shapes = ", ".join(
                 "x".join(map(str, leaf.shape)) for leaf in pytree.tree_leaves((args, kwargs)) if _is_tensor(leaf)
@@ -149,17 +153,19 @@ def _export_once(
 
 
 @contextmanager
-def quiet() -> Any:
-    """Silence what torch.export says about its own internals."""
-    logger = logging.getLogger("torch.export")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+def quiet() -> Iterator[None]:
+    """Silence what torch.export says about its own internals; it prints the graphs that it refuses."""
+    loggers = [logging.getLogger(name) for name in ("torch.export", "torch.fx.experimental.symbolic_shapes")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def batch_size(tree: Any) -> int | None:
@@ -172,6 +178,11 @@ def batch_size(tree: Any) -> int | None:
 def _at_least_two(leaf: Any) -> Any:
     """Repeat a batch of one: torch.export would take its size for a constant."""
     return torch.cat([leaf, leaf]) if _is_tensor(leaf) and leaf.shape[0] == 1 else leaf
+
+
+def _cloned(leaf: Any) -> Any:
+    """Return a copy of a tensor, which the module may overwrite."""
+    return leaf.clone() if _is_tensor(leaf) else leaf
 
 
 def _is_tensor(leaf: Any) -> bool:
@@ -218,10 +229,10 @@ def _example_of(value: Any) -> Any:
 
 def _aliases(state: Mapping[str, torch.Tensor]) -> dict[str, tuple[str, ...]]:
     """Return, for each tensor that has several names, all of them under each."""
-    names: dict[tuple[int, tuple[int, ...]], list[str]] = {}
+    names: dict[tuple[Any, ...], list[str]] = {}
     for name, tensor in state.items():
-        if isinstance(tensor, torch.Tensor) and tensor.numel():
-            names.setdefault((tensor.data_ptr(), tuple(tensor.shape)), []).append(name)
+        if isinstance(tensor, torch.Tensor):
+            names.setdefault(storage_key(tensor), []).append(name)
     return {name: tuple(group) for group in names.values() if len(group) > 1 for name in group}
 
 
@@ -240,7 +251,7 @@ def first_line(error: BaseException) -> str:
 
 
 def _user_line(error: BaseException) -> str:
-    """Return the place in the user's code that an export error names."""
-    places = re.findall(r'File "([^"]+)", line (\d+), in (\w+)', str(error))
-    user = [place for place in places if "/torch/" not in place[0]]
-    return f" (at {user[-1][0]}:{user[-1][1]}, in {user[-1][2]})" if user else ""
+    """Return the innermost place outside torch and smartc that an error passed through."""
+    ours = (str(Path(torch.__file__).parent), str(Path(__file__).parent), "<")
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(ours)]
+    return f" (at {frames[-1].filename}:{frames[-1].lineno}, in {frames[-1].name})" if frames else ""

@@ -113,9 +113,7 @@ class Search:
         """Return for each option of each group the cycles of the layers it touches, others as they are."""
         reads, writes = self.layers.sizes(kept)
         rows, into, out, lengths = [], [], [], []
-        for (touched, adds_in, adds_out), counts, now in zip(
-            self.layers.touched, self.options, kept, strict=True
-        ):
+        for (touched, adds_in, adds_out), counts, now in zip(self.layers.touched, self.options, kept, strict=True):
             more = (counts - now)[:, None]
             rows.append(np.tile(touched, len(counts)))
             into.append((reads[touched] + more * adds_in).reshape(-1))
@@ -159,7 +157,9 @@ def parse_budget(sparsity: float | None, latency: str | float | None) -> Budget:
         UserError: Both are given, or one is not a number in its range.
     """
     if sparsity is not None and latency is not None:
-        raise UserError("both a sparsity and a latency are given", where="--sparsity, --latency", fix="Give one of them")
+        raise UserError(
+            "both a sparsity and a latency are given", where="--sparsity, --latency", fix="Give one of them"
+        )
     if latency is None:
         share = 0.5 if sparsity is None else sparsity
         if not isinstance(share, (int, float)) or not 0 <= share < 1:

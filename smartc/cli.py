@@ -158,9 +158,7 @@ def _add_targets(commands: Commands) -> _Parser:
 def _add_model(parser: argparse.ArgumentParser, name: str, meaning: str) -> None:
     """Add a model file and what loading it may need."""
     parser.add_argument("model", metavar=name, help=meaning)
-    parser.add_argument(
-        "--model", dest="factory", metavar="P.M:F", help="package.module:factory for a state_dict"
-    )
+    parser.add_argument("--model", dest="factory", metavar="P.M:F", help="package.module:factory for a state_dict")
     parser.add_argument(
         "--input",
         action="append",
@@ -173,6 +171,4 @@ def _add_model(parser: argparse.ArgumentParser, name: str, meaning: str) -> None
 
 def _add_debug(parser: argparse.ArgumentParser) -> None:
     """Add ``--debug``; it may stand before or after the command."""
-    parser.add_argument(
-        "--debug", action="store_true", default=argparse.SUPPRESS, help="print tracebacks and progress"
-    )
+    parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="print tracebacks and progress")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from math import nan
 
 from smartc.artifact import check_writable
 from smartc.errors import UserError
@@ -47,10 +48,13 @@ def _share(text: str | None) -> float | None:
     if text is None:
         return None
     try:
-        return float(text)
-    except ValueError as error:
-        fix = "Give a number from 0 to less than 1"
-        raise UserError("not a share of channels", where=f"--sparsity {text}", fix=fix) from error
+        share = float(text)
+    except ValueError:
+        share = nan
+    if 0 <= share < 1:
+        return share
+    fix = "Give a number from 0 to less than 1"
+    raise UserError("not a share of channels", where=f"--sparsity {text}", fix=fix)
 
 
 def _backends(text: str) -> tuple[str, ...]:

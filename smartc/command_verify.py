@@ -19,7 +19,7 @@ def run(arguments: argparse.Namespace) -> None:
     count = len(read_manifest(arguments.build)["files"])
     console.say(f"files ok: {count} as they were written")
     with progress("verifying"):
-        from smartc.verify import verify_build
+        from smartc.verify_build import verify_build
 
         found = verify_build(arguments.build)
     for one in found:

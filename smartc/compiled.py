@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from torch import fx
 
-from smartc.errors import UserError
 from smartc.model import TracedModel
 from smartc.plan import Plan
 from smartc.report import Report
@@ -74,7 +73,11 @@ class Compiled:
             "report.json": lambda path: _with_sizes(report, path).save(path),
             "report.html": lambda path: _write(path, render_html(_with_sizes(report, path))),
         }
-        about = {"model": dict(self.plan.model), "target": self.plan.target["target"]["name"], "plan": self.plan.sha256}
+        about = {
+            "model": dict(self.plan.model),
+            "target": self.plan.target["target"]["name"],
+            "plan": self.plan.sha256,
+        }
         write_artifact(folder, files, about)
 
 
@@ -84,28 +87,16 @@ def load(folder: str | Path) -> Compiled:
     Raises:
         UserError: The folder is no artifact of smartc, or a file in it is missing or changed.
     """
-    import torch
-
-    from smartc.artifact import check_files
-    from smartc.capture import from_program, quiet
-    from smartc.lowering.to_program import save_program
+    from smartc.manifest import check_files
+    from smartc.model_file import load_model
 
     folder = Path(folder)
     check_files(folder)
-    plan = Plan.from_dict(json.loads((folder / "plan.json").read_text()), str(folder / "plan.json"))
+    plan = Plan.from_dict(json.loads((folder / "plan.json").read_text(encoding="utf-8")), str(folder / "plan.json"))
     report = Report.load(folder / "report.json")
-    try:
-        with quiet():
-            program = torch.export.load(folder / "model.pt2")
-    except Exception as error:
-        raise UserError(
-            f"cannot be read: {error}", where=str(folder / "model.pt2"), fix="Compile the model again"
-        ) from error
-    model = from_program(program, report.model)
-    lowered: dict[str, Callable[[Path], None]] = {"model.pt2": lambda path: save_program(program, path)}
-    if (folder / "model.onnx").exists():
-        content = (folder / "model.onnx").read_bytes()
-        lowered["model.onnx"] = lambda path: _write_bytes(path, content)
+    model = replace(load_model(folder / "model.pt2"), name=report.model)
+    contents = {path.name: path.read_bytes() for path in folder.glob("model.*")}
+    lowered = {name: partial(_write_bytes, content) for name, content in contents.items()}
     return Compiled(model, plan, lambda: report, lowered)
 
 
@@ -120,6 +111,6 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _write_bytes(path: Path, content: bytes) -> None:
+def _write_bytes(content: bytes, path: Path) -> None:
     """Write a binary file."""
     path.write_bytes(content)

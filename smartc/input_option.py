@@ -12,9 +12,7 @@ import torch
 from smartc.errors import UserError
 from smartc.model import InputSpec
 
-_FORM = re.compile(
-    r"(?:(?P<name>[A-Za-z_]\w*)=)?(?:(?P<dtype>[a-z]\w*):)?(?P<shape>(?:N|[1-9]\d*)(?:x[1-9]\d*)*)"
-)
+_FORM = re.compile(r"(?:(?P<name>[A-Za-z_]\w*)=)?(?:(?P<dtype>[a-z]\w*):)?(?P<shape>(?:N|[1-9]\d*)(?:x[1-9]\d*)*)")
 _DTYPES = ("float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
 _FREE_BATCH = 2
 # About a gigabyte in float32: a mistyped size should not take the machine's memory.
@@ -61,9 +59,7 @@ def parse_input(text: str) -> InputOption:
         raise UserError("it is not a shape", where=f"--input {text}", fix=fix)
     name, kind = match["name"], match["dtype"]
     if kind is not None and kind not in _DTYPES:
-        raise UserError(
-            f"{kind} is not a type", where=f"--input {text}", fix=f"The types are {', '.join(_DTYPES)}"
-        )
+        raise UserError(f"{kind} is not a type", where=f"--input {text}", fix=f"The types are {', '.join(_DTYPES)}")
     shape = tuple(_FREE_BATCH if size == "N" else int(size) for size in match["shape"].split("x"))
     if math.prod(shape) > _MOST_ELEMENTS:
         fact = f"it has {math.prod(shape)} elements and the limit is {_MOST_ELEMENTS}"
@@ -84,9 +80,7 @@ def example_inputs(
         return tuple(option.example(dtype) for option in options)
     unnamed = [option for option in options if option.name is None]
     if unnamed:
-        raise UserError(
-            "it has no name and others have", where=unnamed[0].where, fix="Name all inputs or none"
-        )
+        raise UserError("it has no name and others have", where=unnamed[0].where, fix="Name all inputs or none")
     named = {str(option.name): option.example(dtype) for option in options}
     if len(named) < len(names):
         raise UserError(f"{names[-1]} is given twice", where=options[-1].where, fix="Give each input once")

@@ -11,9 +11,7 @@ IntArray = np.ndarray[Any, np.dtype[np.int64]]
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
 
-def multiple_choice_knapsack(
-    values: Sequence[FloatArray], costs: Sequence[IntArray], capacities: IntArray
-) -> IntArray:
+def multiple_choice_knapsack(values: Sequence[FloatArray], costs: Sequence[IntArray], capacities: IntArray) -> IntArray:
     """Return the best options for each capacity, exactly.
 
     Args:

@@ -94,9 +94,7 @@ def _checked(inputs: torch.Tensor, labels: torch.Tensor, source: str, where: str
     """Return labelled inputs that fit each other."""
     fix = "Give one label per input"
     if not inputs.ndim or not labels.ndim or len(inputs) != len(labels):
-        fact = (
-            f"inputs of shape {shape_text(inputs)} and labels of shape {shape_text(labels)} differ in length"
-        )
+        fact = f"inputs of shape {shape_text(inputs)} and labels of shape {shape_text(labels)} differ in length"
         raise UserError(fact, where=where, fix=fix)
     if not len(inputs):
         raise UserError("it holds no inputs", where=where, fix="Give at least one")

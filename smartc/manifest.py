@@ -20,8 +20,7 @@ def describe(folder: Path) -> dict[str, dict[str, Any]]:
     """Return hash and size of every file of a folder, by name relative to it."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {
-        path.relative_to(folder).as_posix(): {"sha256": _sha256(path), "bytes": path.stat().st_size}
-        for path in files
+        path.relative_to(folder).as_posix(): {"sha256": _sha256(path), "bytes": path.stat().st_size} for path in files
     }
 
 

@@ -48,6 +48,16 @@ class Value:
         return tuple(s // BATCH_PRIME if a in self.computed else s for a, s in enumerate(self.shape))
 
 
+def arguments_of(node: fx.Node) -> tuple[Any, ...]:
+    """Return a call's positional arguments as what its operator takes, not as torch's union of all that any takes."""
+    return node.args
+
+
+def argument_of(node: fx.Node, place: int, name: str, default: Any = None) -> Any:
+    """Return an argument that may be given by place or by name."""
+    return node.args[place] if len(node.args) > place else node.kwargs.get(name, default)
+
+
 def value_of(node: fx.Node) -> Any:
     """Return what is known of a node's output: a Value, a number, or a tuple of these."""
     return node.meta.get("value")
@@ -114,9 +124,23 @@ class TracedModel:
                 yield node
 
     def tensor(self, name: str) -> torch.Tensor:
-        """Return the parameter or buffer of a dotted name."""
-        holder, _, leaf = name.rpartition(".")
-        return getattr(self.graph_module.get_submodule(holder), leaf)
+        """Return the parameter or buffer of a dotted name, or of another name of the same tensor.
+
+        Raises:
+            ValueError: There is none.
+        """
+        for alias in (name, *self.names_of(name)):
+            tensor = self._stored(alias)
+            if tensor is not None:
+                return tensor
+        raise ValueError(f"the model has no tensor {name!r}")
+
+    def _stored(self, name: str) -> Any:
+        """Return what the graph module holds under a dotted name, None where nothing is."""
+        holder: Any = self.graph_module
+        for part in name.split("."):
+            holder = getattr(holder, part, None)
+        return holder
 
     def names_of(self, name: str) -> tuple[str, ...]:
         """Return every name of a tensor in the user's ``state_dict``."""
@@ -168,9 +192,7 @@ class TracedModel:
         cast = {name: t.detach().to(dtype) for name, t in state.items() if t.is_floating_point()}
         model = self.with_tensors(cast)
         examples = tuple(cast_value(value, dtype) for value in self.examples)
-        inputs = tuple(
-            replace(spec, dtype=dtype) if spec.dtype.is_floating_point else spec for spec in self.inputs
-        )
+        inputs = tuple(replace(spec, dtype=dtype) if spec.dtype.is_floating_point else spec for spec in self.inputs)
         for node in model.calls():
             node.kwargs = {key: _cast_type(value, dtype) for key, value in node.kwargs.items()}
             node.args = tuple(_cast_type(value, dtype) for value in node.args)
@@ -208,11 +230,24 @@ def layer_name(node: fx.Node) -> str:
     return f"{path}.{node.name}" if path else node.name
 
 
+def storage_key(tensor: torch.Tensor) -> tuple[Any, ...]:
+    """Return what two names of one tensor share: the same memory, seen in the same way."""
+    place = tensor.data_ptr() if tensor.numel() else id(tensor)
+    return place, tuple(tensor.shape), tensor.stride(), tensor.dtype
+
+
 def operator_name(target: Any) -> str:
     """Return the short name of an operator: ``aten.conv2d.default`` is ``conv2d``."""
     if hasattr(target, "overloadpacket"):
         return re.sub(r"^.*[.:]", "", str(target.overloadpacket))
     return getattr(target, "__name__", str(target))
+
+
+def stored_name(node: fx.Node) -> str | None:
+    """Return the name of the stored tensor that a node passes on as it is, or None."""
+    while node.op == "call_function" and operator_name(node.target) in ("lift_fresh_copy", "lift_fresh", "detach"):
+        node = node.args[0]  # type: ignore[assignment]
+    return str(node.target) if node.op == "get_attr" else None
 
 
 def cast_value(value: Any, dtype: torch.dtype) -> Any:

@@ -18,6 +18,8 @@ from smartc.verify import seeded_inputs
 
 # Enough to show a wild disagreement; statements about accuracy need the user's data.
 SEEDED_INPUTS = 8
+# Of labelled inputs so many are compared; the user's own figure takes all of them.
+LABELLED_INPUTS = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,9 +39,8 @@ class Outcome:
     def agreement(self, compiled: TracedModel) -> Agreement:
         """Return how close the compiled model's outputs are to the original's, and on what."""
         batches, source = self._inputs()
-        outputs = [[model.run(flat) for flat in batches] for model in (self.original, compiled)]
-        count = sum(_batch_of(flat) for flat in batches)
-        return agreement(*outputs, inputs=count, source=source)
+        expected, actual = ([model.run(flat) for flat in batches] for model in (self.original, compiled))
+        return agreement(expected, actual, sum(_batch_of(flat) for flat in batches), source)
 
     def evaluation(self, compiled: TracedModel) -> Evaluation | None:
         """Return the user's figure before and after."""
@@ -50,7 +51,8 @@ class Outcome:
         if self.batches:
             return list(self.batches), "the data given"
         if isinstance(self.labelled, Labelled) and self.original.dynamic_batch:
-            return list(_chunks(self.labelled.inputs, self.original.inputs[0])), self.labelled.source
+            some = self.labelled.inputs[:LABELLED_INPUTS]
+            return list(_chunks(some, self.original.inputs[0])), self.labelled.source
         return [seeded_inputs(self.original, batch=SEEDED_INPUTS)], "seeded normal inputs"
 
 

@@ -168,17 +168,26 @@ def _captured(model: Any, example_inputs: Any) -> TracedModel:
         return load_model(model)
     if not isinstance(model, nn.Module):
         raise UserError(
-            f"a {type(model).__name__} is no model", where="smartc.compile", fix="Give an nn.Module or a file's path"
+            f"a {type(model).__name__} is no model",
+            where="smartc.compile",
+            fix="Give an nn.Module or a file's path",
         )
     if example_inputs is None:
         raise UserError(
-            "example inputs are missing", where=type(model).__name__, fix="Give example_inputs, a batch of at least one"
+            "example inputs are missing",
+            where=type(model).__name__,
+            fix="Give example_inputs, a batch of at least one",
         )
     return trace(model, example_inputs)
 
 
 def _plan(
-    original: TracedModel, search: Search, choice: Choice, keep: BoolArray, budget: Budget, about: dict[str, Any]
+    original: TracedModel,
+    search: Search,
+    choice: Choice,
+    keep: BoolArray,
+    budget: Budget,
+    about: dict[str, Any],
 ) -> Plan:
     """Write down what was decided."""
     decisions = tuple(

@@ -112,9 +112,7 @@ def _decode_tuple(kinds: tuple[Any, ...], data: Any, place: _Place) -> tuple[Any
         kinds = kinds[:1] * len(found)
     if len(found) != len(kinds):
         raise place.error(f"has {len(found)} items and must have {len(kinds)}")
-    return tuple(
-        _decode(kind, item, place.item(i)) for i, (kind, item) in enumerate(zip(kinds, found, strict=True))
-    )
+    return tuple(_decode(kind, item, place.item(i)) for i, (kind, item) in enumerate(zip(kinds, found, strict=True)))
 
 
 def _expect(kind: Any, name: str, data: Any, place: _Place) -> Any:

@@ -50,16 +50,6 @@ SCHEMA = 1
 # Totals and layers are float64 sums of the same numbers in another order.
 SUM_TOLERANCE = 1e-9
 
-_FACTOR_TWO = (
-    "Simulated cycles are a model's cycles: absolute time may be wrong by a factor of 2; "
-    "ratios and rankings are what they are good for."
-)
-_CAUTIONS = {
-    "generic": _FACTOR_TWO,
-    "vendor-model": _FACTOR_TWO,
-    "calibrated": "Simulated, with constants fitted to measurements; the target states the error of the fit.",
-}
-
 
 @dataclass(frozen=True)
 class Report:
@@ -83,13 +73,6 @@ class Report:
     seconds: Mapping[str, float]
 
     @property
-    def caution(self) -> str:
-        """Return the sentence that says how far the times can be believed."""
-        if self.latency.kind == "measured":
-            return "Times were measured, each by running it."
-        return _CAUTIONS.get(self.provenance, _FACTOR_TWO)
-
-    @property
     def time_scale(self) -> TimeScale:
         """Return how to write the times of layers."""
         return time_scale(max((max(layer.dense.ms, layer.compiled.ms) for layer in self.layers), default=0.0))
@@ -105,9 +88,7 @@ class Report:
                 return layer
         names = [layer.name for layer in self.layers]
         nearest = difflib.get_close_matches(name, names, n=3, cutoff=0.3) or names[:3]
-        raise UserError(
-            f"no layer is called {name!r}", where=self.model, fix=f"The nearest are {', '.join(nearest)}"
-        )
+        raise UserError(f"no layer is called {name!r}", where=self.model, fix=f"The nearest are {', '.join(nearest)}")
 
     def share(self, layer: Layer, side: Side) -> float:
         """Return the layer's share of the network's time, 0 to 1."""

@@ -30,9 +30,7 @@ def facts(report: Report) -> tuple[Fact, ...]:
         found.append(Fact("", f"{milliseconds(latency.without_skipping)} if no zero tile were skipped"))
     found += [
         Fact("budget", f"{report.budget.kind} {report.budget.asked}, reached {report.budget.reached}"),
-        Fact(
-            "channels", f"{summary.removed_channels} of {summary.prunable_channels} prunable channels removed"
-        ),
+        Fact("channels", f"{summary.removed_channels} of {summary.prunable_channels} prunable channels removed"),
         Fact(
             "parameters",
             _change(summary.parameters, count(summary.parameters.dense), count(summary.parameters.compiled)),
@@ -40,9 +38,7 @@ def facts(report: Report) -> tuple[Fact, ...]:
         Fact("MACs", _change(summary.macs, count(summary.macs.dense), count(summary.macs.compiled))),
         Fact(
             "weights",
-            _change(
-                summary.weight_bytes, size(summary.weight_bytes.dense), size(summary.weight_bytes.compiled)
-            ),
+            _change(summary.weight_bytes, size(summary.weight_bytes.dense), size(summary.weight_bytes.compiled)),
         ),
     ]
     if report.evaluation:
@@ -59,9 +55,7 @@ def device(report: Report) -> str:
 def evaluation_text(evaluation: Evaluation) -> str:
     """Return the user's metric before and after, and on what."""
     before, after = metric_texts(evaluation)
-    points = (
-        f" ({100 * (evaluation.compiled - evaluation.dense):+.1f} points)" if _is_share(evaluation) else ""
-    )
+    points = f" ({100 * (evaluation.compiled - evaluation.dense):+.1f} points)" if _is_share(evaluation) else ""
     return f"{before} → {after}{points} on {evaluation.inputs} inputs of {evaluation.source}"
 
 

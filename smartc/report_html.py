@@ -24,7 +24,7 @@ def render_html(report: Report) -> str:
         version=escape(report.smartc),
         kind=escape(report.latency.kind),
         cards="\n".join(_cards(report)),
-        caution=escape(f"{report.assumption} {report.caution}"),
+        caution=escape(report.assumption),
         legend=_legend(report),
         chart=bar_chart(report),
         undrawn=_undrawn(report),
@@ -75,9 +75,7 @@ def _count_card(title: str, change: Change, text: Callable[[int], str]) -> str:
 
 def _card(title: str, figure: str, below: str, gain: str = "", left: float | None = None) -> str:
     """Return one large figure, with a bar for what is left of it."""
-    track = (
-        "" if left is None else f'<div class="track"><i style="width:{100 * min(left, 1):.1f}%"></i></div>'
-    )
+    track = "" if left is None else f'<div class="track"><i style="width:{100 * min(left, 1):.1f}%"></i></div>'
     return (
         f'<div class="card"><h3>{escape(title)}</h3><span class="change">{escape(gain)}</span>'
         f'<div class="after">{escape(figure)}</div><div class="was">{escape(below)}</div>{track}</div>'

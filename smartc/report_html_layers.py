@@ -149,9 +149,7 @@ def _cause(name: str) -> _Column:
     """Return the column of the cycles that one part of the device would need alone, after."""
     group = "cycles after, by cause (they overlap)"
     edge = name == fields(Causes)[0].name
-    return _Column(
-        group, name, lambda layer: getattr(layer.compiled.causes, name), _count, "cause", edge=edge
-    )
+    return _Column(group, name, lambda layer: getattr(layer.compiled.causes, name), _count, "cause", edge=edge)
 
 
 def _bound(layer: Layer) -> str:

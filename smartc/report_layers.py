@@ -36,9 +36,7 @@ class Row:
     @property
     def macs(self) -> tuple[int, int]:
         """Return multiply-accumulates before and after."""
-        return sum(layer.dense.macs for layer in self.layers), sum(
-            layer.compiled.macs for layer in self.layers
-        )
+        return sum(layer.dense.macs for layer in self.layers), sum(layer.compiled.macs for layer in self.layers)
 
     @property
     def weight_bytes(self) -> tuple[int, int]:

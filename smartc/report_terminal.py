@@ -73,12 +73,10 @@ def _header(report: Report, arrow: str) -> Panel:
     grid.add_column()
     grid.add_row("target", Text(device(report)))
     for fact in facts(report):
-        grid.add_row(
-            Text(fact.label), Text(fact.text.replace("→", arrow), "bold" if fact.label == "latency" else "")
-        )
+        grid.add_row(Text(fact.label), Text(fact.text.replace("→", arrow), "bold" if fact.label == "latency" else ""))
     for verification in report.verify:
         grid.add_row("verified", _verification(verification))
-    grid.add_row("assuming", Text(f"{report.assumption} {report.caution}", "dim"))
+    grid.add_row("assuming", Text(report.assumption, "dim"))
     title = Text.assemble((report.model, "bold"), f" on {report.target}, by smartc {report.smartc}")
     return Panel(grid, title=title, title_align="left", border_style="dim")
 
@@ -115,6 +113,4 @@ def _ending(report: Report, folded: bool) -> Text:
     reading = f"before→after, {report.latency.kind} time; bound and util are after{others}"
     sizes = ", ".join(f"{name} {size(length)}" for name, length in report.artifacts.items())
     spent = ", ".join(f"{stage} {significant(seconds, 2)} s" for stage, seconds in report.seconds.items())
-    return Text(
-        "\n".join(filter(None, (reading, sizes and f"written: {sizes}", spent and f"spent: {spent}"))), "dim"
-    )
+    return Text("\n".join(filter(None, (reading, sizes and f"written: {sizes}", spent and f"spent: {spent}"))), "dim")

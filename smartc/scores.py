@@ -10,7 +10,7 @@ import torch
 from torch import fx
 
 from smartc.errors import UserError
-from smartc.model import TracedModel, operator_name
+from smartc.model import TracedModel, arguments_of, operator_name
 from smartc.passes.find_channel_groups import FROZEN, ChannelGroups
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
@@ -28,9 +28,7 @@ def unit_scores(model: TracedModel, groups: ChannelGroups, learner: str) -> Floa
         UserError: The learner is unknown.
     """
     if learner not in LEARNERS:
-        raise UserError(
-            "unknown learner", where=f"--learner {learner}", fix=f"Choose one of {', '.join(LEARNERS)}"
-        )
+        raise UserError("unknown learner", where=f"--learner {learner}", fix=f"Choose one of {', '.join(LEARNERS)}")
     energy = unit_energy(model, groups)
     scores = np.empty_like(energy)
     for group in groups.groups:
@@ -92,9 +90,9 @@ def _norm_scales(model: TracedModel) -> dict[str, FloatArray]:
     """Return for each weight that a batch norm follows the square of the norm's scale per channel."""
     scales = {}
     for node in model.calls():
-        if operator_name(node.target) == "batch_norm" and isinstance(node.args[0], fx.Node):
-            producer = node.args[0]
-            weight = producer.args[1] if len(producer.args) > 1 else None
+        if operator_name(node.target) == "batch_norm" and isinstance(arguments_of(node)[0], fx.Node):
+            producer = arguments_of(node)[0]
+            weight = arguments_of(producer)[1] if len(arguments_of(producer)) > 1 else None
             if isinstance(weight, fx.Node) and weight.op == "get_attr" and len(producer.users) == 1:
                 scale = _norm_scale(model, node)
                 if scale is not None:
@@ -104,7 +102,7 @@ def _norm_scales(model: TracedModel) -> dict[str, FloatArray]:
 
 def _norm_scale(model: TracedModel, norm: fx.Node) -> FloatArray | None:
     """Return ``gamma**2 / (variance + eps)`` of a batch norm that uses its running variance."""
-    gamma, _, _, variance, training, _, eps = norm.args[1:8]
+    gamma, _, _, variance, training, _, eps = arguments_of(norm)[1:8]
     if training or not isinstance(variance, fx.Node):
         return None
     scale = 1 / (model.tensor(str(variance.target)).double() + eps)

@@ -33,13 +33,12 @@ def temporary_beside(place: Path) -> Iterator[Path]:
     """Make a folder beside a place for the time of a block, and remove what dead processes left there."""
     for path in _leftovers(place):
         remove_tree(path)
-    temporary = place.with_name(f".{place.name}.{os.getpid()}.{token_hex(4)}")
-    temporary.mkdir()
-    with _locked(temporary):
-        try:
-            yield temporary
-        finally:
-            remove_tree(temporary)
+    temporary, lock = _make_locked(place)
+    try:
+        yield temporary
+    finally:
+        remove_tree(temporary)
+        os.close(lock)
 
 
 def put_in_place(temporary: Path, place: Path) -> None:
@@ -97,10 +96,32 @@ def remove_tree(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 
+def _make_locked(place: Path) -> tuple[Path, int]:
+    """Make a folder beside a place and return it with the descriptor that holds its lock."""
+    while True:
+        temporary = place.with_name(f".{place.name}.{os.getpid()}.{token_hex(4)}")
+        temporary.mkdir()
+        # Until it is locked, another process can take it for a leftover and remove it.
+        with suppress(FileNotFoundError):
+            lock = os.open(temporary, os.O_RDONLY)
+            if _lock(lock) is not False and _is_at(temporary, lock):
+                return temporary, lock
+            os.close(lock)
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Return whether an open folder is still the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
 def _replace(temporary: Path, place: Path) -> None:
     """Rename the old folder away and the new one in."""
     old = temporary.with_name(temporary.name + _OLD)
-    with _locked(place):
+    with _opened(place) as descriptor:
+        _lock(descriptor)
         os.rename(place, old)
         os.rename(temporary, place)
         remove_tree(old)
@@ -112,30 +133,33 @@ def _leftovers(place: Path) -> Iterator[Path]:
     with suppress(OSError):
         for path in list(place.parent.iterdir()):
             if form.fullmatch(path.name):
-                with suppress(OSError), _locked(path, must=True):
-                    yield path
+                with suppress(OSError), _opened(path) as descriptor:
+                    if _lock(descriptor):
+                        yield path
 
 
 @contextmanager
-def _locked(folder: Path, must: bool = False) -> Iterator[None]:
-    """Lock a folder for the time of a block.
-
-    Raises:
-        OSError: It must be locked, and another process has it or the file system has no locks.
-    """
-    descriptor = os.open(folder, os.O_RDONLY)
+def _opened(path: Path) -> Iterator[int]:
+    """Open a file or folder for the time of a block; closing it gives its lock back."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        with suppress(*(() if must else (OSError,))):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool | None:
+    """Lock an open folder; return False if another process has it, None if there are no locks here."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
 
 
 def _sync(path: Path) -> None:
     """Have one file or folder written to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
+    with _opened(path) as descriptor:
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

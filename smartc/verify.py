@@ -167,5 +167,8 @@ def _error(expected: torch.Tensor, actual: torch.Tensor) -> tuple[float, float]:
 
 def _tensors(outputs: Any) -> list[torch.Tensor]:
     """Return the tensors of any structure of outputs."""
-    leaves = [torch.from_numpy(np.asarray(leaf)) if isinstance(leaf, np.ndarray) else leaf for leaf in pytree.tree_leaves(outputs)]
+    leaves = [
+        torch.from_numpy(np.asarray(leaf)) if isinstance(leaf, np.ndarray) else leaf
+        for leaf in pytree.tree_leaves(outputs)
+    ]
     return [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]

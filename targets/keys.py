@@ -28,9 +28,7 @@ class Whole:
     @property
     def expected(self) -> str:
         """Return the range in words."""
-        return (
-            f"a whole number from {self.least} to {self.most}" if self.least < self.most else str(self.most)
-        )
+        return f"a whole number from {self.least} to {self.most}" if self.least < self.most else str(self.most)
 
     def read(self, raw: object) -> int:
         """Return the number; ``true`` is not one."""

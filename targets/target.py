@@ -37,8 +37,7 @@ _SHIPPED = Path(__file__).parent
 
 _FACTOR = "ratios and rankings mean more than absolute times, which can be wrong by a factor of 2"
 _ASSUMPTIONS = {
-    "generic": "{name} is a generic device, not a product; its cycles are counted by a model of {array}: "
-    + _FACTOR,
+    "generic": "{name} is a generic device, not a product; its cycles are counted by a model of {array}: " + _FACTOR,
     "vendor-model": "{name} is not measured; its cycles follow its vendor's own formulas: " + _FACTOR,
     "calibrated": "{name} is not measured here; its cycles follow a model fitted to measurements ({source})",
     "measured": "{name} is measured on this machine",

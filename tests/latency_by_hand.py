@@ -86,9 +86,7 @@ def _bytes(target: Target, layer: Any, live: int, tiles: int, listed: bool) -> t
     if listed:
         entries = live * target.sparsity.index_bits if target.sparsity.index_bits else tiles
         weights += ceil(entries / (8 if target.sparsity.per_kernel_position else 8 * layer.kernel))
-    passes = max(
-        1, min(ceil(weights / max(1, target.memory.weight_sram_bytes)), ceil(layer.cout // layer.groups / C))
-    )
+    passes = max(1, min(ceil(weights / max(1, target.memory.weight_sram_bytes)), ceil(layer.cout // layer.groups / C)))
     if layer.kind != MATRIX or not layer.supported:
         passes = 1
         weights = layer.kernel * (layer.cin // layer.groups) * layer.cout
@@ -100,9 +98,7 @@ def _bytes(target: Target, layer: Any, live: int, tiles: int, listed: bool) -> t
     read = ceil(layer.input_elements * _up(layer.cin, quantum) * bits / 8)
     written = ceil(layer.output_elements * _up(layer.cout, quantum) * bits / 8)
     on_chip = target.memory.activation_sram_bytes // 3 if layer.supported else -1
-    moved = (read * passes if read > on_chip else 0) + (
-        written * (1 + layer.residual) if written > on_chip else 0
-    )
+    moved = (read * passes if read > on_chip else 0) + (written * (1 + layer.residual) if written > on_chip else 0)
     return weights, moved if layer.kind != FREE else 0
 
 

@@ -135,9 +135,7 @@ def _check(name: str, tensor: Tensor, entry: Mapping[str, Any], axis: Mapping[st
     if axis["role"] not in ("owns", "reads", "follows"):
         raise ValueError(f"{name}: role {axis['role']!r} is none of owns, reads, follows")
     if len(set(kept)) < len(kept) or any(not 0 <= index < size for index in kept):
-        raise ValueError(
-            f"{name}: kept indices of axis {axis['axis']} are not different numbers below {size}"
-        )
+        raise ValueError(f"{name}: kept indices of axis {axis['axis']} are not different numbers below {size}")
     if len(entry["shape"]) != tensor.ndim:
         raise ValueError(f"{name}: shape {entry['shape']} has not the {tensor.ndim} axes of the tensor")
 

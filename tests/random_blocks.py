@@ -162,9 +162,7 @@ def depthwise(draw: random.Random, channels: int, size: int) -> nn.Module:
 def grouped(draw: random.Random, channels: int, size: int) -> nn.Module:
     groups = draw.choice((2, 3, 4))
     inner = width(draw, groups)
-    return nn.Sequential(
-        convolve(draw, channels, inner), convolve(draw, inner, width(draw, groups), groups=groups)
-    )
+    return nn.Sequential(convolve(draw, channels, inner), convolve(draw, inner, width(draw, groups), groups=groups))
 
 
 @block
@@ -281,6 +279,4 @@ def shared(draw: random.Random, channels: int, size: int) -> nn.Module:
 
 @block
 def mixes_channels(draw: random.Random, channels: int, size: int) -> nn.Module:
-    return Apply(
-        draw.choice((lambda x: x.softmax(1), lambda x: x - x.mean(1, keepdim=True), lambda x: x * x[:, :1]))
-    )
+    return Apply(draw.choice((lambda x: x.softmax(1), lambda x: x - x.mean(1, keepdim=True), lambda x: x * x[:, :1])))

@@ -33,7 +33,7 @@ def wider() -> nn.Module:
 
 def deeper() -> nn.Module:
     """Return the classifier with two more layers."""
-    return nn.Sequential(*small(), nn.Linear(10, 10), nn.Linear(10, 10))
+    return nn.Sequential(*small().children(), nn.Linear(10, 10), nn.Linear(10, 10))
 
 
 class Tied(nn.Module):

@@ -77,9 +77,7 @@ def _figures(layer: _Layer, cin: int, cout: int) -> Figures:
     return Figures(shape, weight, macs, tiles * 64, cycles, ms, bound, used, (tiles, tiles), causes)
 
 
-def _block(
-    stage: int, index: int, inputs: tuple[int, int], width: tuple[int, int], side: int
-) -> Iterator[_Layer]:
+def _block(stage: int, index: int, inputs: tuple[int, int], width: tuple[int, int], side: int) -> Iterator[_Layer]:
     """Yield the layers of one residual block."""
     name = f"layer{stage}.{index}"
     inner = (width[0], width[0] // 2)

@@ -6,8 +6,8 @@ import errno
 import json
 import os
 import resource
-import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,11 @@ NAME_ONE = "Name a folder that smartc compile wrote."
 
 def _text(text: str) -> Callable[[Path], None]:
     """Return a writer of a text."""
-    return lambda path: path.write_text(text, "utf-8") and None
+
+    def write(path: Path) -> None:
+        path.write_text(text, encoding="utf-8")
+
+    return write
 
 
 def _refused(action: Callable[..., Any], *arguments: Any) -> str:
@@ -132,9 +136,7 @@ def test_a_file_that_is_not_listed(build: Path) -> None:
         ),
         ('{"smartc": "9", "schema": 1}', f"its list of files is damaged. {AGAIN}"),
         (
-            json.dumps(
-                {"smartc": "9", "schema": 1, "files": {"../../etc/passwd": {"sha256": "0", "bytes": 1}}}
-            ),
+            json.dumps({"smartc": "9", "schema": 1, "files": {"../../etc/passwd": {"sha256": "0", "bytes": 1}}}),
             f"its list of files is damaged. {AGAIN}",
         ),
     ],
@@ -239,25 +241,20 @@ def test_a_limit_on_the_size_of_files(build: Path) -> None:
         messages.append(_refused(write_artifact, build, {"a.txt": _text("x" * 5000)}, {}))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    message = (
-        f"{build}: it cannot be written (File too large). Choose another folder, or allow writing there."
-    )
+    message = f"{build}: it cannot be written (File too large). Choose another folder, or allow writing there."
     assert messages == [message] * 2
     check_files(build)
 
 
-def test_two_at_a_time(build: Path) -> None:
+def test_several_at_a_time(build: Path) -> None:
     """Each thread writes two files of one text; the last one wins as a whole."""
-    texts = [f"{number}" for number in range(8)]
 
     def write(text: str) -> None:
         write_artifact(build, {"a.txt": _text(text), "b.txt": _text(text)}, {})
 
-    threads = [threading.Thread(target=write, args=(text,)) for text in texts]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    texts = [str(number) for number in range(20)]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(write, texts))
     check_files(build)
     assert (build / "a.txt").read_text() == (build / "b.txt").read_text() in texts
     assert [path.name for path in build.parent.iterdir()] == ["build"]

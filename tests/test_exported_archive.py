@@ -71,13 +71,10 @@ def _replacing(old: bytes, new: bytes) -> Edit:
         (b'"0.weight"', b'"0.weight\\"+x+\\""', """'0.weight"+x+"'"""),
     ],
 )
-def test_text_that_could_become_source(
-    model_files: Path, tmp_path: Path, old: bytes, new: bytes, text: str
-) -> None:
+def test_text_that_could_become_source(model_files: Path, tmp_path: Path, old: bytes, new: bytes, text: str) -> None:
     _edited(model_files / "program.pt", tmp_path / "program.pt", _replacing(old, new))
     assert Refusal(tmp_path)("program.pt") == (
-        f"program.pt: it holds the text {text} in models/model.json, "
-        f"which can run code when it is loaded. {TRUST}"
+        f"program.pt: it holds the text {text} in models/model.json, which can run code when it is loaded. {TRUST}"
     )
 
 
@@ -90,8 +87,7 @@ def test_a_pickle_of_an_object(model_files: Path, tmp_path: Path) -> None:
 
     _edited(model_files / "program.pt", tmp_path / "program.pt", edit)
     assert Refusal(tmp_path)("program.pt") == (
-        "program.pt: it holds the pickle data/sample_inputs/model.pt, "
-        f"which can run code when it is loaded. {TRUST}"
+        f"program.pt: it holds the pickle data/sample_inputs/model.pt, which can run code when it is loaded. {TRUST}"
     )
     assert not (tmp_path / "mark").exists()
 

@@ -44,14 +44,11 @@ SHAPES = "Leave --input out: an exported program brings its shapes."
         ),
         (
             ["90000x90000"],
-            "--input 90000x90000: it has 8100000000 elements and the limit is 268435456. "
-            "Give a smaller example.",
+            "--input 90000x90000: it has 8100000000 elements and the limit is 268435456. Give a smaller example.",
         ),
     ],
 )
-def test_shapes_that_do_not_fit_an_exported_program(
-    refuse: Refusal, shapes: Sequence[str], message: str
-) -> None:
+def test_shapes_that_do_not_fit_an_exported_program(refuse: Refusal, shapes: Sequence[str], message: str) -> None:
     assert refuse("program.pt", input_shapes=shapes) == message
 
 

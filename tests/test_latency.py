@@ -35,9 +35,7 @@ RESNET18 = (
 
 def layers(**given: Any) -> Workload:
     """Return matrix layers with whatever is not given at 1."""
-    plain = dict.fromkeys(
-        ("pixels", "kernel", "cin", "cout", "groups", "input_elements", "output_elements"), 1
-    )
+    plain = dict.fromkeys(("pixels", "kernel", "cin", "cout", "groups", "input_elements", "output_elements"), 1)
     return Workload(**{"kind": OpKind.MATRIX, **plain, **given})
 
 
@@ -144,9 +142,7 @@ def double_buffered_array(rows: int, cols: int, tiles: int, pixels: int, load: i
 
 @given(st.integers(1, 5), st.integers(1, 5), st.integers(0, 12), st.integers(1, 20), st.integers(0, 3))
 @settings(deadline=None, max_examples=100)
-def test_overlapped_fill_equals_a_simulation(
-    rows: int, cols: int, live: int, pixels: int, index: int
-) -> None:
+def test_overlapped_fill_equals_a_simulation(rows: int, cols: int, live: int, pixels: int, index: int) -> None:
     array = {"array__rows": rows, "array__cols": cols, "array__weight_load_cycles": rows}
     fast = {"sparsity__index_cycles": index, "memory__dram_bytes_per_cycle": 1e9}
     target = changed(load_target("npu-8x8"), **array, **fast)
@@ -159,9 +155,7 @@ def test_overlapped_fill_equals_a_simulation(
 
 VARIANTS = (
     *(load_target(name) for name in target_names()),
-    changed(
-        load_target("npu-8x8"), sparsity__index_cycles=3, sparsity__index_bits=0, overhead__launch_us=0.0
-    ),
+    changed(load_target("npu-8x8"), sparsity__index_cycles=3, sparsity__index_bits=0, overhead__launch_us=0.0),
     changed(load_target("npu-8x8-dense"), sparsity__weight_compression=True, sparsity__index_bits=48),
     changed(load_target("npu-8x8"), memory__overlap=False, memory__activation_sram_bytes=3000),
     changed(load_target("npu-8x8"), memory__weight_sram_bytes=900, memory__dram_bytes_per_cycle=0.3),
@@ -185,18 +179,14 @@ def shrunk(draw: st.DrawFn) -> dict[str, list[int]]:
     return {**pair, **vector, "live_tiles": [live, less], "kernel": [draw(st.sampled_from((1, 4, 9)))] * 2}
 
 
-@given(
-    shrunk(), st.sampled_from(OpKind), st.integers(0, 2), st.booleans(), st.sampled_from((True, True, False))
-)
+@given(shrunk(), st.sampled_from(OpKind), st.integers(0, 2), st.booleans(), st.sampled_from((True, True, False)))
 @settings(deadline=None, max_examples=80)
 def test_less_never_costs_more(
     pair: dict[str, list[int]], kind: OpKind, activation: int, residual: bool, supported: bool
 ) -> None:
     work = layers(kind=kind, activation=activation, residual=residual, supported=supported, **pair)
     totals = [price(target, work).total for target in VARIANTS]
-    assert [
-        (target, total) for target, total in zip(VARIANTS, totals, strict=True) if total[1] > total[0]
-    ] == []
+    assert [(target, total) for target, total in zip(VARIANTS, totals, strict=True) if total[1] > total[0]] == []
 
 
 @pytest.mark.parametrize("target", VARIANTS, ids=lambda target: target.name)
@@ -211,12 +201,9 @@ def test_less_never_costs_more_in_many_layers(target: Target) -> None:
         "live_tiles": 150,
     }
     large = {name: random.integers(1, most, count) for name, most in sizes.items()}
-    large |= {name: random.integers(1, 96, count) for name in ("cin", "cout")} | {
-        "groups": np.ones(count, int)
-    }
+    large |= {name: random.integers(1, 96, count) for name in ("cin", "cout")} | {"groups": np.ones(count, int)}
     small = {
-        name: np.where(random.random(count) < 0.5, size, random.integers(0, size + 1))
-        for name, size in large.items()
+        name: np.where(random.random(count) < 0.5, size, random.integers(0, size + 1)) for name, size in large.items()
     }
     same = {"kind": random.integers(0, 4, count), "kernel": random.integers(1, 10, count)}
     before, after = price(target, layers(**large, **same)), price(target, layers(**small, **same))

@@ -51,9 +51,7 @@ def _outputs(model: TracedModel) -> torch.Tensor:
         ("pickle.pt", None, True),
     ],
 )
-def test_every_form_gives_the_same_model(
-    model_files: Path, name: str, factory: str | None, allow: bool
-) -> None:
+def test_every_form_gives_the_same_model(model_files: Path, name: str, factory: str | None, allow: bool) -> None:
     shapes = () if name == "program.pt" else INPUT
     model = load_model(model_files / name, factory=factory, input_shapes=shapes, allow_pickle=allow)
     assert torch.equal(_outputs(model), _outputs(load_model(model_files / "program.pt")))
@@ -62,9 +60,7 @@ def test_every_form_gives_the_same_model(
 
 def test_a_missing_name_may_be_tied_to_one_that_is_there(tmp_path: Path) -> None:
     safetensors.torch.save_model(Tied(), str(tmp_path / "tied.safetensors"))
-    model = load_model(
-        tmp_path / "tied.safetensors", factory="tests.small_networks:Tied", input_shapes=("2x3x4x4",)
-    )
+    model = load_model(tmp_path / "tied.safetensors", factory="tests.small_networks:Tied", input_shapes=("2x3x4x4",))
     assert model.aliases["first.weight"] == ("first.weight", "second.weight")
 
 
@@ -128,8 +124,7 @@ def test_model_hash(tmp_path: Path) -> None:
         (
             "program.pt",
             {"factory": SMALL},
-            "program.pt: it is an exported program, which brings its own structure. "
-            f"Leave --model {SMALL} out.",
+            f"program.pt: it is an exported program, which brings its own structure. Leave --model {SMALL} out.",
         ),
         (
             "module.pt",
@@ -198,8 +193,7 @@ def test_factories_that_do_not_fit(refuse: Refusal, factory: str, message: str) 
         ("small", "it does not have the form package.module:name. For example shop.nets:resnet."),
         (
             "nosuchpackage.nets:small",
-            "there is no module nosuchpackage. "
-            "Run smartc in the folder that holds it, set PYTHONPATH, or install it.",
+            "there is no module nosuchpackage. Run smartc in the folder that holds it, set PYTHONPATH, or install it.",
         ),
     ],
 )

@@ -76,9 +76,7 @@ class HandCompiled:
 
 def compiled_pair(module: nn.Module) -> HandCompiled:
     """Return a module beside the plan that takes two features of five."""
-    return HandCompiled(
-        module, HandPlan(plan_of_pair()), {"summary": {"removed_channels": 2, "prunable_channels": 5}}
-    )
+    return HandCompiled(module, HandPlan(plan_of_pair()), {"summary": {"removed_channels": 2, "prunable_channels": 5}})
 
 
 def test_masks_readers_and_nothing_else() -> None:

@@ -222,16 +222,6 @@ def test_speed_up(report: Report) -> None:
     assert replace(layer, compiled=replace(layer.compiled, ms=0.0)).speed_up == math.inf
 
 
-@pytest.mark.parametrize(
-    ("error", "passed"), [(1e-11, True), (1e-10, True), (2e-10, False), (math.nan, False)]
-)
+@pytest.mark.parametrize(("error", "passed"), [(1e-11, True), (1e-10, True), (2e-10, False), (math.nan, False)])
 def test_verification_passes_within_tolerance(error: float, passed: bool) -> None:
     assert Verification("removed", 0.0, error, 1e-10, "seeded").passed is passed
-
-
-def test_caution_says_how_far_times_can_be_believed(report: Report) -> None:
-    assert "wrong by a factor of 2" in report.caution
-    assert "wrong by a factor of 2" in replace(report, provenance="vendor-model").caution
-    assert "fitted to measurements" in replace(report, provenance="calibrated").caution
-    measured = replace(report, provenance="measured", latency=replace(report.latency, kind="measured"))
-    assert measured.caution == "Times were measured, each by running it."

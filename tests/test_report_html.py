@@ -70,9 +70,7 @@ def test_a_row_and_a_bar_per_layer(blocks: int) -> None:
     assert len(groups) == len(timed)
     for group, layer in zip(groups, timed, strict=True):
         before, after = (float(rect.attrib["width"]) for rect in group.findall("rect")[1:])
-        assert after / before == pytest.approx(
-            layer.compiled.ms / layer.dense.ms, abs=0.05 if before < 1 else 0.01
-        )
+        assert after / before == pytest.approx(layer.compiled.ms / layer.dense.ms, abs=0.05 if before < 1 else 0.01)
     assert "Not drawn, as they take no time: 1 of the layers." in text
 
 

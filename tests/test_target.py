@@ -40,9 +40,7 @@ def test_shipped_target_round_trips(name: str) -> None:
 def test_every_shipped_key_has_its_source(name: str) -> None:
     described = load_target(name).to_dict()
     source = described.pop("source")
-    keys = {
-        f"{section}.{key}" for section, table in described.items() if section != "schema" for key in table
-    }
+    keys = {f"{section}.{key}" for section, table in described.items() if section != "schema" for key in table}
     calibration = {key for key in keys if key.startswith("calibration.")}
     lone = {key for key in keys if not key.startswith("target.")} - calibration
     assert set(source) == {*lone, "calibration"}
@@ -65,8 +63,7 @@ ASSUMPTIONS = {
     "generic": "npu-8x8 is a generic device, not a product; its cycles are counted by a model of "
     f"one 8x8 array at 500 MHz that skips zero tiles: {FACTOR}",
     "vendor-model": f"npu-8x8 is not measured; its cycles follow its vendor's own formulas: {FACTOR}",
-    "calibrated": "npu-8x8 is not measured here; its cycles follow a model fitted to measurements "
-    "(log.csv, 9 %)",
+    "calibrated": "npu-8x8 is not measured here; its cycles follow a model fitted to measurements (log.csv, 9 %)",
     "measured": "npu-8x8 is measured on this machine",
 }
 

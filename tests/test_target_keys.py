@@ -114,9 +114,7 @@ def test_missing_key(key: str) -> None:
 
 
 @pytest.mark.parametrize("key", EXPECTED)
-@pytest.mark.parametrize(
-    ("value", "shown"), [([[]], "[[]]"), (-8, "-8"), (1e300, "1e+300"), (math.nan, "nan")]
-)
+@pytest.mark.parametrize(("value", "shown"), [([[]], "[[]]"), (-8, "-8"), (1e300, "1e+300"), (math.nan, "nan")])
 def test_unusable_value(key: str, value: object, shown: str) -> None:
     if key in ("sparsity.tile", "ops.supported") and value == [[]]:
         shown = {"sparsity.tile": "[[]]", "ops.supported": "[]"}[key]

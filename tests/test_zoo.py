@@ -12,9 +12,7 @@ from tests.zoo import CASES, FAMILIES, case
 
 
 def test_covers_every_family() -> None:
-    assert {entry.family for entry in CASES.values()} == {
-        module.__name__.rsplit(".", 1)[-1] for module in FAMILIES
-    }
+    assert {entry.family for entry in CASES.values()} == {module.__name__.rsplit(".", 1)[-1] for module in FAMILIES}
     assert len(CASES) >= 85
 
 

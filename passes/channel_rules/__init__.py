@@ -12,14 +12,14 @@ from smartc.passes.channel_rules import (
     weighted,
 )
 
-__all__ = [
-    "constants",
-    "contractions",
-    "elementwise",
-    "norms",
-    "reductions",
-    "reshaping",
-    "spatial",
-    "splitting",
-    "weighted",
-]
+FAMILIES = (
+    constants,
+    contractions,
+    elementwise,
+    norms,
+    reductions,
+    reshaping,
+    spatial,
+    splitting,
+    weighted,
+)

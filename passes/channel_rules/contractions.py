@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from smartc.passes.channel_rules.registry import rule
@@ -40,7 +41,9 @@ def einsum(site: Site, equation: str, operands: Sequence[Labels], **options: Any
 
 
 @rule("scaled_dot_product_attention")
-def attention(site: Site, q: Labels, k: Labels, v: Labels, mask: Labels | None = None, *rest: Any, **options: Any) -> Labels:
+def attention(
+    site: Site, q: Labels, k: Labels, v: Labels, mask: Labels | None = None, *rest: Any, **options: Any
+) -> Labels:
     """Keep what is summed over; a head lives or dies whole.
 
     Shapes: query (..., L, E), key (..., S, E), value (..., S, V); output (..., L, V).
@@ -49,7 +52,7 @@ def attention(site: Site, q: Labels, k: Labels, v: Labels, mask: Labels | None =
         raise Declined("shares keys and values among heads")
     site.freeze_all(mask, "takes them for a mask")
     batch = string.ascii_lowercase[: site.rank - 2]
-    scores = Labels(site.shape[:-1] + (k.shape[-2],))
+    scores = Labels((*site.shape[:-1], k.shape[-2]))
     inner = Site(site.node, scores.shape, site.book)
     scores = contract(inner, ((batch + "xz", q), (batch + "yz", k)), batch + "xy")
     return contract(site, ((batch + "xy", scores), (batch + "yz", v)), batch + "xz")
@@ -57,11 +60,14 @@ def attention(site: Site, q: Labels, k: Labels, v: Labels, mask: Labels | None =
 
 def contract(site: Site, operands: Sequence[tuple[str, Labels]], output: str) -> Labels:
     """Tie what operands share, let parameters read what is summed over, and return the output's labels."""
-    terms = [_placed(_after_sum(site, operands, index, output), operands[index][0], output) for index in range(len(operands))]
+    terms = [
+        _placed(_after_sum(site, operands, index, output), operands[index][0], output) for index in range(len(operands))
+    ]
+    made = all(labels.weight for _, labels in operands)
     for letters, labels in operands:
         own = [labels.along(letters.index(letter)) for letter in letters if letter in output]
-        site.book.owned += [factor.labels for factor in own if labels.weight and factor is not None]
-    return site.join(*terms)
+        site.book.owned += [f.labels for f in own if labels.weight and not made and f is not None]
+    return replace(site.join(*terms), weight=made)
 
 
 def _after_sum(site: Site, operands: Sequence[tuple[str, Labels]], index: int, output: str) -> Labels:

@@ -2,37 +2,59 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from smartc.passes.channel_rules.registry import rule
 from smartc.passes.channel_rules.weighted import link
 from smartc.passes.labels import Labels, Site
 
+ZERO_AT_ZERO = (
+    "relu relu6 silu leaky_relu gelu hardswish tanh dropout feature_dropout neg contiguous alias detach "
+    "to lift_fresh_copy lift_fresh clone _to_copy type_as elu selu celu mish hardshrink softshrink abs "
+    "expm1 log1p sqrt square sin tan atan erf sign floor ceil round trunc nan_to_num zeros_like _conj "
+    "detach_copy positive"
+).split()
 UNARY = (
-    "relu relu6 silu leaky_relu gelu hardswish hardtanh tanh dropout feature_dropout alpha_dropout "
-    "feature_alpha_dropout neg contiguous alias detach to lift_fresh_copy lift_fresh clone _to_copy type_as "
-    "sigmoid hardsigmoid log_sigmoid elu selu celu mish softplus softsign hardshrink softshrink threshold "
-    "abs exp expm1 log log1p log2 log10 sqrt rsqrt square sin cos tan atan erf sign floor ceil round trunc "
-    "reciprocal isnan isinf logical_not bitwise_not nan_to_num zeros_like ones_like full_like empty_like "
-    "rand_like randn_like bernoulli _conj float double half detach_copy fill positive rrelu"
+    "hardtanh alpha_dropout feature_alpha_dropout sigmoid hardsigmoid log_sigmoid softplus threshold exp "
+    "log log2 log10 rsqrt cos reciprocal isnan isinf logical_not bitwise_not ones_like full_like "
+    "empty_like rand_like randn_like bernoulli fill rrelu"
 ).split()
 JOINED = (
-    "add sub mul div rsub pow maximum minimum where eq ne gt lt ge le logical_and logical_or logical_xor "
-    "bitwise_and bitwise_or remainder fmod floor_divide true_divide atan2 masked_fill addcmul addcdiv lerp "
-    "clamp clamp_min clamp_max clip copysign hypot heaviside multiply subtract divide mse_loss"
+    "add sub rsub pow maximum minimum where eq ne gt lt ge le logical_and logical_or logical_xor "
+    "bitwise_and bitwise_or remainder fmod floor_divide atan2 masked_fill addcmul addcdiv lerp clamp "
+    "clamp_min clamp_max clip copysign hypot heaviside subtract mse_loss"
 ).split()
+
+
+@rule(*ZERO_AT_ZERO)
+def zero_at_zero(site: Site, x: Labels, *options: Any, **named: Any) -> Labels:
+    """Pass labels on unchanged; a weight stays zero where it is."""
+    return Labels(site.shape, x.factors, x.weight)
 
 
 @rule(*UNARY)
-def unary(site: Site, x: Labels | None = None, *options: Any, **named: Any) -> Labels:
+def unary(site: Site, x: Labels, *options: Any, **named: Any) -> Labels:
     """Pass labels on unchanged."""
-    return Labels(site.shape, x.factors if isinstance(x, Labels) else ())
+    return Labels(site.shape, x.factors)
 
 
 @rule(*JOINED)
 def joined(site: Site, *operands: Any, **options: Any) -> Labels:
     """Tie the labels of all operands, with broadcasting."""
     return site.join(*operands, *options.values())
+
+
+@rule("mul", "multiply")
+def product(site: Site, x: Any, y: Any) -> Labels:
+    """Tie the labels of both operands, with broadcasting."""
+    return site.product(x, y)
+
+
+@rule("div", "divide", "true_divide")
+def quotient(site: Site, x: Any, y: Any, **options: Any) -> Labels:
+    """Tie the labels of both operands, with broadcasting; where the divisor is zero it is not zero."""
+    return site.product(x, replace(y, weight=False) if isinstance(y, Labels) else y)
 
 
 @rule("prelu", "_prelu_kernel")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from smartc.passes.channel_rules.registry import rule
@@ -11,7 +12,13 @@ from smartc.passes.labels import Factor, Labels, Site
 _MIXES = "mixes all channels"
 
 
-@rule("mean", "sum", "amax", "amin", "prod", "any", "all", "argmax", "argmin", "logsumexp", "nansum", "nanmean")
+@rule("mean", "sum")
+def average(site: Site, x: Labels, dim: Any = None, keepdim: bool = False, **options: Any) -> Labels:
+    """Reduce over the given axes, or over all; a weight stays zero where it is."""
+    return replace(reduced(site, x, dim, keepdim), weight=x.weight)
+
+
+@rule("amax", "amin", "prod", "any", "all", "argmax", "argmin", "logsumexp", "nansum", "nanmean")
 def reduction(site: Site, x: Labels, dim: Any = None, keepdim: bool = False, **options: Any) -> Labels:
     """Reduce over the given axes, or over all."""
     return reduced(site, x, dim, keepdim or options.get("keepdims", False))
@@ -45,7 +52,7 @@ def vector_norm(site: Site, x: Labels, order: Any = 2, dim: Any = None, *options
     return reduced(site, x, dim, _keeps(x, site))
 
 
-@rule("softmax", "log_softmax", "_softmax", "_log_softmax", "cumsum", "cumprod", "softmin")
+@rule("softmax", "log_softmax", "_softmax", "_log_softmax", "cumsum", "cumprod")
 def along(site: Site, x: Labels, dim: int, *options: Any, **named: Any) -> Labels:
     """Keep every channel of the axis it runs along."""
     return Labels(site.shape, site.uniform(x, [dim], _MIXES).factors)

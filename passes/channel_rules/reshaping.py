@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ from smartc.passes.labels import Declined, Factor, Labels, Site, reshape
 @rule("view", "reshape", "flatten", "unflatten", "_unsafe_view", "squeeze", "unsqueeze")
 def view(site: Site, x: Labels, *sizes: Any) -> Labels:
     """View labels in the output's shape."""
+    if math.prod(x.shape) != math.prod(site.shape):
+        raise Declined("changes the size of elements")
     return reshape(site, x, site.shape)
 
 
@@ -73,6 +76,7 @@ def expand(site: Site, x: Labels, sizes: Sequence[int], **options: Any) -> Label
 def repeat(site: Site, x: Labels, counts: Sequence[int]) -> Labels:
     """Repeat labels as often as the tensor."""
     shift = site.rank - len(x.shape)
+    counts = [1] * (site.rank - len(counts)) + list(counts)
     factors = []
     for factor in x.factors:
         axes = tuple(axis + shift for axis in factor.axes)
@@ -100,10 +104,10 @@ def pixel_shuffle(site: Site, x: Labels, factor: int) -> Labels:
     x = site.uniform(x, [-1, -2], "spreads channels over an axis that carries channels")
     channels = site.sole(x, -3)
     if channels is None:
-        return Labels(site.shape)
+        return _on_channels(site, x, None)
     rows = channels.reshape(-1, factor * factor)
     site.tie(rows[:, :1], rows)
-    return _on_channels(site, rows[:, 0])
+    return _on_channels(site, x, rows[:, 0])
 
 
 @rule("pixel_unshuffle")
@@ -111,9 +115,11 @@ def pixel_unshuffle(site: Site, x: Labels, factor: int) -> Labels:
     """Repeat each channel's label for every pixel that becomes a channel."""
     x = site.uniform(x, [-1, -2], "gathers an axis that carries channels")
     channels = site.sole(x, -3)
-    return Labels(site.shape) if channels is None else _on_channels(site, np.repeat(channels, factor * factor))
+    return _on_channels(site, x, None if channels is None else np.repeat(channels, factor * factor))
 
 
-def _on_channels(site: Site, labels: np.ndarray[Any, Any]) -> Labels:
-    """Return labels on the third axis from the end."""
-    return Labels(site.shape, (Factor((site.rank - 3,), labels),) if len(labels) > 1 else ())
+def _on_channels(site: Site, x: Labels, labels: np.ndarray[Any, Any] | None) -> Labels:
+    """Return labels on the third axis from the end, and those of the axes before it."""
+    axis = site.rank - 3
+    own = (Factor((axis,), labels),) if labels is not None and len(labels) > 1 else ()
+    return Labels(site.shape, (*(f for f in x.factors if max(f.axes) < axis), *own))

@@ -30,9 +30,11 @@ _spatial_rule(1, "max_pool1d avg_pool1d adaptive_avg_pool1d adaptive_max_pool1d 
 _spatial_rule(
     2,
     "max_pool2d avg_pool2d adaptive_avg_pool2d adaptive_max_pool2d max_pool2d_with_indices upsample_nearest2d "
-    "_upsample_nearest_exact2d upsample_bilinear2d upsample_bicubic2d _upsample_bilinear2d_aa lp_pool2d",
+    "_upsample_nearest_exact2d upsample_bilinear2d upsample_bicubic2d _upsample_bilinear2d_aa",
 )
-_spatial_rule(3, "max_pool3d avg_pool3d adaptive_avg_pool3d adaptive_max_pool3d upsample_nearest3d upsample_trilinear3d")
+_spatial_rule(
+    3, "max_pool3d avg_pool3d adaptive_avg_pool3d adaptive_max_pool3d upsample_nearest3d upsample_trilinear3d"
+)
 
 
 @rule("pad", "constant_pad_nd", "reflection_pad1d", "reflection_pad2d", "replication_pad1d", "replication_pad2d")
@@ -43,7 +45,7 @@ def pad(site: Site, x: Labels, padding: Sequence[int], *options: Any, **named: A
     constant = operator == "constant_pad_nd" or (operator == "pad" and (modes or ["constant"]) == ["constant"])
     factors = []
     for factor in x.factors:
-        for place, axis in enumerate(factor.axes):
+        for axis in factor.axes:
             before, after = _amounts(padding, len(x.shape) - 1 - axis)
             if before or after:
                 if len(factor.axes) > 1 or not constant or min(before, after) < 0:

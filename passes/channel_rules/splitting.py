@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from smartc.model import operator_name, value_of
+from smartc.model import arguments_of, operator_name, stored_name, value_of
 from smartc.passes.channel_rules.registry import rule
 from smartc.passes.labels import Declined, Factor, Labels, Site
 
@@ -46,9 +47,7 @@ def stack(site: Site, tensors: Sequence[Labels], dim: int = 0) -> Labels:
 def split(site: Site, x: Labels, sizes: Any, dim: int = 0) -> tuple[Labels, ...]:
     """Split labels where the tensor is split."""
     starts = np.cumsum([0] + [value.shape[dim] for value in value_of(site.node)])
-    return tuple(
-        taken(site, x, dim, np.arange(begin, end)) for begin, end in zip(starts[:-1], starts[1:], strict=True)
-    )
+    return tuple(taken(site, x, dim, np.arange(begin, end)) for begin, end in itertools.pairwise(starts))
 
 
 @rule("unbind")
@@ -75,13 +74,13 @@ def select(site: Site, x: Labels, dim: int, index: int) -> Labels:
     for factor in x.factors:
         if axis in factor.axes:
             place = factor.axes.index(axis)
-            one = factor.labels.take(index, axis=place)
+            one = np.asarray(factor.labels.take(index, axis=place))
             if len(factor.axes) == 1:
                 site.freeze(one, _ALONE)
                 continue
             factor = Factor(tuple(a for a in factor.axes if a != axis), one)
         factors.append(Factor(tuple(a - (a > axis) for a in factor.axes), factor.labels))
-    return Labels(site.shape, tuple(factors))
+    return Labels(site.shape, tuple(factors), x.weight)
 
 
 @rule("index_select")
@@ -97,10 +96,10 @@ def index_select(site: Site, x: Labels, dim: int, index: Labels) -> Labels:
 def index(site: Site, x: Labels, indices: Sequence[Labels | None]) -> Labels:
     """Gather labels where one axis is indexed by a constant vector."""
     site.freeze_all(indices, "takes them for positions")
-    given = [axis for axis, one in enumerate(indices) if one is not None]
-    if len(given) != 1 or len(indices[given[0]].shape) != 1:  # type: ignore[union-attr]
+    given = [(axis, len(one.shape)) for axis, one in enumerate(indices) if one is not None]
+    if len(given) != 1 or given[0][1] != 1:
         raise Declined("is indexed by more than one vector")
-    axis = given[0]
+    axis = given[0][0]
     if x.along(axis) is None:
         return Labels(site.shape, x.factors)
     return taken(site, x, axis, _constant(site, 1, axis))
@@ -111,7 +110,7 @@ def flip(site: Site, x: Labels, dims: Sequence[int]) -> Labels:
     """Reverse labels along the axes."""
     for dim in dims:
         x = taken(site, x, dim, np.arange(x.shape[dim])[::-1])
-    return Labels(site.shape, x.factors)
+    return x
 
 
 @rule("roll")
@@ -122,7 +121,7 @@ def roll(site: Site, x: Labels, shifts: Any, dims: Any = ()) -> Labels:
         raise Declined("rolls over all axes at once")
     for shift, dim in zip(shifts, dims, strict=True):
         x = taken(site, x, int(dim), np.roll(np.arange(x.shape[dim]), shift))
-    return Labels(site.shape, x.factors)
+    return x
 
 
 @rule("getitem")
@@ -144,7 +143,7 @@ def taken(site: Site, x: Labels, dim: int, positions: np.ndarray[Any, Any]) -> L
                 continue
             factor = Factor(factor.axes, labels)
         factors.append(factor)
-    return Labels(shape, tuple(factors))
+    return Labels(shape, tuple(factors), x.weight)
 
 
 def _labelled(site: Site, x: Labels, axis: int) -> np.ndarray[Any, Any]:
@@ -159,9 +158,9 @@ def _labelled(site: Site, x: Labels, axis: int) -> np.ndarray[Any, Any]:
 
 def _constant(site: Site, place: int, axis: int | None = None) -> np.ndarray[Any, Any]:
     """Return the value of a constant index argument."""
-    argument = site.node.args[place]
-    argument = argument if axis is None else argument[axis]  # type: ignore[index]
-    value = site.book.constants.get(getattr(argument, "target", None))
+    argument = arguments_of(site.node)[place]
+    argument = argument if axis is None else argument[axis]
+    value = site.book.constants.get(stored_name(argument))
     if value is None or value.dtype == bool:
         raise Declined("picks channels by values that are not constant")
     return value

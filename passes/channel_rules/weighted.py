@@ -10,6 +10,7 @@ from smartc.passes.channel_rules.registry import rule
 from smartc.passes.labels import Factor, IntArray, Labels, Site
 
 _STAYS = "reads an input all of whose channels stay"
+_COMPUTED = "multiplies them by a computed weight, which need not be zero where its parameters are"
 
 
 @rule("conv1d", "conv2d", "conv3d")
@@ -23,18 +24,19 @@ def convolution(
     channel per group (depthwise) a whole group is a unit, and the weight follows it.
     """
     groups = options[3] if len(options) > 3 else groups
-    channels, axis = _input_channels(site, x, weight)
+    x, channels = _input_channels(site, x, weight)
     out, into = site.sole(weight, 0), site.sole(weight, 1)
     if groups == 1:
         link(site, channels, into, _STAYS)
-        site.book.read += [into] if into is not None else []
+        _read(site, weight, into)
         site.book.owned += [out] if out is not None else []
     elif weight.shape[1] == 1:
         _follow_groups(site, channels, out, groups)
     else:
         _balance(site, channels, into, out, groups)
+        _read(site, weight, into)
     _tie_bias(site, bias, out)
-    return _output(site, axis, out)
+    return _output(site, x, 1 - len(weight.shape), out)
 
 
 @rule("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
@@ -47,7 +49,7 @@ def transposed_convolution(
     With one input channel per group, a whole group is a unit and axis 1 stays.
     """
     groups = options[3] if len(options) > 3 else groups
-    channels, axis = _input_channels(site, x, weight)
+    x, channels = _input_channels(site, x, weight)
     into, own = site.sole(weight, 0), site.sole(weight, 1)
     link(site, channels, into, _STAYS)
     if groups > 1 and weight.shape[0] == groups:
@@ -55,14 +57,14 @@ def transposed_convolution(
             site.freeze(own, "gives several channels for each one it takes")
         out = None if into is None else np.repeat(into, weight.shape[1])
     else:
-        site.book.read += [into] if into is not None else []
+        _read(site, weight, into)
         site.book.owned += [own] if own is not None else []
         if groups > 1 and into is not None:
             rows = into.reshape(groups, -1)
             site.tie(rows[:1], rows)
-        out = _tiled(site, own, groups)
+        out = None if own is None else np.tile(own, groups)
     _tie_bias(site, bias, out)
-    return _output(site, axis, out)
+    return _output(site, x, 1 - len(weight.shape), out)
 
 
 @rule("linear")
@@ -70,12 +72,10 @@ def linear(site: Site, x: Labels, weight: Labels, bias: Labels | None = None) ->
     """Own new channels on the last axis and read the input's. Weight: (out, in)."""
     out, into = site.sole(weight, 0), site.sole(weight, 1)
     link(site, site.sole(x, -1), into, _STAYS)
-    site.book.read += [into] if into is not None else []
+    _read(site, weight, into)
     site.book.owned += [out] if out is not None else []
     _tie_bias(site, bias, out)
-    last = len(x.shape) - 1
-    others = tuple(factor for factor in x.factors if last not in factor.axes)
-    return Labels(site.shape, (*others, *_output(site, last, out).factors))
+    return _output(site, x, -1, out)
 
 
 @rule("embedding")
@@ -85,7 +85,7 @@ def embedding(site: Site, weight: Labels, indices: Labels, *options: Any) -> Lab
     site.uniform(weight, [0], "looks its rows up by number")
     out = site.sole(weight, 1)
     site.book.owned += [out] if out is not None else []
-    return _output(site, site.rank - 1, out)
+    return _output(site, indices, -1, out)
 
 
 def link(site: Site, left: IntArray | None, right: IntArray | None, reason: str) -> None:
@@ -96,13 +96,21 @@ def link(site: Site, left: IntArray | None, right: IntArray | None, reason: str)
         site.freeze(left if right is None else right, reason)  # type: ignore[arg-type]
 
 
-def _input_channels(site: Site, x: Labels, weight: Labels) -> tuple[IntArray | None, int]:
-    """Return the labels of a convolution's input channels and their axis."""
-    axis = len(x.shape) - len(weight.shape) + 1
+def _input_channels(site: Site, x: Labels, weight: Labels) -> tuple[Labels, IntArray | None]:
+    """Return the labels of a convolution's input, none of them on space, and those of its channels."""
+    space = len(weight.shape) - 2
     slides = "slides over an axis that carries channels"
-    site.uniform(x, range(axis + 1, len(x.shape)), slides)
+    x = site.uniform(x, range(len(x.shape) - space, len(x.shape)), slides)
     site.uniform(weight, range(2, len(weight.shape)), slides)
-    return site.sole(x, axis), axis
+    return x, site.sole(x, -1 - space)
+
+
+def _read(site: Site, weight: Labels, into: IntArray | None) -> None:
+    """Read channels by an axis of a weight."""
+    if into is not None and weight.weight:
+        site.book.read.append(into)
+    elif into is not None:
+        site.freeze(into, _COMPUTED)
 
 
 def _follow_groups(site: Site, channels: IntArray | None, out: IntArray | None, groups: int) -> None:
@@ -113,25 +121,16 @@ def _follow_groups(site: Site, channels: IntArray | None, out: IntArray | None, 
         link(site, channels, out, _STAYS)
 
 
-def _balance(
-    site: Site, channels: IntArray | None, into: IntArray | None, out: IntArray | None, groups: int
-) -> None:
+def _balance(site: Site, channels: IntArray | None, into: IntArray | None, out: IntArray | None, groups: int) -> None:
     """Tie index j of every group's input and output channels."""
     if channels is not None and into is not None:
         site.tie(channels.reshape(groups, -1), into[None, :])
     else:
         link(site, channels, into, _STAYS)
-    if into is not None:
-        site.book.read.append(into)
     if out is not None:
         rows = out.reshape(groups, -1)
         site.tie(rows[:1], rows)
         site.book.owned.append(out)
-
-
-def _tiled(site: Site, own: IntArray | None, groups: int) -> IntArray | None:
-    """Return the labels of all groups' outputs; one output per group cannot be removed."""
-    return None if own is None else np.tile(own, groups)
 
 
 def _tie_bias(site: Site, bias: Labels | None, out: IntArray | None) -> None:
@@ -140,6 +139,8 @@ def _tie_bias(site: Site, bias: Labels | None, out: IntArray | None) -> None:
         link(site, site.sole(bias, 0), out, "adds to channels that all stay")
 
 
-def _output(site: Site, axis: int, out: IntArray | None) -> Labels:
-    """Return the output's labels: channels on one axis."""
-    return Labels(site.shape, () if out is None else (Factor((axis,), out),))
+def _output(site: Site, x: Labels, axis: int, out: IntArray | None) -> Labels:
+    """Return the output's labels: new channels on one axis, and the input's on those before it."""
+    axis %= site.rank
+    others = tuple(factor for factor in x.factors if max(factor.axes) < axis)
+    return Labels(site.shape, (*others, *(() if out is None else (Factor((axis,), out),))))

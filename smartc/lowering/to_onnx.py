@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,7 @@ OPSET = 20
 _SCOPES = "pkg.torch.onnx.name_scopes"
 
 
-def to_onnx(
-    model: TracedModel, program: torch.export.ExportedProgram, metadata: Mapping[str, str]
-) -> onnx.ModelProto:
+def to_onnx(model: TracedModel, program: torch.export.ExportedProgram, metadata: Mapping[str, str]) -> onnx.ModelProto:
     """Return the ONNX model of an exported program.
 
     Args:
@@ -51,12 +50,33 @@ def to_onnx(
     for node in cleaned.graph.node:
         node.name = names.get(node.output[0], node.name)
         del node.metadata_props[:]
-    for value in (*cleaned.graph.input, *cleaned.graph.output, *cleaned.graph.value_info, *cleaned.graph.initializer):
+    for value in (
+        *cleaned.graph.input,
+        *cleaned.graph.output,
+        *cleaned.graph.value_info,
+        *cleaned.graph.initializer,
+    ):
         del value.metadata_props[:]
     onnx.helper.set_model_props(cleaned, {f"smartc.{key}": value for key, value in metadata.items()})
     cleaned.producer_name, cleaned.producer_version = "smartc", metadata["version"]
     onnx.checker.check_model(cleaned, full_check=True)
     return cleaned
+
+
+def check_onnx(file: Path) -> None:
+    """Check a file with onnx's own checker.
+
+    Raises:
+        UserError: It is no valid ONNX model.
+    """
+    try:
+        onnx.checker.check_model(str(file), full_check=True)
+    except Exception as error:
+        raise UserError(
+            f"not a valid ONNX model: {str(error).splitlines()[0]}",
+            where=str(file),
+            fix="Compile the model again",
+        ) from error
 
 
 def _cleaned(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,11 @@ def to_program(model: TracedModel) -> torch.export.ExportedProgram:
     try:
         with quiet(), torch.no_grad():
             program = torch.export.export(
-                model.graph_module, args, kwargs, dynamic_shapes=dynamic_shapes(model, args, kwargs), strict=False
+                model.graph_module,
+                args,
+                kwargs,
+                dynamic_shapes=dynamic_shapes(model, args, kwargs),
+                strict=False,
             )
     except Exception as error:
         raise InternalError(f"torch.export refuses the compiled graph: {error}", where=model.name) from error
@@ -45,6 +50,11 @@ def dynamic_shapes(model: TracedModel, args: tuple[Any, ...], kwargs: dict[str, 
 
 
 def save_program(program: torch.export.ExportedProgram, path: Path) -> None:
-    """Write a ``.pt2`` file."""
+    """Write a ``.pt2`` file.
+
+    It is made in memory first: on a full disk, torch's own writer ends the process.
+    """
+    content = io.BytesIO()
     with quiet():
-        torch.export.save(program, path)
+        torch.export.save(program, content)
+    path.write_bytes(content.getbuffer())

@@ -28,9 +28,7 @@ class SelfAttention(nn.Module):
 
 def feed_forward(width: int) -> nn.Sequential:
     """Return a layer norm, and two linear layers that widen by two."""
-    return nn.Sequential(
-        nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
-    )
+    return nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
 
 
 @case("vision_transformer", IMAGE)
@@ -42,9 +40,7 @@ class VisionTransformer(nn.Module):
         self.patches = nn.Conv2d(3, 48, 4, stride=4)
         self.token, self.places = nn.Parameter(torch.zeros(1, 1, 48)), nn.Parameter(torch.zeros(1, 17, 48))
         blocks = [(Residual(nn.Sequential(nn.LayerNorm(48), SelfAttention(48, 4)))) for _ in range(2)]
-        self.blocks = nn.Sequential(
-            *(part for block in blocks for part in (block, Residual(feed_forward(48))))
-        )
+        self.blocks = nn.Sequential(*(part for block in blocks for part in (block, Residual(feed_forward(48)))))
         self.norm, self.head = nn.LayerNorm(48), nn.Linear(48, 10)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -79,9 +79,7 @@ def dcgan_generator() -> nn.Module:
 def dcgan_discriminator() -> nn.Module:
     layers: list[nn.Module] = [nn.Conv2d(3, 24, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
     layers += [nn.Conv2d(24, 48, 4, 2, 1, bias=False), nn.BatchNorm2d(48), nn.LeakyReLU(0.2, inplace=True)]
-    return nn.Sequential(
-        *layers, nn.Conv2d(48, 1, 8), nn.Sigmoid(), Apply(lambda x: x.view(-1, 1).squeeze(1))
-    )
+    return nn.Sequential(*layers, nn.Conv2d(48, 1, 8), nn.Sigmoid(), Apply(lambda x: x.view(-1, 1).squeeze(1)))
 
 
 @case("transposed_1d_and_3d", (4, 8))
@@ -129,9 +127,7 @@ def elementwise_functions() -> nn.Module:
 
 @case("dropouts", IMAGE)
 def dropouts() -> nn.Module:
-    return between(
-        nn.Sequential(nn.Dropout2d(0.5), nn.Conv2d(32, 40, 1), nn.Dropout(0.3), nn.AlphaDropout()), 32, 40
-    )
+    return between(nn.Sequential(nn.Dropout2d(0.5), nn.Conv2d(32, 40, 1), nn.Dropout(0.3), nn.AlphaDropout()), 32, 40)
 
 
 @case("pools", (3, 33, 33))
@@ -186,9 +182,7 @@ def pad_on_channel_axis() -> nn.Module:
 def resize() -> nn.Module:
     first = [nn.Upsample(scale_factor=2), nn.Conv2d(32, 24, 1), nn.UpsamplingBilinear2d(scale_factor=2)]
     second = [nn.Conv2d(24, 32, 3, 2), Apply(lambda x: F.interpolate(x, (8, 8), mode="bicubic"))]
-    return between(
-        nn.Sequential(*first, *second, Apply(lambda x: F.interpolate(x, scale_factor=0.5, mode="area")))
-    )
+    return between(nn.Sequential(*first, *second, Apply(lambda x: F.interpolate(x, scale_factor=0.5, mode="area"))))
 
 
 @case("local_response_norm", IMAGE)

@@ -68,9 +68,7 @@ def cbam() -> nn.Module:
 
         def __init__(self, width: int) -> None:
             super().__init__()
-            self.shared = nn.Sequential(
-                nn.Conv2d(width, 16, 1, bias=False), nn.ReLU(), nn.Conv2d(16, width, 1)
-            )
+            self.shared = nn.Sequential(nn.Conv2d(width, 16, 1, bias=False), nn.ReLU(), nn.Conv2d(16, width, 1))
             self.spatial = nn.Conv2d(2, 1, 7, padding=3, bias=False)
 
         def forward(self, x: Tensor) -> Tensor:

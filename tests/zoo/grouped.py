@@ -17,9 +17,7 @@ def inverted_residual() -> nn.Module:
             conv_norm(cin, 4 * cin, 1), conv_norm(4 * cin, 4 * cin, groups=4 * cin, stride=stride), *last
         )
 
-    return between(
-        nn.Sequential(Residual(body(16, 16, 1)), body(16, 24, 2), Residual(body(24, 24, 1))), 16, 24
-    )
+    return between(nn.Sequential(Residual(body(16, 16, 1)), body(16, 24, 2), Residual(body(24, 24, 1))), 16, 24)
 
 
 @case("depthwise_separable", IMAGE)
@@ -144,9 +142,7 @@ def pixel_shuffle_by_reshape() -> nn.Module:
         x = x.reshape(batch, 2, 2, channels // 4, height, width).permute(0, 3, 4, 1, 5, 2)
         return x.reshape(batch, channels // 4, 2 * height, 2 * width)
 
-    return between(
-        nn.Sequential(conv_norm(24, 96, 1), Apply(depth_to_space), conv_norm(24, 40, stride=2)), 24, 40
-    )
+    return between(nn.Sequential(conv_norm(24, 96, 1), Apply(depth_to_space), conv_norm(24, 40, stride=2)), 24, 40)
 
 
 @case("focus_space_slices", IMAGE)

@@ -12,9 +12,7 @@ from tests.zoo.registry import case
 
 def basic_body(cin: int, cout: int, stride: int = 1) -> nn.Sequential:
     """Return two 3x3 convolutions, the second without an activation."""
-    return nn.Sequential(
-        conv_norm(cin, cout, stride=stride), nn.Conv2d(cout, cout, 3, padding=1), nn.BatchNorm2d(cout)
-    )
+    return nn.Sequential(conv_norm(cin, cout, stride=stride), nn.Conv2d(cout, cout, 3, padding=1), nn.BatchNorm2d(cout))
 
 
 @case("residual_identity", IMAGE)
@@ -31,9 +29,7 @@ def residual_projection() -> nn.Module:
 @case("residual_bottlenecks", IMAGE)
 def residual_bottlenecks() -> nn.Module:
     def body() -> nn.Module:
-        return nn.Sequential(
-            conv_norm(48, 16, 1), conv_norm(16, 16), nn.Conv2d(16, 48, 1), nn.BatchNorm2d(48)
-        )
+        return nn.Sequential(conv_norm(48, 16, 1), conv_norm(16, 16), nn.Conv2d(16, 48, 1), nn.BatchNorm2d(48))
 
     return between(nn.Sequential(Residual(body()), nn.ReLU(), Residual(body()), nn.ReLU()), 48)
 
@@ -103,13 +99,9 @@ class Branches(nn.Module):
 
 @case("inception_branches", IMAGE)
 def inception_branches() -> nn.Module:
-    factored = nn.Sequential(
-        nn.Conv2d(32, 16, (1, 3), padding=(0, 1)), nn.Conv2d(16, 16, (3, 1), padding=(1, 0))
-    )
+    factored = nn.Sequential(nn.Conv2d(32, 16, (1, 3), padding=(0, 1)), nn.Conv2d(16, 16, (3, 1), padding=(1, 0)))
     pooled = nn.Sequential(nn.AvgPool2d(3, 1, 1), conv_norm(32, 8, 1))
-    wide = Branches(
-        conv_norm(32, 16, 1), nn.Sequential(conv_norm(32, 24, 1), conv_norm(24, 24)), factored, pooled
-    )
+    wide = Branches(conv_norm(32, 16, 1), nn.Sequential(conv_norm(32, 24, 1), conv_norm(24, 24)), factored, pooled)
     reduction = Branches(conv_norm(64, 24, stride=2), nn.MaxPool2d(3, 2, 1))
     return between(nn.Sequential(wide, reduction), 32, 88)
 
@@ -145,9 +137,7 @@ class UNet(nn.Module):
         super().__init__()
         self.transposed = transposed
         self.down = nn.ModuleList([conv_norm(3, 16), conv_norm(16, 24), conv_norm(24, 40)])
-        self.rise = (
-            nn.ModuleList(nn.ConvTranspose2d(c, c, 2, stride=2) for c in (40, 24)) if transposed else None
-        )
+        self.rise = nn.ModuleList(nn.ConvTranspose2d(c, c, 2, stride=2) for c in (40, 24)) if transposed else None
         self.up = nn.ModuleList([conv_norm(40 + 24, 24), conv_norm(24 + 16, 16)])
         self.last = nn.Conv2d(16, 2, 1)
 
@@ -179,9 +169,7 @@ class FeaturePyramid(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stages = nn.ModuleList(
-            [conv_norm(3, 16, stride=2), conv_norm(16, 32, stride=2), conv_norm(32, 48)]
-        )
+        self.stages = nn.ModuleList([conv_norm(3, 16, stride=2), conv_norm(16, 32, stride=2), conv_norm(32, 48)])
         self.lateral = nn.ModuleList(nn.Conv2d(width, 24, 1) for width in (16, 32, 48))
         self.head = nn.Sequential(conv_norm(24, 32), nn.Conv2d(32, 5, 1))
 
@@ -234,9 +222,7 @@ class SpatialPyramid(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.backbone = nn.Sequential(conv_norm(3, 24, stride=2), conv_norm(24, 40, stride=2))
-        self.branches = nn.ModuleList(
-            [conv_norm(40, 16, 1), conv_norm(40, 16, dilation=2), conv_norm(40, 16)]
-        )
+        self.branches = nn.ModuleList([conv_norm(40, 16, 1), conv_norm(40, 16, dilation=2), conv_norm(40, 16)])
         self.pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), conv_norm(40, 16, 1))
         self.project = nn.Sequential(conv_norm(64, 24, 1), nn.Conv2d(24, 5, 1))
 

@@ -117,9 +117,7 @@ def tied_norms() -> nn.Module:
 
 @case("prelu_per_channel", IMAGE)
 def prelu_per_channel() -> nn.Module:
-    return between(
-        nn.Sequential(nn.Conv2d(32, 40, 3), nn.PReLU(40), nn.Conv2d(40, 24, 3), nn.PReLU(24)), 32, 24
-    )
+    return between(nn.Sequential(nn.Conv2d(32, 40, 3), nn.PReLU(40), nn.Conv2d(40, 24, 3), nn.PReLU(24)), 32, 24)
 
 
 @case("prelu_single", IMAGE)

@@ -115,9 +115,7 @@ class TextConvolutions(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         x = self.embed(ids).transpose(1, 2)
-        pooled = [
-            F.max_pool1d(F.relu(conv(x)), int(conv(x).size(2))).squeeze(2) for conv in self.convolutions
-        ]
+        pooled = [F.max_pool1d(F.relu(conv(x)), int(conv(x).size(2))).squeeze(2) for conv in self.convolutions]
         return self.last(torch.cat(pooled, 1))
 
 

@@ -37,9 +37,7 @@ _flattened("flatten_space_mean_tokens", lambda x: x.flatten(2).mean(-1), 32, 32)
 _flattened("squeeze_after_pool", lambda x: x.mean((2, 3), keepdim=True).squeeze(-1).squeeze(-1), 40, 40)
 _flattened("amax_over_space", lambda x: x.amax((2, 3)) - x.amin((-1, -2)), 40, 40)
 _flattened("max_over_space_twice", lambda x: x.max(-1).values.max(-1)[0], 40, 40)
-_flattened(
-    "spatial_statistics", lambda x: torch.cat((x.std((2, 3)), x.var((2, 3)), x.sum((2, 3))), 1), 24, 72
-)
+_flattened("spatial_statistics", lambda x: torch.cat((x.std((2, 3)), x.var((2, 3)), x.sum((2, 3))), 1), 24, 72)
 _flattened("norm_over_space", lambda x: x.flatten(2).norm(dim=2) + x.logsumexp((2, 3)), 40, 40)
 _flattened("gram_matrix", lambda x: torch.bmm(x.flatten(2), x.flatten(2).transpose(1, 2)).flatten(1), 16, 256)
 _flattened("bilinear_pool", lambda x: torch.einsum("bchw,bdhw->bcd", x, x).reshape(-1, 256), 16, 256)
@@ -63,9 +61,7 @@ _expression("channels_into_space", lambda x: x.reshape(-1, 12, 4, 16, 16).flatte
 _expression("transpose_channels_with_space", lambda x: x.transpose(1, 2).relu().transpose(1, 2), 40, 40)
 _expression("swap_axes_and_back", lambda x: x.movedim(1, -1).contiguous().movedim(-1, 1) * 2, 40, 40)
 _expression("expand_pooled", lambda x: x + x.mean((2, 3), keepdim=True).expand(-1, -1, 16, 16), 40, 40)
-_expression(
-    "flatten_batch_with_channels", lambda x: x.reshape(-1, 1, 16, 16).relu().reshape(-1, 40, 16, 16), 40, 40
-)
+_expression("flatten_batch_with_channels", lambda x: x.reshape(-1, 1, 16, 16).relu().reshape(-1, 40, 16, 16), 40, 40)
 _expression("concat_after_unsqueeze", lambda x: torch.cat((x.unsqueeze(1), -x[:, None]), 1).amax(1), 40, 40)
 
 
@@ -100,9 +96,7 @@ class LatentToMaps(nn.Module):
         super().__init__()
         self.first = nn.Linear(24, 32 * 16)
         self.norm = nn.BatchNorm2d(32)
-        self.tail = nn.Sequential(
-            nn.ConvTranspose2d(32, 24, 4, 2, 1), nn.ReLU(), nn.Conv2d(24, 3, 3, padding=1)
-        )
+        self.tail = nn.Sequential(nn.ConvTranspose2d(32, 24, 4, 2, 1), nn.ReLU(), nn.Conv2d(24, 3, 3, padding=1))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.tail(torch.relu(self.norm(self.first(x).view(-1, 32, 4, 4)))).tanh()

@@ -19,9 +19,7 @@ class C2f(nn.Module):
         super().__init__()
         self.parting = parting
         self.first = conv_norm(32, 48, 1)
-        self.blocks = nn.ModuleList(
-            Residual(nn.Sequential(conv_norm(24, 24), conv_norm(24, 24))) for _ in range(2)
-        )
+        self.blocks = nn.ModuleList(Residual(nn.Sequential(conv_norm(24, 24), conv_norm(24, 24))) for _ in range(2))
         self.last = conv_norm(96, 40, 1)
 
     def part(self, x: Tensor) -> list[Tensor]:
@@ -103,9 +101,7 @@ _expression("select_one_channel", lambda x: x * torch.sigmoid(x[:, 3:4]) + x[:, 
 _expression("chunk_unequal", lambda x: x.chunk(3, dim=1)[2] + x.chunk(3, 1)[0][:, :12], 40, 12)
 _expression("chunk_three_multiply", lambda x: x.chunk(3, 1)[0] * x.chunk(3, 1)[1], 48, 16)
 _expression("tensor_split", lambda x: torch.tensor_split(x, (16,), dim=1)[1], 40, 24)
-_expression(
-    "unbind_after_unflatten", lambda x: torch.stack(x.unflatten(1, (2, 24)).unbind(1)[::-1], 1).sum(1), 48, 24
-)
+_expression("unbind_after_unflatten", lambda x: torch.stack(x.unflatten(1, (2, 24)).unbind(1)[::-1], 1).sum(1), 48, 24)
 _expression("index_list", lambda x: x[:, [7, 0, 3, 3, *range(8, 28)]], 40, 24)
 _expression("index_select", lambda x: x.index_select(1, torch.arange(39, 7, -1)), 40, 32)
 _expression("roll_on_channels", lambda x: x + x.roll(5, 1), 40, 40)

@@ -1,0 +1,261 @@
+"""How much each channel is expected to give its readers, without any data.
+
+Means and variances of every channel run through the graph: a batch norm knows those of its output, a
+convolution adds up its inputs', an activation integrates over a normal distribution.  A channel's energy
+is the variance that it brings to the outputs of the layers that read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import fx
+
+from smartc.model import TracedModel, Value, argument_of, arguments_of, operator_name, value_of
+from smartc.passes.find_channel_groups import FROZEN, ChannelGroups
+
+FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+
+# Exact for polynomials of degree 41; activations are smooth enough for three digits.
+_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(21)
+ACTIVATIONS = frozenset(
+    ("relu relu6 hardtanh leaky_relu silu gelu hardswish hardsigmoid sigmoid tanh elu selu celu mish softplus").split()
+)
+CONVOLUTIONS = frozenset(("conv1d", "conv2d", "conv3d", "linear"))
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Mean and variance of each channel."""
+
+    mean: FloatArray
+    variance: FloatArray
+
+    def __len__(self) -> int:
+        """Return the number of channels."""
+        return len(self.mean)
+
+    @property
+    def second(self) -> FloatArray:
+        """Return the mean square of each channel."""
+        square: FloatArray = self.mean**2 + self.variance
+        return square
+
+
+def unit_energy(model: TracedModel, groups: ChannelGroups) -> FloatArray:
+    """Return the energy that each unit is expected to bring to its readers, summed over them.
+
+    A layer that a batch norm follows is measured in the norm's units.  Units that no convolution or
+    linear layer reads directly get the squared norm of their producers' weights.
+    """
+    energy = np.zeros(groups.count)
+    squares = _Squares(model)
+    moments: dict[fx.Node, Any] = {}
+    reading = {(axis.name, axis.axis): axis for axis in groups.axes if axis.role == "reads"}
+    for node in model.graph.nodes:
+        if node.op == "call_function":
+            moments[node] = _moments(model, node, moments, squares)
+            name = squares.plain_weight(node)
+            axis = reading.get((name, 1)) if name else None
+            if name and axis is not None:
+                brought = _brought(node, moments, squares.of(name), _scale_after(model, node))
+                inside = axis.units != FROZEN
+                energy += np.bincount(axis.units[inside], brought[inside], minlength=groups.count)
+    unread = energy == 0
+    return np.where(unread, _producer_energy(model, groups), energy) if unread.any() else energy
+
+
+@dataclass(frozen=True, eq=False)
+class _Squares:
+    """Squared weights summed over the kernel, shape (out, in per group), each computed once."""
+
+    model: TracedModel
+    known: dict[str, FloatArray] = field(default_factory=dict)
+
+    def of(self, name: str) -> FloatArray:
+        """Return the squares of one weight."""
+        if name not in self.known:
+            weight = self.model.tensor(name).detach()
+            flat = _numbers(weight.reshape(*weight.shape[:2], -1))
+            # float32 is enough for a score; einsum does not write the squares out.
+            self.known[name] = np.einsum("oik,oik->oi", flat, flat)
+        return self.known[name]
+
+    def plain_weight(self, node: fx.Node) -> str | None:
+        """Return the name of the weight that a convolution or linear layer reads directly."""
+        if operator_name(node.target) not in CONVOLUTIONS:
+            return None
+        weight = arguments_of(node)[1]
+        return str(weight.target) if isinstance(weight, fx.Node) and weight.op == "get_attr" else None
+
+
+def _brought(node: fx.Node, moments: dict[fx.Node, Any], squares: FloatArray, scale: FloatArray | None) -> FloatArray:
+    """Return the variance that each input channel (of each group, summed) brings to a layer's outputs."""
+    source = moments.get(arguments_of(node)[0])
+    weights = np.ones(len(squares)) if scale is None or len(scale) != len(squares) else scale
+    per_group = squares.shape[1]
+    second = source.second if source is not None and len(source) % per_group == 0 else np.ones(per_group)
+    groups = len(second) // per_group if len(squares) % (len(second) // per_group) == 0 else 1
+    columns = [
+        part @ rows
+        for part, rows in zip(np.split(weights.astype(squares.dtype), groups), np.split(squares, groups), strict=True)
+    ]
+    brought: FloatArray = (np.stack(columns) * second[: groups * per_group].reshape(groups, per_group)).sum(axis=0)
+    return brought
+
+
+def _moments(model: TracedModel, node: fx.Node, moments: dict[fx.Node, Any], squares: _Squares) -> Any:
+    """Return the moments of a call's output, None where nothing is known."""
+    operator = operator_name(node.target)
+    sources = [moments.get(arg) for arg in node.all_input_nodes if arg.op == "call_function"]
+    if operator == "batch_norm":
+        return _of_norm(model, node)
+    if operator in CONVOLUTIONS:
+        name = squares.plain_weight(node)
+        return None if name is None else _of_layer(model, node, sources, squares.of(name))
+    if operator in ("cat", "concat"):
+        parts = [source for source in sources if isinstance(source, Moments)]
+        whole = len(parts) == len(arguments_of(node)[0]) == len(sources)
+        return (
+            Moments(*(np.concatenate(side) for side in zip(*(_sides(p) for p in parts), strict=True)))
+            if whole
+            else None
+        )
+    known = [source for source in sources if isinstance(source, Moments)]
+    if not known or len(known) < len(sources):
+        return _picked(node, sources)
+    if operator in ACTIVATIONS:
+        function: Any = node.target
+        return _through(lambda x: function(x, *arguments_of(node)[1:]), known[0])
+    return _COMBINED.get(operator, _passed)(model, node, known)
+
+
+def _of_norm(model: TracedModel, node: fx.Node) -> Moments | None:
+    """Return what a batch norm's shift and scale say about its output."""
+    gamma, beta = (
+        model.tensor(str(arg.target)) if isinstance(arg, fx.Node) else None for arg in arguments_of(node)[1:3]
+    )
+    channels = value_of(node).shape[1]
+    mean = np.zeros(channels) if beta is None else beta.detach().double().numpy()
+    variance = np.ones(channels) if gamma is None else gamma.detach().double().square().numpy()
+    return Moments(mean, variance)
+
+
+def _of_layer(model: TracedModel, node: fx.Node, sources: list[Any], squares: FloatArray) -> Moments:
+    """Return the bias and the summed variances; inputs of which nothing is known have a mean square of 1."""
+    source = next((one for one in sources if isinstance(one, Moments)), None)
+    per_group = squares.shape[1]
+    second = source.second if source is not None and len(source) % per_group == 0 else np.ones(per_group)
+    groups = len(second) // per_group
+    if groups > 1 and len(squares) % groups == 0:
+        rows = np.einsum("goi,gi->go", squares.reshape(groups, -1, per_group), second.reshape(groups, per_group))
+        variance = rows.reshape(-1)
+    else:
+        variance = squares @ second[:per_group].astype(squares.dtype)
+    bias = argument_of(node, 2, "bias")
+    mean = np.zeros(len(variance))
+    if isinstance(bias, fx.Node) and bias.op == "get_attr":
+        mean = model.tensor(str(bias.target)).detach().double().numpy()
+    return Moments(mean, variance)
+
+
+def _through(function: Callable[[torch.Tensor], torch.Tensor], source: Moments) -> Moments:
+    """Return the moments of a function of normal variables."""
+    points = source.mean[:, None] + np.sqrt(np.maximum(source.variance, 0.0))[:, None] * _NODES
+    values = function(torch.from_numpy(points)).numpy()
+    weights = _WEIGHTS / _WEIGHTS.sum()
+    mean = values @ weights
+    return Moments(mean, np.maximum(values**2 @ weights - mean**2, 0.0))
+
+
+def _passed(model: TracedModel, node: fx.Node, sources: list[Moments]) -> Moments | None:
+    """Return the first operand's moments, repeated where channels are spread over a longer axis."""
+    value = value_of(node)
+    first = sources[0]
+    if not isinstance(value, Value) or len(first) in value.shape:
+        return first
+    spread = next((size for size in reversed(value.shape) if size % len(first) == 0 and size > len(first)), 0)
+    return Moments(*(np.repeat(side, spread // len(first)) for side in _sides(first))) if spread else None
+
+
+def _sum(model: TracedModel, node: fx.Node, sources: list[Moments]) -> Moments:
+    """Add means and variances of operands with as many channels."""
+    same = [source for source in sources if len(source) == len(sources[0])]
+    return Moments(*(np.sum(side, axis=0) for side in zip(*(_sides(one) for one in same), strict=True)))
+
+
+def _product(model: TracedModel, node: fx.Node, sources: list[Moments]) -> Moments:
+    """Multiply means and mean squares of independent operands."""
+    same = [source for source in sources if len(source) == len(sources[0])]
+    mean = np.prod([one.mean for one in same], axis=0)
+    return Moments(mean, np.maximum(np.prod([one.second for one in same], axis=0) - mean**2, 0.0))
+
+
+def _picked(node: fx.Node, sources: list[Any]) -> Moments | None:
+    """Return one part of a split, whose parts are kept as a list."""
+    if operator_name(node.target) == "getitem" and sources and isinstance(sources[0], list):
+        part: Moments = sources[0][arguments_of(node)[1]]
+        return part
+    return None
+
+
+def _parts(model: TracedModel, node: fx.Node, sources: list[Moments]) -> Any:
+    """Return the moments of each part of a split along the channels."""
+    values, dim = value_of(node), argument_of(node, 2, "dim", 0)
+    sizes = [value.shape[dim] for value in values]
+    if sum(sizes) != len(sources[0]):
+        return [sources[0]] * len(sizes)
+    bounds = np.cumsum(sizes)[:-1]
+    return [Moments(*pair) for pair in zip(*(np.split(side, bounds) for side in _sides(sources[0])), strict=True)]
+
+
+def _sides(moments: Moments) -> tuple[FloatArray, FloatArray]:
+    """Return mean and variance."""
+    return moments.mean, moments.variance
+
+
+def _scale_after(model: TracedModel, node: fx.Node) -> FloatArray | None:
+    """Return the squared scale per output channel of a batch norm that alone reads a layer."""
+    norm = next(iter(node.users)) if len(node.users) == 1 else None
+    if norm is None or operator_name(norm.target) != "batch_norm" or arguments_of(norm)[5] is not False:
+        return None
+    if not isinstance(arguments_of(norm)[4], fx.Node):
+        return None
+    variance = model.tensor(str(arguments_of(norm)[4].target)).double().numpy()
+    scale: FloatArray = 1 / (variance + arguments_of(norm)[7])
+    gamma = arguments_of(norm)[1]
+    return (
+        scale * model.tensor(str(gamma.target)).detach().double().square().numpy()
+        if isinstance(gamma, fx.Node)
+        else scale
+    )
+
+
+def _producer_energy(model: TracedModel, groups: ChannelGroups) -> FloatArray:
+    """Return each unit's sum of squared weights over all of its producers."""
+    energy = np.zeros(groups.count)
+    for axis in groups.axes:
+        if axis.role == "owns":
+            weight = model.tensor(axis.name).detach()
+            rows = _numbers(weight.movedim(axis.axis, 0).reshape(weight.shape[axis.axis], -1))
+            squares, inside = np.einsum("ok,ok->o", rows, rows), axis.units != FROZEN
+            energy += np.bincount(axis.units[inside], squares[inside], minlength=groups.count)
+    return energy
+
+
+def _numbers(weight: torch.Tensor) -> np.ndarray[Any, Any]:
+    """Return a tensor as an array; NumPy has no bfloat16, and squares overflow float16."""
+    wide = weight.float() if weight.dtype in (torch.float16, torch.bfloat16) else weight
+    numbers: np.ndarray[Any, Any] = wide.numpy()
+    return numbers
+
+
+_COMBINED: dict[str, Callable[[TracedModel, fx.Node, list[Moments]], Any]] = {
+    "add": _sum,
+    "mul": _product,
+    **dict.fromkeys(("split", "chunk", "split_with_sizes"), _parts),
+}
