@@ -69,8 +69,7 @@ def from_program(
     from smartc.passes.make_functional import MakeFunctional
     from smartc.passes.merge_shuffles import MergeShuffles
 
-    with quiet():
-        graph_module = program.module(check_guards=False)
+    graph_module = _unlifted(program, name)
     holders = [node for node in graph_module.graph.nodes if node.op == "placeholder"]
     args, kwargs = program.example_inputs or ((), {})
     examples = tuple(pytree.tree_leaves((args, kwargs)))
@@ -83,6 +82,19 @@ def from_program(
     model = TracedModel(graph_module, inputs, examples, name, _aliases(named), frozenset(state), remarks)
     canonical = run_passes(model.copy(), (DropAssertions(), MakeFunctional(), MergeShuffles()))
     return canonical.model
+
+
+def _unlifted(program: torch.export.ExportedProgram, name: str) -> torch.fx.GraphModule:
+    """Return the graph with its parameters; torch.fx has names of its own that these must not take."""
+    try:
+        with quiet():
+            return program.module(check_guards=False)  # type: ignore[return-value]
+    except (KeyError, RuntimeError, TypeError) as error:
+        raise UserError(
+            f"torch.export cannot put the model's parameters under their names: {first_line(error)}",
+            where=name,
+            fix="Rename the layer or parameter that this names",
+        ) from error
 
 
 def split_arguments(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -171,6 +171,13 @@ def test_missing_input_is_refused() -> None:
     )
 
 
+def test_name_that_torch_keeps_for_itself_is_refused() -> None:
+    assert refusal(Network(lambda net, x: x * net.code, code=(3,)), torch.zeros(2, 3)) == (
+        "Network: torch.export cannot put the model's parameters under their names: \"attribute 'code' already "
+        'exists". Rename the layer or parameter that this names.'
+    )
+
+
 def branching(net: Any, x: Tensor) -> Tensor:
     """Depend on a value."""
     if x.sum() > 0:
