@@ -88,7 +88,7 @@ def _unlifted(program: torch.export.ExportedProgram, name: str) -> torch.fx.Grap
     """Return the graph with its parameters; torch.fx has names of its own that these must not take."""
     try:
         with quiet():
-            return program.module(check_guards=False)  # type: ignore[return-value]
+            return program.module(check_guards=False)
     except (KeyError, RuntimeError, TypeError) as error:
         raise UserError(
             f"torch.export cannot put the model's parameters under their names: {first_line(error)}",

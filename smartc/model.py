@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import fx, nn
+from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
 # Stands for the batch wherever a number is needed: a prime that no layer has as a size, so that
@@ -206,10 +207,14 @@ class TracedModel:
         return args, kwargs
 
     def run(self, flat: tuple[Any, ...]) -> Any:
-        """Run the model on flattened inputs, without gradients, and return its outputs."""
+        """Run the model on flattened inputs, without gradients, and return its outputs; no tensor is overwritten."""
+        buffers: dict[str, torch.Tensor] = {}
+        if any(getattr(getattr(node.target, "_schema", None), "is_mutable", False) for node in self.calls()):
+            flat = tuple(value.clone() if isinstance(value, torch.Tensor) else value for value in flat)
+            buffers = {name: buffer.clone() for name, buffer in self.graph_module.named_buffers()}
         args, kwargs = self.arguments(flat)
         with torch.no_grad():
-            return self.graph_module(*args, **kwargs)
+            return functional_call(self.graph_module, buffers, args, kwargs)
 
     def cleaned(self) -> TracedModel:
         """Drop what nothing reads, check the graph, compile it, and return the model."""

@@ -16,9 +16,7 @@ ByName = dict[str, Example]
 
 def weighed(weight: Callable[[Tensor, Tensor], Tensor], second: tuple[int, ...] = (6, 8, 1, 1)) -> Example:
     """Return an example whose middle convolution has a weight made of two parameters."""
-    return inside(
-        lambda net, x: F.conv2d(x, weight(net.first, net.second)), 8, 6, first=(6, 8, 1, 1), second=second
-    )
+    return inside(lambda net, x: F.conv2d(x, weight(net.first, net.second)), 8, 6, first=(6, 8, 1, 1), second=second)
 
 
 READABLE: ByName = {
@@ -101,9 +99,7 @@ ODD_AXES: ByName = {
     "sizes_with_another_type": inside(lambda net, x: x.view(torch.int32)[..., ::2].to(x.dtype), 8),
 }
 UNBATCHED: ByName = {
-    "single_image": example(
-        lambda net, x: net.head(net.stem(x).relu()), (3, 4, 4), stem=conv(3, 8), head=conv(8, 2)
-    ),
+    "single_image": example(lambda net, x: net.head(net.stem(x).relu()), (3, 4, 4), stem=conv(3, 8), head=conv(8, 2)),
     "channels_as_batch": example(
         lambda net, x: net.head(net.mid(net.stem(x)[:, None])[:, 0]),
         (3, 4, 4),

@@ -115,9 +115,9 @@ class Restless(nn.Module):
 
 
 def test_leaves_mode_tensors_and_inputs_alone() -> None:
-    module, x = nn.Sequential(Restless(), classifier()[1:4].append(nn.Identity())).train(), torch.ones(2, 3)
-    module[1] = nn.Sequential(nn.BatchNorm1d(3), nn.Dropout()).train()
-    module[1][0].eval()
+    norm, x = nn.BatchNorm1d(3).eval(), torch.ones(2, 3)
+    module = nn.Sequential(Restless(), norm, nn.Dropout())
+    module.training = False
     before, modes = copy.deepcopy(module.state_dict()), [child.training for child in module.modules()]
     trace(module, x)
     assert [child.training for child in module.modules()] == modes
@@ -129,7 +129,7 @@ def test_shares_parameters_and_their_names_with_the_module() -> None:
     module = classifier()
     model = trace(module, torch.zeros(2, 3, 6, 6))
     assert model.state_names == set(module.state_dict())
-    assert model.tensor("0.weight").data_ptr() == module[0].weight.data_ptr()
+    assert model.tensor("0.weight").data_ptr() == module.get_parameter("0.weight").data_ptr()
     assert model.name == "Sequential"
 
 
@@ -251,6 +251,17 @@ def test_to_converts_tensors_inputs_and_literal_types() -> None:
     assert wide.dtype == wide.inputs[0].dtype == wide.examples[0].dtype == torch.float64
     assert wide.run((torch.zeros(2, 3, dtype=torch.float64),)).dtype == torch.float64
     assert model.dtype == model.run((torch.zeros(2, 3),)).dtype == torch.float32
+
+
+def test_run_overwrites_nothing() -> None:
+    module, x = (
+        Network(lambda net, x: net.count.add_(1) + x.view(-1).sub_(1).sum() + x, count=torch.zeros(())),
+        torch.ones(2, 3),
+    )
+    model = trace(module, x)
+    assert relative_error(model.run((x,)), model.run((x,))) == 0
+    assert torch.equal(x, torch.ones(2, 3))
+    assert module.get_buffer("count") == 0
 
 
 def test_run_needs_no_gradients() -> None:

@@ -33,7 +33,7 @@ def _words(lines: list[str], start: str) -> str:
     return " ".join(_starting(lines, start).split())
 
 
-def test_header_states_totals_kind_and_caution() -> None:
+def test_header_states_totals_kind_and_assumption() -> None:
     text = " ".join(line.strip("│ ") for line in _lines(residual_report()))
     for part in (
         "resnet20.pt2 on npu-8x8, by smartc 0.1.0",
@@ -46,7 +46,7 @@ def test_header_states_totals_kind_and_caution() -> None:
         "91.7 % → 90.5 % (-1.2 points) on 1000 inputs of fashion-mnist-test.npz",
         "96.4 % the same top-1, cosine 0.9923, largest difference 0.413, on 256 inputs (calibration images)",
         "removed ok: relative error 4.4e-16 (tolerance 1e-10), absolute 3.1e-14, on 8 seeded inputs",
-        "skip 8 x 8 weight tiles that are all zero. Simulated cycles are a model's cycles",
+        "skip 8 x 8 weight tiles that are all zero",
     ):
         assert part in text
 
