@@ -66,7 +66,7 @@ def unit_energy(model: TracedModel, groups: ChannelGroups) -> FloatArray:
                 inside = axis.units != FROZEN
                 energy += np.bincount(axis.units[inside], brought[inside], minlength=groups.count)
                 read[axis.units[inside]] = True
-    return energy if read.all() else np.where(read, energy, _producer_energy(model, groups))
+    return energy if read.all() else np.where(read, energy, producer_energy(model, groups))
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,7 +233,7 @@ def _scale_after(model: TracedModel, node: fx.Node) -> FloatArray | None:
     return scale if gamma is None else scale * gamma**2
 
 
-def _producer_energy(model: TracedModel, groups: ChannelGroups) -> FloatArray:
+def producer_energy(model: TracedModel, groups: ChannelGroups) -> FloatArray:
     """Return each unit's sum of squared weights over all of its producers."""
     energy = np.zeros(groups.count)
     for axis in groups.axes:
