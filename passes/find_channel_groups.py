@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
+import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,83 +14,18 @@ from torch import fx
 
 from smartc.model import TracedModel, Value, layer_name, operator_name, storage_key, value_of
 from smartc.passes import channel_rules
+from smartc.passes.channel_groups import FROZEN, ChannelGroup, ChannelGroups, ParameterAxis, Role
 from smartc.passes.channel_rules.registry import RULES
 from smartc.passes.labels import Declined, Factor, IntArray, LabelBook, Labels, Site
 
-Role = Literal["owns", "reads", "follows"]
-FROZEN = -1
+log = logging.getLogger(__name__)
+
+# What a rule raises on arguments that it was not written for.
+UNFORESEEN = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 assert channel_rules.FAMILIES  # imported to fill the registry
 
 # The index tensors of gathers are read; anything longer is data, not an index of channels.
 LONGEST_INDEX = 1_000_000
-
-
-@dataclass(frozen=True, eq=False)
-class ParameterAxis:
-    """One axis of a parameter or buffer that has removable channels.
-
-    Attributes:
-        name: One of the tensor's names.
-        axis: Which axis.
-        role: Whether its indices own their channels, read them, or follow.
-        units: The unit of each index; FROZEN where the index always stays.
-    """
-
-    name: str
-    axis: int
-    role: Role
-    units: IntArray
-
-
-@dataclass(frozen=True, eq=False)
-class ChannelGroup:
-    """Units that are alike: they touch the same axes equally often.
-
-    Attributes:
-        name: The layer that owns them (the first of several).
-        units: The members.
-        weight: How many owned channels one unit stands for.
-    """
-
-    name: str
-    units: IntArray
-    weight: int
-
-    def __len__(self) -> int:
-        """Return the number of units."""
-        return len(self.units)
-
-
-@dataclass(frozen=True, eq=False)
-class ChannelGroups:
-    """The result of the analysis.
-
-    Attributes:
-        count: Number of removable units.
-        groups: The units, by likeness; every unit is in exactly one group.
-        axes: The axes of parameters and buffers that have removable channels.
-        labels: Per node, the units of its output's axes (a tuple for several outputs).
-        frozen: Per parameter axis (name, axis) that owns or reads only frozen channels, the reason.
-    """
-
-    count: int
-    groups: tuple[ChannelGroup, ...]
-    axes: tuple[ParameterAxis, ...]
-    labels: Mapping[fx.Node, Any]
-    frozen: Mapping[tuple[str, int], str]
-
-    @property
-    def group_of(self) -> IntArray:
-        """Return the group of each unit."""
-        of = np.empty(self.count, dtype=np.int64)
-        for index, group in enumerate(self.groups):
-            of[group.units] = index
-        return of
-
-    @property
-    def channels(self) -> int:
-        """Return the number of removable owned channels."""
-        return sum(len(group) * group.weight for group in self.groups)
 
 
 def find_channel_groups(model: TracedModel) -> ChannelGroups:
@@ -158,6 +92,11 @@ def _apply_rule(node: fx.Node, labels: dict[fx.Node, Any], book: LabelBook) -> A
         result = RULES[operator](site, *args, **kwargs)
     except Declined as reason:
         site.freeze_all([*args, *kwargs.values()], str(reason))
+        result = None
+    except UNFORESEEN as error:
+        # To keep every channel is right whatever the call does; only the reason is poor.
+        log.warning("%s: the rule of %s failed: %r", layer_name(node), operator, error)
+        site.freeze_all([*args, *kwargs.values()], "is called in a way that its rule does not know")
         result = None
     return _checked(site, value, result)
 
@@ -323,14 +262,3 @@ def _factors(values: Any) -> list[Factor]:
     for value in values:
         found += _factors(value) if isinstance(value, tuple) else list(value.factors)
     return found
-
-
-def kept_fraction(units: IntArray, keep: np.ndarray[Any, np.dtype[np.bool_]]) -> float:
-    """Return the share of an axis's indices that survive."""
-    return float(surviving(units, keep).mean()) if math.prod(units.shape) else 1.0
-
-
-def surviving(units: IntArray, keep: np.ndarray[Any, np.dtype[np.bool_]]) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Return which indices survive; ``keep`` has an entry per unit."""
-    extended = np.append(keep, True)
-    return extended[units]

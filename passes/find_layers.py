@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 from torch import fx
 
 from smartc.model import TracedModel, arguments_of, layer_name, operator_name, value_of
-from smartc.passes.find_channel_groups import FROZEN, ChannelGroups
+from smartc.passes.channel_groups import FROZEN, ChannelGroups
 from smartc.passes.labels import IntArray
 from smartc.passes.layer_shapes import Shape, layer_shape
 from smartc.targets.target import Target

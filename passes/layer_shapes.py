@@ -11,7 +11,7 @@ import numpy as np
 from torch import fx
 
 from smartc.model import TracedModel, Value, argument_of, arguments_of, operator_name, value_of
-from smartc.passes.find_channel_groups import FROZEN
+from smartc.passes.channel_groups import FROZEN
 from smartc.passes.labels import IntArray, Labels
 from smartc.targets.workload import OpKind
 

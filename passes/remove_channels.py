@@ -13,7 +13,7 @@ from torch import fx
 from smartc.errors import InternalError
 from smartc.model import Remark, TracedModel, value_of
 from smartc.passes.base import PassResult
-from smartc.passes.find_channel_groups import FROZEN, ChannelGroups, ParameterAxis, surviving
+from smartc.passes.channel_groups import FROZEN, ChannelGroups, ParameterAxis, surviving
 from smartc.passes.labels import Labels
 from smartc.passes.rewrite_sizes import Survivors, rewrite_sizes
 

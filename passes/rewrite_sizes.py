@@ -12,7 +12,7 @@ from torch import fx
 
 from smartc.errors import InternalError
 from smartc.model import TracedModel, argument_of, arguments_of, layer_name, operator_name, stored_name
-from smartc.passes.find_channel_groups import surviving
+from smartc.passes.channel_groups import surviving
 from smartc.passes.labels import Labels
 
 aten = torch.ops.aten

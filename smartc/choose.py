@@ -18,7 +18,7 @@ import numpy as np
 
 from smartc.errors import UserError
 from smartc.knapsack import multiple_choice_knapsack
-from smartc.passes.find_channel_groups import ChannelGroups
+from smartc.passes.channel_groups import ChannelGroups
 from smartc.passes.find_layers import Layers
 from smartc.passes.labels import IntArray
 from smartc.targets.latency import Latency, price

@@ -16,7 +16,7 @@ import torch
 from torch import fx
 
 from smartc.model import TracedModel, Value, argument_of, arguments_of, operator_name, value_of
-from smartc.passes.find_channel_groups import FROZEN, ChannelGroups
+from smartc.passes.channel_groups import FROZEN, ChannelGroups
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 

@@ -12,7 +12,8 @@ from rich.text import Text
 
 from smartc.errors import UserError
 from smartc.model import TracedModel
-from smartc.passes.find_channel_groups import FROZEN, ChannelGroup, ChannelGroups, find_channel_groups
+from smartc.passes.channel_groups import FROZEN, ChannelGroup, ChannelGroups
+from smartc.passes.find_channel_groups import find_channel_groups
 from smartc.report_format import listing
 from smartc.targets.target import Target
 from smartc.terminal import Output, output

@@ -14,7 +14,7 @@ import torch
 from smartc import __version__
 from smartc.errors import UserError
 from smartc.model import TracedModel
-from smartc.passes.find_channel_groups import ChannelGroups, surviving
+from smartc.passes.channel_groups import ChannelGroups, surviving
 
 BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
 

@@ -9,7 +9,7 @@ import numpy as np
 from smartc.energy import producer_energy, unit_energy
 from smartc.errors import UserError
 from smartc.model import TracedModel
-from smartc.passes.find_channel_groups import ChannelGroups
+from smartc.passes.channel_groups import ChannelGroups
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 

@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 
 from smartc.errors import InternalError
 from smartc.model import TracedModel, cast_value
-from smartc.passes.find_channel_groups import ChannelGroups
+from smartc.passes.channel_groups import ChannelGroups
 from smartc.passes.remove_channels import masked_axes
 from smartc.report_figures import Verification
 

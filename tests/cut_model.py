@@ -10,7 +10,8 @@ from torch import nn
 
 from smartc.capture import trace
 from smartc.model import TracedModel
-from smartc.passes.find_channel_groups import ChannelGroups, find_channel_groups
+from smartc.passes.channel_groups import ChannelGroups
+from smartc.passes.find_channel_groups import find_channel_groups
 from smartc.passes.remove_channels import BoolArray, RemoveChannels
 from smartc.plan import kept_indices
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from smartc.passes.find_channel_groups import FROZEN, ChannelGroups
+from smartc.passes.channel_groups import FROZEN, ChannelGroups
 from smartc.passes.labels import IntArray
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -52,6 +53,18 @@ def test_operator_without_a_rule_freezes_and_says_so(monkeypatch: pytest.MonkeyP
     groups = find_channel_groups(trace(module, torch.zeros(2, 3, 4, 4)))
     assert groups.count == 0
     assert groups.frozen["0.weight", 0] == "meets `relu` (1), which has no rule for channels yet"
+
+
+def test_a_call_that_its_rule_does_not_know_freezes_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(site: Any, x: Any) -> Any:
+        raise IndexError("tuple index out of range")
+
+    monkeypatch.setitem(RULES, "relu", broken)
+    module = nn.Sequential(conv(3, 4), nn.ReLU(), conv(4, 2))
+    groups = find_channel_groups(trace(module, torch.zeros(2, 3, 4, 4)))
+    assert groups.count == 0
+    reason = "meets `relu` (1), which is called in a way that its rule does not know"
+    assert groups.frozen["0.weight", 0] == reason
 
 
 def test_only_what_other_passes_remove_and_recurrent_layers_lack_a_rule() -> None:
