@@ -47,6 +47,48 @@ class Layer:
 
 
 @dataclass(frozen=True, eq=False)
+class Touched:
+    """Which layers each channel group touches: an entry per pair, in order of the groups, then of the layers.
+
+    Attributes:
+        groups: The group of each entry.
+        rows: The layer of each entry.
+        reads: Input channels of the layer that each unit of the group stands for.
+        writes: Likewise output channels.
+        starts: The first entry of each group.
+        lengths: The number of entries of each group.
+    """
+
+    groups: IntArray
+    rows: IntArray
+    reads: IntArray
+    writes: IntArray
+    starts: IntArray
+    lengths: IntArray
+
+    def entries(self, groups: IntArray) -> IntArray:
+        """Return the entries of some groups, one group after another."""
+        lengths = self.lengths[groups]
+        ends = np.cumsum(lengths)
+        shifts = np.repeat(self.starts[groups] - (ends - lengths), lengths)
+        found: IntArray = shifts + np.arange(len(shifts))
+        return found
+
+    def neighbours(self, group: int) -> IntArray:
+        """Return the groups that touch a layer that a group touches, itself among them."""
+        order, starts = self._by_row
+        rows = self.rows[self.entries(np.array([group]))]
+        parts = [order[starts[row] : starts[row + 1]] for row in rows]
+        return np.unique(self.groups[np.concatenate(parts)]) if parts else np.array([group], dtype=np.int64)
+
+    @cached_property
+    def _by_row(self) -> tuple[IntArray, IntArray]:
+        """Return the entries in order of their layers, and where each layer's begin."""
+        ends = np.cumsum(np.bincount(self.rows))
+        return np.argsort(self.rows, kind="stable"), np.append(0, ends)
+
+
+@dataclass(frozen=True, eq=False)
 class Layers:
     """All layers of a model, and how their sizes depend on the kept count of each channel group."""
 
@@ -68,14 +110,25 @@ class Layers:
     def workload(self, target: Target, sizes: tuple[IntArray, IntArray], rows: IntArray | slice = ALL) -> Workload:
         """Return what the latency model takes, for given input and output channels of some layers."""
         reads, writes = sizes
-        fixed = {name: values[rows] for name, values in self._fixed.items()}
-        groups = np.where(fixed.pop("scales"), reads // np.maximum(fixed.pop("per_group"), 1), fixed.pop("groups"))
-        supported = np.array([target.supports(row.op) for row in self.rows], dtype=bool)[rows]
-        return Workload(cin=reads, cout=writes, groups=np.maximum(groups, 1), supported=supported, **fixed)
+        fixed = {name: values[rows] for name, values in self.fixed.items()}
+        scales, kind = fixed.pop("scales"), fixed.pop("kind")
+        groups = np.where(scales, reads // np.maximum(fixed.pop("per_group"), 1), fixed.pop("groups"))
+        # A grouped convolution that is left with one channel per group is a depthwise one.
+        single = (kind == OpKind.MATRIX) & ~scales & (groups > 1) & (reads <= groups)
+        kind = np.where(single, OpKind.DEPTHWISE, kind)
+        names, which = self._operators
+        supported = np.array([target.supports(name) for name in names], dtype=bool)[which[rows]]
+        groups = np.maximum(groups, 1)
+        return Workload(kind=kind, cin=reads, cout=writes, groups=groups, supported=supported, **fixed)
 
     @cached_property
-    def _fixed(self) -> dict[str, Any]:
-        """Return what does not depend on the kept counts, an array per field."""
+    def full_sizes(self) -> tuple[IntArray, IntArray]:
+        """Return the input and output channels of each layer when nothing is removed, shape (layers,)."""
+        return self.sizes(np.array([len(group) for group in self.groups.groups], dtype=np.int64))
+
+    @cached_property
+    def fixed(self) -> dict[str, Any]:
+        """Return what does not depend on the kept counts, an array of one entry per layer for each field."""
         names = ["kind", "pixels", "kernel", "groups", "scales", "per_group"]
         names += ["input_elements", "output_elements", "vector_elements"]
         fixed = {name: np.array([getattr(row.shape, name) for row in self.rows]) for name in names}
@@ -107,18 +160,24 @@ class Layers:
         return always, csr_array((np.array(table[0], dtype=np.int64), table[1:]), shape=shape)
 
     @cached_property
-    def touched(self) -> list[tuple[IntArray, IntArray, IntArray]]:
-        """Return for each group the layers it touches, and the channels that a unit adds to each side of them."""
-        reads, writes = self._reads[1].tocsc(), self._writes[1].tocsc()
-        found = []
-        for group in range(len(self.groups.groups)):
-            columns = [table[:, [group]].tocoo() for table in (reads, writes)]
-            rows = np.unique(np.concatenate([column.coords[0] for column in columns]))
-            added = [np.zeros(len(rows), dtype=np.int64) for _ in columns]
-            for column, values in zip(columns, added, strict=True):
-                values[np.searchsorted(rows, column.coords[0])] = column.data
-            found.append((rows, added[0], added[1]))
-        return found
+    def _operators(self) -> tuple[list[str], IntArray]:
+        """Return the operators of the layers, each once, and which of them each layer is."""
+        names = sorted({row.op for row in self.rows})
+        return names, np.array([names.index(row.op) for row in self.rows], dtype=np.int64)
+
+    @cached_property
+    def touched(self) -> Touched:
+        """Return which layers each group touches."""
+        tables = [table.tocoo() for _, table in (self._reads, self._writes)]
+        keys = [table.coords[1].astype(np.int64) * len(self.rows) + table.coords[0] for table in tables]
+        pairs, places = np.unique(np.concatenate(keys), return_inverse=True)
+        adds = [np.zeros(len(pairs), dtype=np.int64) for _ in tables]
+        for table, entry, values in zip(tables, np.split(places, [len(keys[0])]), adds, strict=True):
+            values[entry] = table.data
+        groups = pairs // max(len(self.rows), 1)
+        lengths = np.bincount(groups, minlength=len(self.groups.groups))
+        starts = np.cumsum(lengths) - lengths
+        return Touched(groups, pairs % max(len(self.rows), 1), adds[0], adds[1], starts, lengths)
 
 
 def find_layers(model: TracedModel, groups: ChannelGroups) -> Layers:
@@ -127,7 +186,7 @@ def find_layers(model: TracedModel, groups: ChannelGroups) -> Layers:
     order = {node: place for place, node in enumerate(model.graph.nodes)}
     taken: set[fx.Node] = set()
     rows: list[Layer] = []
-    names: set[str] = set()
+    names: dict[str, int] = {}
     for node in model.calls():
         if node in taken or node not in live:
             continue
@@ -137,7 +196,6 @@ def find_layers(model: TracedModel, groups: ChannelGroups) -> Layers:
         fused, residual, activation = _fused(node, shape, order)
         taken.update(fused)
         name = _unique(layer_name(node), names)
-        names.add(name)
         rows.append(Layer(name, operator_name(node.target), node, fused, shape, residual, activation))
     return Layers(tuple(rows), groups)
 
@@ -189,11 +247,10 @@ def _waits(addition: fx.Node, node: fx.Node, order: dict[fx.Node, int]) -> bool:
     return len(operands) == 2 and len(shapes) == 1 and len(others) == 1
 
 
-def _unique(name: str, taken: set[str]) -> str:
-    """Return a name that no other layer has."""
-    if name not in taken:
-        return name
-    number = 2
-    while f"{name}#{number}" in taken:
-        number += 1
-    return f"{name}#{number}"
+def _unique(name: str, uses: dict[str, int]) -> str:
+    """Return a name that no other layer has; ``uses`` counts how often each name was asked for."""
+    while name in uses:
+        uses[name] += 1
+        name = f"{name}#{uses[name]}"
+    uses[name] = 1
+    return name

@@ -70,16 +70,18 @@ def _convolution(node: fx.Node, labels: UnitLabels) -> Shape:
     groups = argument_of(node, 6, "groups", 1)
     transposed = "transpose" in operator_name(node.target)
     per_group = into[axis] // groups
+    # A single channel with its own kernel is what is left of a depthwise convolution.
+    depthwise = per_group == 1 and (groups != 1 or out[axis] == 1)
     in_pixels = math.prod(into) // into[axis]
     out_pixels = math.prod(out) // out[axis]
     return Shape(
-        kind=OpKind.DEPTHWISE if per_group == 1 and groups != 1 else OpKind.MATRIX,
+        kind=OpKind.DEPTHWISE if depthwise else OpKind.MATRIX,
         reads=units_along(labels[source], axis),
         writes=units_along(labels[node], axis),
         pixels=in_pixels if transposed else out_pixels,
         kernel=math.prod(taps),
         groups=groups,
-        scales=per_group == 1 and groups != 1,
+        scales=depthwise,
         per_group=per_group,
         input_elements=in_pixels,
         output_elements=out_pixels,
@@ -152,8 +154,11 @@ def _heads(labels: Labels, batch: int) -> IntArray:
 def _vector(node: fx.Node, labels: UnitLabels) -> Shape:
     """Size work on the vector unit: a lane operation for each element read or written, whichever is more."""
     value, own = _first(value_of(node)), _first(labels[node])
-    axis = own.factors[0].axes[0] if own.factors else min(1, max(len(value.shape) - 1, 0))
-    writes = units_along(own, axis)
+    if own.factors:
+        # All axes that share the labels, or channels that go in a pattern would be miscounted.
+        writes = own.factors[0].labels.reshape(-1)
+    else:
+        writes = units_along(own, min(1, max(len(value.shape) - 1, 0)))
     elements = math.prod(value.single)
     operands = [arg for arg in node.all_input_nodes if isinstance(value_of(arg), Value) and arg.op != "get_attr"]
     read = sum(math.prod(value_of(arg).single) for arg in operands)

@@ -1,0 +1,69 @@
+"""Put channels back while the time allows: first those that cost none, then the best score per cycle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from smartc.passes.labels import IntArray
+from smartc.search import FloatArray, Search
+
+# Cycles are sums of floats; differences below this share are rounding.
+SAME_TIME = 1e-11
+
+
+def refilled(search: Search, kept: IntArray, limit: float) -> IntArray:
+    """Return counts that are nowhere smaller, of a network that takes no more cycles than the limit.
+
+    A lower limit never gives a slower network: the steps are the same up to the first that it does
+    not allow, and from there on the network of the higher limit takes more than the lower one.
+    """
+    raising = _Raising(search, kept.copy(), search.places(kept))
+    total = float(search.cycles(kept))
+    stale = np.arange(len(kept))
+    while True:
+        raising.price(stale)
+        fits = raising.extra <= limit * (1 + SAME_TIME) - total
+        if not fits.any():
+            return raising.kept
+        group = int(np.where(fits, raising.rate, -1.0).argmax())
+        total += float(raising.extra[group])
+        stale = raising.raise_one(group)
+
+
+@dataclass
+class _Raising:
+    """The state of one refill: the counts, and what the next larger count of each group brings and takes."""
+
+    search: Search
+    kept: IntArray
+    places: IntArray
+
+    def __post_init__(self) -> None:
+        """Start without any prices."""
+        self.extra: FloatArray = np.full(len(self.kept), np.inf)
+        self.rate: FloatArray = np.zeros(len(self.kept))
+
+    def price(self, groups: IntArray) -> None:
+        """Price the next larger count of some groups."""
+        self.extra[groups] = np.inf
+        growing = [group for group in groups if self.places[group] + 1 < len(self.search.options[group])]
+        if not growing:
+            return
+        which, larger, gain = np.array(growing), [], []
+        for group in growing:
+            now = self.places[group]
+            larger.append(self.search.options[group][now + 1])
+            gain.append(self.search.values[group][now + 1] - self.search.values[group][now])
+        counts = np.concatenate([self.kept[which], larger])
+        before, after = np.split(self.search.marginal_cycles(self.kept, np.tile(which, 2), counts), 2)
+        extra = np.where(after <= before * (1 + SAME_TIME), 0.0, after - before)
+        self.extra[which] = extra
+        self.rate[which] = np.where(extra > 0, np.array(gain) / np.maximum(extra, 1e-300), np.inf)
+
+    def raise_one(self, group: int) -> IntArray:
+        """Give a group its next larger count, and return the groups whose prices that may change."""
+        self.places[group] += 1
+        self.kept[group] = self.search.options[group][self.places[group]]
+        return self.search.layers.touched.neighbours(group)

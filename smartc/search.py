@@ -1,0 +1,118 @@
+"""What a search for kept counts works on: the counts that each group may keep, their scores and their times."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from smartc.passes.channel_groups import ChannelGroups
+from smartc.passes.find_layers import Layers
+from smartc.passes.labels import IntArray
+from smartc.targets.latency import Latency, price
+from smartc.targets.target import Target
+from smartc.tile_steps import TileStep, tile_steps
+
+FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
+
+
+@dataclass(frozen=True, eq=False)
+class Search:
+    """Everything that a search for kept counts needs.
+
+    Attributes:
+        layers: The model's layers with its channel groups.
+        target: The device.
+        scores: Importance per unit.
+    """
+
+    layers: Layers
+    target: Target
+    scores: FloatArray
+
+    @property
+    def groups(self) -> ChannelGroups:
+        """Return the channel groups."""
+        return self.layers.groups
+
+    @cached_property
+    def full(self) -> IntArray:
+        """Return the number of units of each group."""
+        return np.array([len(group) for group in self.groups.groups], dtype=np.int64)
+
+    @cached_property
+    def weights(self) -> IntArray:
+        """Return how many owned channels one unit of each group stands for."""
+        return np.array([group.weight for group in self.groups.groups], dtype=np.int64)
+
+    @cached_property
+    def steps(self) -> list[TileStep]:
+        """Return for each group the units that fill whole tiles."""
+        return tile_steps(self.layers, self.target)
+
+    @cached_property
+    def options(self) -> list[IntArray]:
+        """Return the counts that each group may keep, ascending; the last is all."""
+        return [
+            np.append(np.arange(step.step, size, step.step), size).astype(np.int64)
+            for size, step in zip(self.full, self.steps, strict=True)
+        ]
+
+    @cached_property
+    def fewest(self) -> IntArray:
+        """Return the smallest count of each group; as no count is faster than a smaller one, they are the fastest."""
+        return np.array([options[0] for options in self.options], dtype=np.int64)
+
+    @cached_property
+    def values(self) -> list[FloatArray]:
+        """Return for each option of each group the score that it keeps."""
+        sums = [np.cumsum(np.sort(self.scores[group.units])[::-1]) for group in self.groups.groups]
+        return [total[counts - 1] for total, counts in zip(sums, self.options, strict=True)]
+
+    def places(self, kept: IntArray) -> IntArray:
+        """Return which option of each group a count is."""
+        pairs = zip(self.options, kept, strict=True)
+        return np.array([np.searchsorted(options, count) for options, count in pairs], dtype=np.int64)
+
+    def counts(self, places: IntArray) -> IntArray:
+        """Return kept counts of shape (candidates, groups) from options of that shape."""
+        columns = [options[places[:, group]] for group, options in enumerate(self.options)]
+        return np.stack(columns, axis=1)
+
+    def latency(self, kept: IntArray) -> Latency:
+        """Price all layers for kept counts of shape (groups,) or (candidates, groups)."""
+        return price(self.target, self.layers.workload(self.target, self.layers.sizes(kept)))
+
+    def cycles(self, kept: IntArray) -> FloatArray:
+        """Return the cycles of the whole network, a number per candidate."""
+        total: FloatArray = self.latency(kept).total.sum(axis=-1)
+        return total
+
+    def marginal_cycles(self, kept: IntArray, groups: IntArray, counts: IntArray) -> FloatArray:
+        """Return for trials, each another count of one group, the cycles of the layers that the group touches.
+
+        Args:
+            kept: The counts of all groups, shape (groups,).
+            groups: The group of each trial, shape (trials,).
+            counts: The count that it would keep, shape (trials,).
+        """
+        touched, (reads, writes) = self.layers.touched, self.layers.sizes(kept)
+        lengths: IntArray = touched.lengths[groups]
+        entries = touched.entries(groups)
+        rows, more = touched.rows[entries], np.repeat(counts - kept[groups], lengths).astype(np.int64)
+        into: IntArray = reads[rows] + more * touched.reads[entries]
+        out: IntArray = writes[rows] + more * touched.writes[entries]
+        total = price(self.target, self.layers.workload(self.target, (into, out), rows)).total
+        owner = np.repeat(np.arange(len(groups)), lengths)
+        return np.asarray(np.bincount(owner, total, minlength=len(groups)), dtype=np.float64)
+
+    def kept_units(self, kept: IntArray) -> BoolArray:
+        """Return which units stay when each group keeps its best ones."""
+        keep = np.zeros(self.groups.count, dtype=bool)
+        for group, count in zip(self.groups.groups, kept, strict=True):
+            best = np.argsort(-self.scores[group.units], kind="stable")[:count]
+            keep[group.units[best]] = True
+        return keep
