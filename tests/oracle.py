@@ -22,7 +22,9 @@ def masked_state(state: Mapping[str, Tensor], plan: Mapping[str, Any]) -> dict[s
     Raises:
         ValueError: The plan names a tensor, axis, role, size or index that the state does not have.
     """
-    masked = {name: tensor.clone() for name, tensor in state.items()}
+    masked = type(state)((name, tensor.clone()) for name, tensor in state.items())
+    if hasattr(state, "_metadata"):  # some modules refuse a state without their version
+        masked._metadata = state._metadata
     for name, entry in plan["tensors"].items():
         for axis in entry["axes"]:
             for alias in _aliases(state, name, axis["role"]):
