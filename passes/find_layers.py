@@ -129,9 +129,10 @@ class Layers:
     @cached_property
     def fixed(self) -> dict[str, Any]:
         """Return what does not depend on the kept counts, an array of one entry per layer for each field."""
-        names = ["kind", "pixels", "kernel", "groups", "scales", "per_group"]
+        names = ["kind", "pixels", "kernel", "groups", "per_group"]
         names += ["input_elements", "output_elements", "vector_elements"]
-        fixed = {name: np.array([getattr(row.shape, name) for row in self.rows]) for name in names}
+        fixed = {name: np.array([getattr(row.shape, name) for row in self.rows], dtype=np.int64) for name in names}
+        fixed["scales"] = np.array([row.shape.scales for row in self.rows], dtype=bool)
         fixed["residual"] = np.array([row.residual for row in self.rows], dtype=bool)
         fixed["activation"] = np.array([row.activation for row in self.rows], dtype=np.int64)
         return fixed

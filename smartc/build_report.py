@@ -10,7 +10,7 @@ import numpy as np
 
 from smartc import __version__
 from smartc.choose import Choice, Search
-from smartc.model import TracedModel, value_of
+from smartc.model import Remark, TracedModel, value_of
 from smartc.passes.find_channel_groups import find_channel_groups
 from smartc.passes.find_layers import Layer as ModelLayer
 from smartc.passes.find_layers import Layers, find_layers
@@ -43,6 +43,7 @@ class Findings:
     agreement: Agreement
     evaluation: Evaluation | None
     seconds: Mapping[str, float]
+    remarks: tuple[Remark, ...] = ()
 
 
 def build_report(
@@ -79,7 +80,7 @@ def build_report(
         verify=findings.verify,
         agreement=findings.agreement,
         evaluation=findings.evaluation,
-        remarks=_remarks(original, choice),
+        remarks=_remarks((*original.remarks, *findings.remarks), choice),
         artifacts={},
         seconds=findings.seconds,
     )
@@ -211,7 +212,7 @@ def _sum(layers: Sequence[Layer], side: str, figure: str) -> float:
     return sum(getattr(getattr(layer, side), figure) for layer in layers)
 
 
-def _remarks(original: TracedModel, choice: Choice) -> tuple[ReportRemark, ...]:
+def _remarks(remarks: Sequence[Remark], choice: Choice) -> tuple[ReportRemark, ...]:
     """Return what the reader should know about the model and the budget."""
     notes = [ReportRemark("budget", choice.note)] if choice.note else []
-    return tuple(notes + [ReportRemark(remark.where, remark.text) for remark in original.remarks])
+    return tuple(notes + [ReportRemark(remark.where, remark.text) for remark in remarks])

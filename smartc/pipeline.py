@@ -17,7 +17,7 @@ from smartc.choose import Budget, Choice, Search, choose, parse_budget
 from smartc.compiled import Compiled
 from smartc.errors import UserError
 from smartc.lowering import BACKENDS, Lowered, lower
-from smartc.model import TracedModel
+from smartc.model import Remark, TracedModel
 from smartc.outcome import Outcome, outcome_for
 from smartc.passes.base import run_passes
 from smartc.passes.find_channel_groups import find_channel_groups
@@ -34,7 +34,7 @@ GRANULARITIES = ("auto", "channel")
 
 
 def compile(
-    model: nn.Module | TracedModel | str | Path,
+    model_or_path: nn.Module | TracedModel | str | Path,
     example_inputs: Any = None,
     *,
     target: str | Target,
@@ -49,7 +49,7 @@ def compile(
     """Make a trained model faster on a target by removing channels, and prove the result.
 
     Args:
-        model: A module, a TracedModel, or a model file.
+        model_or_path: A module, a TracedModel, or a model file.
         example_inputs: A tensor, a tuple of arguments or a dict of keyword arguments; needed for a
             module.  Axis 0 is the batch.
         target: A target, its name, or the path of its TOML file.
@@ -59,7 +59,8 @@ def compile(
         learner: Where scores come from: ``sp-lamp`` (the default) or ``magnitude``.
         data: Inputs (a tensor, a tuple of arguments, or an iterable of these) on which the report
             compares the compiled model with the original; seeded ones if not given.
-        backends: What to lower to beside ``.pt2``; empty stops before lowering.
+        backends: What to lower to beside ``.pt2``; empty stops before lowering.  Where ONNX has no form
+            for an operator, the report says so and there is no ONNX file.
         evaluate: Labelled inputs (``(inputs, labels)`` or a file), or a metric (a function of the
             model or ``package.module:function``), whose value before and after the report states.
 
@@ -73,22 +74,23 @@ def compile(
     """
     budget = parse_budget(sparsity, latency)
     _check(granularity, GRANULARITIES, "--granularity")
-    _check(learner or "sp-lamp", LEARNERS, "--learner")
+    learner = learner or "sp-lamp"
+    _check(learner, LEARNERS, "--learner")
     for backend in backends:
         _check(backend, BACKENDS, "--backend")
     device = load_target(target) if isinstance(target, str) else target
     clock = Clock()
     with clock("capture"):
-        original = _captured(model, example_inputs)
+        original = _captured(model_or_path, example_inputs)
     outcome = outcome_for(original, data, evaluate)
     with clock("analysis"):
         groups = find_channel_groups(original)
         layers = find_layers(original, groups)
     with clock("planning"):
-        search = Search(layers, device, unit_scores(original, groups, learner or "sp-lamp"))
+        search = Search(layers, device, unit_scores(original, groups, learner))
         choice = choose(search, budget)
         keep = search.kept_units(choice.kept)
-        about = {"learner": learner or "sp-lamp", "model": {"name": original.name, "sha256": None}}
+        about = {"learner": learner, "model": {"name": original.name, "sha256": None}}
         plan = _plan(original, search, choice, keep, budget, about)
     with clock("removal"):
         smaller = run_passes(original, (RemoveChannels(groups, keep),)).model
@@ -128,21 +130,22 @@ class Job:
     def compiled(self, backends: Sequence[str]) -> Compiled:
         """Lower to the backends, if any, and return the result; its report proves every stage."""
         plan, lowered = self.plan, None
+        remarks: list[Remark] = []
         if backends:
             with self.clock("lowering"):
                 about = {"name": self.outcome.original.name, "sha256": model_hash(self.outcome.original)}
                 plan = replace(plan, model=about)
                 metadata = {"version": plan.smartc, "target": self.search.target.name, "plan": plan.sha256}
-                lowered = lower(self.smaller, backends, metadata)
+                lowered, remarks = lower(self.smaller, backends, metadata)
         return Compiled(
             model=self.smaller,
             plan=plan,
-            prove=lambda: self.report(lowered or ()),
+            prove=lambda: self.report(lowered or (), remarks),
             lowered=None if lowered is None else {part.file: part.write for part in lowered},
             lower=lambda: self.compiled(("pt2",)),
         )
 
-    def report(self, lowered: Sequence[Lowered]) -> Report:
+    def report(self, lowered: Sequence[Lowered], remarks: Sequence[Remark]) -> Report:
         """Prove every stage and build the report."""
         original = self.outcome.original
         with self.clock("proof"):
@@ -151,7 +154,7 @@ class Job:
         with self.clock("evaluation"):
             agreement = self.outcome.agreement(self.smaller)
             evaluation = self.outcome.evaluation(self.smaller)
-        findings = Findings(tuple(proofs), agreement, evaluation, dict(self.clock.seconds))
+        findings = Findings(tuple(proofs), agreement, evaluation, dict(self.clock.seconds), tuple(remarks))
         reached = ReachedBudget(**self.plan.budget)
         report = build_report(original, self.smaller, self.search, self.choice, findings, reached)
         report.check_sums()

@@ -171,3 +171,14 @@ def test_data_and_metric_go_into_the_report(network: tuple[nn.Module, tuple[Any,
     assert result.report.evaluation.dense == result.report.evaluation.compiled == float(module(data).numel())
     with pytest.raises(UserError, match="batch 0 has the shape 6x1x1x1"):
         smartc.compile(module, inputs, target="npu-8x8", backends=(), data=torch.randn(6, 1, 1, 1))
+
+
+def test_an_operator_that_onnx_lacks_is_told(tmp_path: Path) -> None:
+    module, inputs = build("adaptive_max_pool", dtype=torch.float32)
+    result = smartc.compile(module, inputs, target="npu-8x8")
+    texts = [remark.text for remark in result.report.remarks if remark.where == "model.onnx"]
+    assert len(texts) == 1
+    assert texts[0].startswith("is not written: ONNX cannot express it: No ONNX function found for ")
+    result.save(tmp_path / "build")
+    assert not (tmp_path / "build" / "model.onnx").exists()
+    assert (tmp_path / "build" / "model.pt2").exists()

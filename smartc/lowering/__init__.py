@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
+from smartc.errors import UserError
 from smartc.lowering.to_onnx import OnnxSession, to_onnx
 from smartc.lowering.to_program import save_program, to_program
-from smartc.model import TracedModel
+from smartc.model import Remark, TracedModel
 from smartc.passes.base import run_passes
 from smartc.passes.fold_batch_norm import FoldBatchNorm
 from smartc.verify import Reference, Verification
@@ -46,16 +47,17 @@ class Lowered:
         return reference.compare(self.stage, self.run(reference.inputs_as(self.dtype)), self.dtype)
 
 
-def lower(model: TracedModel, backends: Sequence[str], metadata: Mapping[str, str]) -> list[Lowered]:
-    """Return the files of the chosen backends; ``.pt2`` is always one.
-
-    Raises:
-        UserError: A backend has no form for an operator of the model.
-    """
-    lowered = [_program(model, to_program(model))]
+def lower(
+    model: TracedModel, backends: Sequence[str], metadata: Mapping[str, str]
+) -> tuple[list[Lowered], list[Remark]]:
+    """Return the files of the chosen backends, and why a chosen one is missing; ``.pt2`` is always there."""
+    lowered, remarks = [_program(model, to_program(model))], []
     if "onnx" in backends:
-        lowered.append(_onnx(model.to(torch.float32), metadata))
-    return lowered
+        try:
+            lowered.append(_onnx(model.to(torch.float32), metadata))
+        except UserError as error:
+            remarks.append(Remark("model.onnx", f"is not written: {error.fact}"))
+    return lowered, remarks
 
 
 def _program(model: TracedModel, program: torch.export.ExportedProgram) -> Lowered:

@@ -14,7 +14,7 @@ import onnx_graphsurgeon as graphsurgeon
 import onnxruntime
 import torch
 
-from smartc.capture import quiet
+from smartc.capture import first_line, quiet
 from smartc.errors import UserError
 from smartc.model import TracedModel
 
@@ -39,7 +39,7 @@ def to_onnx(model: TracedModel, program: torch.export.ExportedProgram, metadata:
             exported = torch.onnx.export(program, dynamo=True, opset_version=OPSET, optimize=True, verbose=False)
     except Exception as error:
         raise UserError(
-            f"ONNX cannot express it: {str(error).splitlines()[0]}",
+            f"ONNX cannot express it: {_root_cause(error)}",
             where=model.name,
             fix="Leave onnx out of --backend; model.pt2 has the same network",
         ) from error
@@ -61,6 +61,13 @@ def to_onnx(model: TracedModel, program: torch.export.ExportedProgram, metadata:
     cleaned.producer_name, cleaned.producer_version = "smartc", metadata["version"]
     onnx.checker.check_model(cleaned, full_check=True)
     return cleaned
+
+
+def _root_cause(error: BaseException) -> str:
+    """Return the first line of the error that began a chain: the exporter wraps it in advice on itself."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return first_line(error)
 
 
 def check_onnx(file: Path) -> None:
