@@ -2,7 +2,8 @@
 
 Both searches walk one sequence of candidates that depends on the model, the target and the scores
 but not on the budget, take the first that meets it, and put back what the budget allows.  A tighter
-budget therefore never gives a slower model.
+budget therefore never gives a slower model.  Where there are few choices, a latency budget gets the
+best of all that meet it, which is as monotone.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ CHANNEL_TICKS, TIME_TICKS = 4000, 2000
 # Up to this many choices are all tried, so that small networks get the best one.
 EXHAUSTIVE = 2000
 # Each round of the latency search takes off this share of the time, in this many steps.
-ROUND, STEPS = 0.04, 4
+ROUND, STEPS = 0.08, 4
 # In a round a group moves by up to this many options, or this part of its options if that is more:
 # farther away the times of the round no longer hold.
 NEAR, NEAR_PART = 4, 8

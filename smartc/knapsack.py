@@ -63,7 +63,7 @@ def _with_group(states: _States, value: FloatArray, price: FloatArray, most: int
     """Return the states with one more group, and what gave each: twice the option, plus one if ticks carried."""
     size, places = len(states.value), np.arange(len(states.value))
     best = np.full(min(most, size + int(price.max()) + 1), -np.inf)
-    choice = np.zeros(len(best), dtype=np.int64)
+    choice = np.zeros(len(best), dtype=np.int32)  # kept for every group: the most memory of all
     beyond = states.cost - places
     for option, (worth, cost) in enumerate(zip(value, price, strict=True)):
         worths, whole = states.value + worth, int(cost)

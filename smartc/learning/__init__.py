@@ -1,0 +1,1 @@
+"""Learning masks: differentiable top-k, learners, objectives, recovery."""
