@@ -107,8 +107,21 @@ class Layers:
         reads, writes = (always + (each @ kept.T).T for always, each in (self._reads, self._writes))
         return reads, writes
 
-    def workload(self, target: Target, sizes: tuple[IntArray, IntArray], rows: IntArray | slice = ALL) -> Workload:
-        """Return what the latency model takes, for given input and output channels of some layers."""
+    def workload(
+        self,
+        target: Target,
+        sizes: tuple[IntArray, IntArray],
+        rows: IntArray | slice = ALL,
+        live_tiles: IntArray | None = None,
+    ) -> Workload:
+        """Return what the latency model takes, for given input and output channels of some layers.
+
+        Args:
+            target: The device.
+            sizes: Input and output channels, each of shape (layers,) or (candidates, layers).
+            rows: Which layers.
+            live_tiles: Tiles of each layer that are not zero, -1 for all of them.
+        """
         reads, writes = sizes
         fixed = {name: values[rows] for name, values in self.fixed.items()}
         scales, kind = fixed.pop("scales"), fixed.pop("kind")
@@ -119,6 +132,8 @@ class Layers:
         names, which = self._operators
         supported = np.array([target.supports(name) for name in names], dtype=bool)[which[rows]]
         groups = np.maximum(groups, 1)
+        if live_tiles is not None:
+            fixed["live_tiles"] = live_tiles
         return Workload(kind=kind, cin=reads, cout=writes, groups=groups, supported=supported, **fixed)
 
     @cached_property

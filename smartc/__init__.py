@@ -9,20 +9,38 @@ if TYPE_CHECKING:
     from smartc.capture import trace
     from smartc.compiled import Compiled, load
     from smartc.errors import InternalError, SmartcError, UserError
+    from smartc.learning.soft_top_k import soft_top_k
     from smartc.model import TracedModel
+    from smartc.learning.settings import Settings
     from smartc.pipeline import compile
+    from smartc.prepare import prepare
 
 __version__ = "0.1.0"
-__all__ = ["Compiled", "InternalError", "SmartcError", "TracedModel", "UserError", "compile", "load", "trace"]
+__all__ = [
+    "Compiled",
+    "InternalError",
+    "Settings",
+    "SmartcError",
+    "TracedModel",
+    "UserError",
+    "compile",
+    "load",
+    "prepare",
+    "soft_top_k",
+    "trace",
+]
 
 _HOME = {
     "Compiled": "smartc.compiled",
     "InternalError": "smartc.errors",
+    "Settings": "smartc.learning.settings",
     "SmartcError": "smartc.errors",
     "TracedModel": "smartc.model",
     "UserError": "smartc.errors",
     "compile": "smartc.pipeline",
     "load": "smartc.compiled",
+    "prepare": "smartc.prepare",
+    "soft_top_k": "smartc.learning.soft_top_k",
     "trace": "smartc.capture",
 }
 

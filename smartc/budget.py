@@ -5,58 +5,117 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 from smartc.errors import UserError
+
+Measure = Literal["latency", "macs", "bytes"]
+
+# How many of what a target counts one unit is; a share and a time depend on the network and the target.
+_AMOUNTS = {
+    "macs": {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12},
+    "bytes": {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30},
+}
+_UNITS = {"latency": ("x", "ms")} | {kind: ("x", *amounts) for kind, amounts in _AMOUNTS.items()}
+_NAMES = {"sparsity": "a sparsity", "latency": "a latency", "macs": "MACs", "bytes": "bytes"}
+_REFUSALS = {
+    "latency": ("not a latency", "Give a share such as 0.6x or a time such as 1.5ms"),
+    "macs": ("not a number of MACs", "Give a share such as 0.5x or a number such as 300M or 1.2G"),
+    "bytes": ("not a number of bytes", "Give a share such as 0.5x or a size such as 500kB or 1.5MiB"),
+}
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What was asked for: a share of channels to remove, or a time (relative or in ms).
+    """What was asked for: a share of channels to remove, or what may remain of time, MACs or bytes.
 
     Attributes:
-        kind: ``sparsity`` or ``latency``.
+        kind: ``sparsity``, ``latency``, ``macs`` or ``bytes``.
         amount: The number that was given.
-        asked: The number with its unit: none, ``x`` or ``ms``.
+        asked: The number with its unit: none, ``x``, ``ms``, one such as ``M``, or one such as ``MB``.
     """
 
     kind: str
     amount: float
     asked: str
 
-    def cycles(self, dense: float, frequency_hz: float) -> float:
-        """Return a latency budget in cycles, given those of the whole network."""
-        return self.amount * (dense if self.asked.endswith("x") else frequency_hz / 1e3)
+    @property
+    def measure(self) -> Measure:
+        """Return what a search for this budget counts; channels are removed for the sake of time."""
+        if self.kind == "macs":
+            return "macs"
+        return "bytes" if self.kind == "bytes" else "latency"
+
+    def limit(self, dense: float, frequency_hz: float) -> float:
+        """Return a budget other than a sparsity in cycles, MACs or bytes, given those of the whole network."""
+        return self.amount * self._unit_size(dense, frequency_hz)
+
+    def stated(self, cost: float, dense: float, frequency_hz: float) -> str:
+        """Return cycles, MACs or bytes in the unit that was asked for, given those of the whole network."""
+        size = self._unit_size(dense, frequency_hz)
+        number = cost / size if size else 1.0
+        if self._unit == "x":
+            return f"{number:.4f}x"
+        return f"{number:.4g}{self._unit}" if number < 9999.5 else f"{number:.0f}{self._unit}"
+
+    @property
+    def _unit(self) -> str:
+        """Return the unit that was asked for."""
+        return self.asked.lstrip("0123456789.")
+
+    def _unit_size(self, dense: float, frequency_hz: float) -> float:
+        """Return how many cycles, MACs or bytes one of the unit is."""
+        if self._unit == "x":
+            return dense
+        return frequency_hz / 1e3 if self.kind == "latency" else _AMOUNTS[self.kind][self._unit]
 
 
-def parse_budget(sparsity: float | None, latency: str | float | None) -> Budget:
-    """Return the budget of the two options; half of the channels where neither is given.
+def parse_budget(
+    sparsity: float | None = None,
+    latency: str | float | None = None,
+    macs: str | float | None = None,
+    bytes: str | float | None = None,
+) -> Budget:
+    """Return the budget of the four options; half of the channels where none is given.
 
     Raises:
-        UserError: Both are given, or one is not a number in its range.
+        UserError: More than one is given, or one is not a number in its range.
     """
-    if sparsity is not None and latency is not None:
-        both = "both a sparsity and a latency are given"
-        raise UserError(both, where="--sparsity, --latency", fix="Give one of them")
-    return _sparsity(0.5 if sparsity is None else sparsity) if latency is None else _latency(latency)
+    options = {"sparsity": sparsity, "latency": latency, "macs": macs, "bytes": bytes}
+    given = [kind for kind, value in options.items() if value is not None]
+    if len(given) > 1:
+        raise _several(given)
+    if not given or given == ["sparsity"]:
+        return _sparsity(0.5 if sparsity is None else sparsity)
+    return _amount(given[0], options[given[0]])
 
 
-def impossible(budget: Budget, fastest: float, dense: float, device: tuple[str, float]) -> UserError:
-    """Return the error for a time that cannot be reached; the figures in it can be asked for.
+def impossible(budget: Budget, least: float, dense: float, device: tuple[str, float]) -> UserError:
+    """Return the error for a budget that cannot be reached; the figures in it can be asked for.
 
     Args:
         budget: What was asked for.
-        fastest: The fewest cycles that can be reached.
-        dense: The cycles of the whole network.
+        least: The fewest cycles, MACs or bytes that can be reached.
+        dense: Those of the whole network.
         device: The target's name and frequency in Hz.
     """
     name, frequency_hz = device
-    share = _rounded_up(fastest / dense if dense else 1.0)
-    milliseconds = _rounded_up(fastest / frequency_hz * 1e3)
-    return UserError(
-        f"removing channels makes the model at best {share}x ({milliseconds} ms) on {name}",
-        where=f"--latency {budget.asked}",
-        fix="Ask for no less than that",
-    )
+    share = _rounded_up(least / dense if dense else 1.0)
+    if budget.kind == "latency":
+        milliseconds = _rounded_up(least / frequency_hz * 1e3)
+        fact = f"removing channels makes the model at best {share}x ({milliseconds} ms) on {name}"
+    else:
+        what = "MACs" if budget.kind == "macs" else f"bytes of weights on {name}"
+        fact = f"removing channels leaves at least {share}x ({_amount_text(least, budget.kind)}) of the {what}"
+    return UserError(fact, where=f"--{budget.kind} {budget.asked}", fix="Ask for no less than that")
+
+
+def _several(given: list[str]) -> UserError:
+    """Return the error for more than one budget."""
+    *first, last = (_NAMES[kind] for kind in given)
+    both = "both " if len(given) == 2 else ""
+    where = ", ".join(f"--{kind}" for kind in given)
+    return UserError(f"{both}{', '.join(first)} and {last} are given", where=where, fix="Give one of them")
 
 
 def _sparsity(share: object) -> Budget:
@@ -67,13 +126,21 @@ def _sparsity(share: object) -> Budget:
     return Budget("sparsity", float(share), f"{share:g}")
 
 
-def _latency(text: object) -> Budget:
-    """Check a time and its unit."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(x|ms)\s*", str(text), re.ASCII)
+def _amount(kind: str, text: object) -> Budget:
+    """Check a number and its unit."""
+    units = "|".join(_UNITS[kind])
+    found = re.fullmatch(rf"\s*(\d+(?:\.\d*)?|\.\d+)\s*({units})\s*", str(text), re.ASCII)
     if not found or not 0 < float(found[1]) < math.inf:
-        fix = "Give a share such as 0.6x or a time such as 1.5ms"
-        raise UserError("not a latency", where=f"--latency {text}", fix=fix)
-    return Budget("latency", float(found[1]), f"{found[1]}{found[2]}")
+        fact, fix = _REFUSALS[kind]
+        raise UserError(fact, where=f"--{kind} {text}", fix=fix)
+    return Budget(kind, float(found[1]), f"{found[1]}{found[2]}")
+
+
+def _amount_text(number: float, kind: str) -> str:
+    """Return a number of MACs or bytes, rounded up, in the largest decimal unit that it has one of."""
+    decimal = {unit: size for unit, size in _AMOUNTS[kind].items() if "i" not in unit}
+    unit = next((unit for unit, size in reversed(decimal.items()) if number >= size), next(iter(decimal)))
+    return f"{_rounded_up(number / decimal[unit])}{unit}"
 
 
 def _rounded_up(number: float) -> str:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
 from smartc import __version__
 from smartc.choose import Choice, Search
+from smartc.decision import Decision
+from smartc.learning.units import Units
 from smartc.model import Remark, TracedModel, value_of
-from smartc.passes.find_channel_groups import find_channel_groups
 from smartc.passes.find_layers import Layer as ModelLayer
-from smartc.passes.find_layers import Layers, find_layers
+from smartc.passes.find_layers import Layers
+from smartc.passes.live_layers import price_layers
+from smartc.passes.mask_layouts import BoolArray
+from smartc.project import Project, analysed
 from smartc.report import (
     Agreement,
     Budget,
@@ -28,11 +32,11 @@ from smartc.report import (
     Summary,
     Verification,
 )
-from smartc.targets.latency import BOUNDS, price
+from smartc.targets.latency import BOUNDS
 from smartc.targets.latency import Latency as Cycles
-from smartc.targets.target import Target
+from smartc.targets.target import Target, without_skipping
 
-Decision = Literal["channel", "block", "n:m", "dense", "frozen"]
+Kind = Literal["channel", "block", "n:m", "dense", "frozen"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,25 +51,19 @@ class Findings:
 
 
 def build_report(
-    original: TracedModel,
-    smaller: TracedModel,
-    search: Search,
-    choice: Choice,
-    findings: Findings,
-    budget: Budget,
+    project: Project, decision: Decision, smaller: TracedModel, findings: Findings, budget: Budget
 ) -> Report:
     """Return the report of a compilation."""
-    groups = find_channel_groups(smaller)
-    compiled = find_layers(smaller, groups)
-    before = _figures(original, search.layers, search.target, search.full)
-    after = _figures(
-        smaller, compiled, search.target, np.array([len(group) for group in groups.groups], dtype=np.int64)
-    )
-    layers = tuple(
-        _layer(row, before, after, _decision(row, search, choice, original, smaller)) for row in search.layers.rows
-    )
+    original, search, choice, target = project.original, decision.search, decision.choice, project.target
+    compiled = analysed(smaller)
+    before = _figures(original, project.layers, target)
+    after = _figures(smaller, compiled, target)
+    layers = tuple(_layer(row, before, after, _decision(row, decision, original, smaller)) for row in search.layers.rows)
     layers += tuple(_added(row, after) for row in compiled.rows if row.name not in before)
-    target = search.target
+    latency = Latency("simulated", "ms", *(_sum(layers, side, "ms") for side in ("dense", "compiled")))
+    if decision.units is not None and target.sparsity.zero_tile_skip:
+        whole = price_layers(smaller, compiled, without_skipping(target))
+        latency = replace(latency, without_skipping=whole.total_ms)
     return Report(
         schema=1,
         smartc=__version__,
@@ -73,7 +71,7 @@ def build_report(
         target=target.name,
         provenance=target.provenance,
         assumption=f"{target.assumption}.",
-        latency=Latency("simulated", "ms", *(_sum(layers, side, "ms") for side in ("dense", "compiled"))),
+        latency=latency,
         budget=budget,
         summary=_summary(original, smaller, search, choice, layers),
         layers=layers,
@@ -83,14 +81,15 @@ def build_report(
         remarks=_remarks((*original.remarks, *findings.remarks), choice),
         artifacts={},
         seconds=findings.seconds,
+        learning=decision.learning,
     )
 
 
-def _figures(model: TracedModel, layers: Layers, target: Target, kept: Any) -> dict[str, Figures]:
+def _figures(model: TracedModel, layers: Layers, target: Target) -> dict[str, Figures]:
     """Return what each layer costs, by name."""
     if not layers.rows:
         return {}
-    cycles = price(target, layers.workload(target, layers.sizes(kept)))
+    cycles = price_layers(model, layers, target)
     return {row.name: _row(model, row, cycles, index) for index, row in enumerate(layers.rows)}
 
 
@@ -119,7 +118,7 @@ def _layer(
     row: ModelLayer,
     before: Mapping[str, Figures],
     after: Mapping[str, Figures],
-    decision: tuple[Decision, str],
+    decision: tuple[Kind, str],
 ) -> Layer:
     """Return one line of the report."""
     dense = before[row.name]
@@ -138,10 +137,12 @@ def _nothing(like: Figures) -> Figures:
 
 
 def _decision(
-    row: ModelLayer, search: Search, choice: Choice, original: TracedModel, smaller: TracedModel
-) -> tuple[Decision, str]:
+    row: ModelLayer, decision: Decision, original: TracedModel, smaller: TracedModel
+) -> tuple[Kind, str]:
     """Return what was done to a layer and why."""
-    weight = row.shape.weight
+    weight, search, choice = row.shape.weight, decision.search, decision.choice
+    if decision.units is not None and weight is not None and decision.kept is not None:
+        return _masked(row, weight, decision.units, decision.kept)
     if weight is None:
         shrank = _counts(row, search, choice) != (len(row.shape.reads), len(row.shape.writes))
         return ("channel", "works on the channels that are left") if shrank else ("dense", "has no weights of its own")
@@ -151,6 +152,19 @@ def _decision(
     if decided:
         return "dense", "; ".join(dict.fromkeys(choice.reasons[group] for group in decided))
     return "frozen", _frozen_text(weight, search)
+
+
+def _masked(row: ModelLayer, weight: str, units: Units, kept: BoolArray) -> tuple[Kind, str]:
+    """Return what masks did to a layer's weight and why."""
+    part = next((masked.part for masked in units.weights if masked.name == weight), None)
+    if part is None:
+        reasons = [remark.text for remark in units.skipped if remark.where == row.name]
+        return "dense", reasons[0] if reasons else "its weights have no tiles"
+    count, live = part.stop - part.start, int(kept[part].sum())
+    what = "weights" if units.granularity.kind == "n:m" else f"blocks of {units.granularity}"
+    if live == count:
+        return "dense", f"all of its {count} {what} are worth their place"
+    return ("n:m" if units.granularity.kind == "n:m" else "block"), f"keeps {live} of {count} {what}"
 
 
 def _kept_text(row: ModelLayer, search: Search, choice: Choice, decided: Sequence[int]) -> str:

@@ -1,9 +1,10 @@
-"""Choose how many channels each group keeps: whole tiles, within a sparsity or a latency budget.
+"""Choose how many channels each group keeps: whole tiles, within a budget of channels or of what the rest costs.
 
 Both searches walk one sequence of candidates that depends on the model, the target and the scores
 but not on the budget, take the first that meets it, and put back what the budget allows.  A tighter
-budget therefore never gives a slower model.  Where there are few choices, a latency budget gets the
-best of all that meet it, which is as monotone.
+budget therefore never gives a model that costs more.  Where there are few choices, a budget of time,
+MACs or bytes gets the best of all that meet it, which is as monotone.  No layer becomes slower,
+whatever is counted, because none grows.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 from smartc.budget import Budget, impossible, parse_budget
 from smartc.knapsack import ROUNDING, multiple_choice_knapsack
 from smartc.passes.labels import IntArray
-from smartc.refill import SAME_TIME, refilled
+from smartc.refill import SAME_COST, refilled
 from smartc.search import FloatArray, Search
 
 __all__ = ["Budget", "Choice", "Search", "choose", "parse_budget"]
@@ -26,16 +27,18 @@ __all__ = ["Budget", "Choice", "Search", "choose", "parse_budget"]
 SPARSITY_STEPS = 200
 # More than this share is removed beyond what was asked only where tiles leave no other choice.
 SPARSITY_SLACK = 0.02
-# Most states of a knapsack.  Channels are counted exactly up to that many tiles; of the time that a
+# Most states of a knapsack.  Channels are counted exactly up to that many tiles; of the cost that a
 # round can save a state is this part, and every candidate is priced again anyway.
-CHANNEL_TICKS, TIME_TICKS = 4000, 2000
+CHANNEL_TICKS, COST_TICKS = 4000, 2000
 # Up to this many choices are all tried, so that small networks get the best one.
 EXHAUSTIVE = 2000
-# Each round of the latency search takes off this share of the time, in this many steps.
+# Each round of the search by cost takes off this share of it, in this many steps.
 ROUND, STEPS = 0.08, 4
 # In a round a group moves by up to this many options, or this part of its options if that is more:
-# farther away the times of the round no longer hold.
+# farther away the costs of the round no longer hold.
 NEAR, NEAR_PART = 4, 8
+# What a cut that is not worth making would not save.
+NO_GAIN = {"latency": "no time", "macs": "no MACs", "bytes": "no bytes"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,12 +54,15 @@ def choose(search: Search, budget: Budget) -> Choice:
     """Return the kept counts that meet a budget with the most score.
 
     Raises:
-        UserError: No choice is as fast as asked.
+        UserError: No choice costs as little as asked.
+        ValueError: The search counts something else than the budget.
     """
-    if budget.kind == "latency":
-        kept, note = _by_latency(search, budget), ""
-    else:
+    if search.measure != budget.measure:
+        raise ValueError(f"the search counts {search.measure}, the budget {budget.measure}")
+    if budget.kind == "sparsity":
         kept, note = _by_sparsity(search, budget.amount)
+    else:
+        kept, note = _by_cost(search, budget), ""
     if not len(kept):
         return Choice(kept, (), "no channel can be removed")
     return Choice(kept, _reasons(search, kept), note)
@@ -67,16 +73,16 @@ def _by_sparsity(search: Search, share: float) -> tuple[IntArray, str]:
     if not len(search.full):
         return search.full, ""
     candidates = _thinning(search)
-    cycles = search.cycles(candidates)
+    costs = search.cost(candidates)
     # One that is slower than another that keeps more is no candidate.
-    falling = cycles <= np.minimum.accumulate(cycles) * (1 + SAME_TIME)
-    candidates, cycles = candidates[falling], cycles[falling]
-    furthest = refilled(search, candidates[-1], float(cycles[-1]))
+    falling = costs <= np.minimum.accumulate(costs) * (1 + SAME_COST)
+    candidates, costs = candidates[falling], costs[falling]
+    furthest = refilled(search, candidates[-1], float(costs[-1]))
     if _removed(search, furthest) < share - ROUNDING:
         return furthest, f"only {_removed(search, furthest):.1%} of the channels can be removed in whole tiles"
-    for kept, time in zip(candidates, cycles, strict=True):
+    for kept, cost in zip(candidates, costs, strict=True):
         if _removed(search, kept) >= share - ROUNDING:
-            filled = refilled(search, kept, float(time))
+            filled = refilled(search, kept, float(cost))
             if _removed(search, filled) >= share - ROUNDING:
                 return filled, ""
     return furthest, ""
@@ -99,51 +105,51 @@ def _removed(search: Search, kept: IntArray) -> float:
     return 1 - float(search.weights @ kept) / float(search.weights @ search.full)
 
 
-def _by_latency(search: Search, budget: Budget) -> IntArray:
-    """Return the first of ever faster candidates that is fast enough, with what the rest of the time allows.
+def _by_cost(search: Search, budget: Budget) -> IntArray:
+    """Return the first of ever cheaper candidates that is cheap enough, with what the rest of the budget allows.
 
     Raises:
-        UserError: Not even the fewest channels are fast enough.
+        UserError: Not even the fewest channels are cheap enough.
     """
-    dense, fastest = float(search.cycles(search.full)), float(search.cycles(search.fewest))
-    limit = budget.cycles(dense, search.target.array.frequency_hz)
-    if fastest > limit * (1 + SAME_TIME):
-        raise impossible(budget, fastest, dense, (search.target.name, search.target.array.frequency_hz))
+    dense, least = float(search.cost(search.full)), float(search.cost(search.fewest))
+    limit = budget.limit(dense, search.target.array.frequency_hz)
+    if least > limit * (1 + SAME_COST):
+        raise impossible(budget, least, dense, (search.target.name, search.target.array.frequency_hz))
     if not len(search.full):
         return search.full
     if math.prod(len(options) for options in search.options) <= EXHAUSTIVE:
         return refilled(search, _best_of_all(search, limit), limit)
-    for kept in _ladder(search, dense, fastest):
-        if float(search.cycles(kept)) <= limit * (1 + SAME_TIME):
+    for kept in _ladder(search, dense, least):
+        if float(search.cost(kept)) <= limit * (1 + SAME_COST):
             return refilled(search, kept, limit)
     return refilled(search, search.fewest, limit)
 
 
 def _best_of_all(search: Search, limit: float) -> IntArray:
-    """Try every choice; return the fastest of those with the most score within the limit."""
+    """Try every choice; return the cheapest of those with the most score within the limit."""
     lengths = [len(options) for options in search.options]
     places = np.indices(lengths).reshape(len(lengths), -1).T
-    kept, cycles = search.counts(places), search.cycles(search.counts(places))
+    kept, costs = search.counts(places), search.cost(search.counts(places))
     score = np.sum([value[places[:, group]] for group, value in enumerate(search.values)], axis=0)
-    order = np.lexsort((cycles, -score))
-    best: IntArray = kept[order[(cycles <= limit * (1 + SAME_TIME))[order].argmax()]]
+    order = np.lexsort((costs, -score))
+    best: IntArray = kept[order[(costs <= limit * (1 + SAME_COST))[order].argmax()]]
     return best
 
 
-def _ladder(search: Search, dense: float, fastest: float) -> Iterator[IntArray]:
-    """Yield ever faster candidates: knapsacks of marginal times, priced again after each round."""
+def _ladder(search: Search, dense: float, least: float) -> Iterator[IntArray]:
+    """Yield ever cheaper candidates: knapsacks of marginal costs, priced again after each round."""
     kept, now = search.full, dense
     yield kept
-    for number in range(1, math.ceil(math.log(max(fastest, 1.0) / dense, 1 - ROUND)) if dense else 0):
+    for number in range(1, math.ceil(math.log(max(least, 1.0) / dense, 1 - ROUND)) if dense else 0):
         aim = dense * (1 - ROUND) ** number
         candidates = _round(search, kept, now, aim * np.linspace(1 + ROUND * (1 - 1 / STEPS), 1, STEPS))
         yield from candidates
-        if len(candidates) and (time := float(search.cycles(candidates[-1]))) < now:
-            kept, now = candidates[-1], time
+        if len(candidates) and (cost := float(search.cost(candidates[-1]))) < now:
+            kept, now = candidates[-1], cost
 
 
 def _round(search: Search, kept: IntArray, now: float, aims: FloatArray) -> IntArray:
-    """Return the best candidates for some times by the marginal times near ``kept``, as far as these reach."""
+    """Return the best candidates for some costs by the marginal costs near ``kept``, as far as these reach."""
     places = search.places(kept)
     spans = [max(NEAR, len(options) // NEAR_PART) for options in search.options]
     first = [max(place - span, 0) for place, span in zip(places, spans, strict=True)]
@@ -152,13 +158,13 @@ def _round(search: Search, kept: IntArray, now: float, aims: FloatArray) -> IntA
         for options, start, place, span in zip(search.options, first, places, spans, strict=True)
     ]
     groups = np.repeat(np.arange(len(near)), [len(counts) for counts in near])
-    flat = search.marginal_cycles(kept, groups, np.concatenate(near))
-    times = np.split(flat, np.cumsum([len(counts) for counts in near])[:-1])
-    values = [value[start : start + len(time)] for value, start, time in zip(search.values, first, times, strict=True)]
-    costs = [time - time.min() for time in times]
+    flat = search.marginal_cost(kept, groups, np.concatenate(near))
+    totals = np.split(flat, np.cumsum([len(counts) for counts in near])[:-1])
+    values = [value[start : start + len(each)] for value, start, each in zip(search.values, first, totals, strict=True)]
+    costs = [total - total.min() for total in totals]
     here = sum(float(cost[place - start]) for cost, place, start in zip(costs, places, first, strict=True))
     limits = here - (now - aims)
-    tick = max(sum(float(cost.max()) for cost in costs), 1.0) / TIME_TICKS
+    tick = max(sum(float(cost.max()) for cost in costs), 1.0) / COST_TICKS
     options = multiple_choice_knapsack(values, costs, limits, tick)
     return search.counts(options[(options >= 0).all(axis=1)] + np.array(first))
 
@@ -167,21 +173,22 @@ def _reasons(search: Search, kept: IntArray) -> tuple[str, ...]:
     """Say why each group keeps what it keeps."""
     groups, places = np.arange(len(kept)), search.places(kept)
     fewer = [options[max(place - 1, 0)] for options, place in zip(search.options, places, strict=True)]
-    trials = search.marginal_cycles(kept, np.tile(groups, 2), np.concatenate([kept, fewer]))
+    trials = search.marginal_cost(kept, np.tile(groups, 2), np.concatenate([kept, fewer]))
     before, after = np.split(trials, 2)
-    free = after >= before * (1 - SAME_TIME)
+    free = after >= before * (1 - SAME_COST)
     return tuple(_reason(search, group, int(kept[group]), bool(free[group])) for group in range(len(kept)))
 
 
 def _reason(search: Search, group: int, kept: int, free: bool) -> str:
-    """Say why a group keeps what it keeps, given whether the last step that it keeps costs no time."""
+    """Say why a group keeps what it keeps, given whether the last step that it keeps costs nothing."""
     size, tile = int(search.full[group]), search.steps[group].tile
     if size == 1:
         return "its channels are tied together, so that all of them stay"
     if len(search.options[group]) == 1:
         return f"its {size} channels fill no more than one tile"
     if kept == size:
-        return "removing some would save no time" if free else "the budget is met without removing any"
+        no_gain = f"removing some would save {NO_GAIN[search.measure]}"
+        return no_gain if free else "the budget is met without removing any"
     text = f"keeps {kept} of {size} channels"
     if tile == 1:
         return f"{text}; they share their tiles with others"

@@ -15,6 +15,8 @@ from smartc.labelled_file import read_labelled
 from smartc.model import InputSpec
 from smartc.references import load_function
 
+_ELEMENTS_AT_ONCE = 2**22
+
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
@@ -86,7 +88,7 @@ def check_fits(labelled: Labelled | Metric, inputs: Sequence[InputSpec]) -> None
         raise UserError(fact, where=where, fix="Give inputs of the model's shape")
     scaled = spec.dtype.is_floating_point and (given.is_floating_point() or given.dtype == torch.uint8)
     if not scaled and given.dtype != spec.dtype:
-        fact = f"its inputs are {_dtype(given)} and the model takes {spec}"
+        fact = f"its inputs are {dtype_text(given)} and the model takes {spec}"
         raise UserError(fact, where=where, fix="Give inputs of the model's type")
 
 
@@ -99,13 +101,24 @@ def _checked(inputs: torch.Tensor, labels: torch.Tensor, source: str, where: str
     if not len(inputs):
         raise UserError("it holds no inputs", where=where, fix="Give at least one")
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        fact = f"labels are {_dtype(labels)} and must be integers"
+        fact = f"labels are {dtype_text(labels)} and must be integers"
         raise UserError(fact, where=where, fix="Give the number of the class, from 0")
-    bad = int((~torch.isfinite(inputs)).reshape(len(inputs), -1).any(1).sum())
-    if bad:
-        fact = f"{bad} of {len(inputs)} inputs hold values that are not finite numbers"
-        raise UserError(fact, where=where, fix="Leave these inputs out")
+    check_finite(inputs, where)
     return Labelled(inputs, labels.long(), source)
+
+
+def check_finite(inputs: torch.Tensor, where: str, what: str = "inputs") -> None:
+    """Raise if any sample holds NaN or infinity; axis 0 is the sample."""
+    if not (inputs.is_floating_point() and inputs.numel()):
+        return
+    if bool(torch.stack(inputs.aminmax()).isfinite().all()):
+        return
+    # In parts, since a truth value per number would take a quarter of the memory of all.
+    parts = inputs.split(max(1, _ELEMENTS_AT_ONCE * len(inputs) // max(1, inputs.numel())))
+    bad = sum(int((~torch.isfinite(part)).reshape(len(part), -1).any(1).sum()) for part in parts)
+    if bad:
+        fact = f"{bad} of {len(inputs)} {what} hold values that are not finite numbers"
+        raise UserError(fact, where=where, fix=f"Leave these {what} out")
 
 
 def shape_text(tensor: torch.Tensor) -> str:
@@ -113,6 +126,6 @@ def shape_text(tensor: torch.Tensor) -> str:
     return "x".join(map(str, tensor.shape)) or "scalar"
 
 
-def _dtype(tensor: torch.Tensor) -> str:
+def dtype_text(tensor: torch.Tensor) -> str:
     """Return for example ``float32``."""
     return str(tensor.dtype).removeprefix("torch.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +15,7 @@ import torch
 from smartc.errors import UserError
 
 _KEYS = ("inputs", "labels")
+_PICKLED = "it holds Python objects, which could run code when loaded"
 
 
 def read_labelled(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
@@ -22,16 +25,7 @@ def read_labelled(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
         UserError: The file cannot be read, or does not hold the two arrays.
     """
     fix = "Give an .npz, .safetensors or .pt file with inputs and labels"
-    try:
-        content = _read(path)
-    except FileNotFoundError as error:
-        raise UserError("there is no such file", where=str(path), fix="Check the path") from error
-    except IsADirectoryError as error:
-        raise UserError("it is a folder", where=str(path), fix=fix) from error
-    except OSError as error:
-        raise UserError(f"it cannot be read ({error.strerror or error})", where=str(path), fix=fix) from error
-    except Exception as error:
-        raise UserError("it is damaged, or no file of arrays", where=str(path), fix=fix) from error
+    content = read_content(path, fix)
     if isinstance(content, (tuple, list)) and len(content) == 2:
         content = dict(zip(_KEYS, content, strict=True))
     if not isinstance(content, Mapping):
@@ -44,10 +38,45 @@ def read_labelled(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
     return inputs, labels
 
 
+def read_content(path: Path, fix: str) -> Any:
+    """Return what a file of arrays holds, by its content; no code is run.
+
+    Args:
+        path: An .npz, .npy or .safetensors file, or one of torch.save.
+        fix: What to give instead, for errors.
+
+    Raises:
+        UserError: The file cannot be read.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _read(path)
+    except FileNotFoundError as error:
+        raise UserError("there is no such file", where=str(path), fix="Check the path") from error
+    except IsADirectoryError as error:
+        raise UserError("it is a folder", where=str(path), fix=fix) from error
+    except OSError as error:
+        raise UserError(f"it cannot be read ({error.strerror or error})", where=str(path), fix=fix) from error
+    except Exception as error:
+        fact = _PICKLED if _is_pickled(path, error) else "it is damaged, or no file of arrays"
+        raise UserError(fact, where=str(path), fix=fix) from error
+
+
+def _is_pickled(path: Path, error: Exception) -> bool:
+    """Return whether reading failed because a file holds Python objects."""
+    if isinstance(error, pickle.UnpicklingError):
+        with path.open("rb") as stream:
+            return stream.read(2) in (b"PK", *(bytes((0x80, protocol)) for protocol in range(2, 6)))
+    return isinstance(error, ValueError) and "allow_pickle" in str(error)
+
+
 def _read(path: Path) -> Any:
     """Read a file by its content."""
     with path.open("rb") as stream:
         head = stream.read(9)
+    if head.startswith(b"\x93NUMPY"):
+        return np.load(path, allow_pickle=False)
     if head.startswith(b"PK"):
         with zipfile.ZipFile(path) as archive:
             is_numpy = all(name.endswith(".npy") for name in archive.namelist())
@@ -61,12 +90,25 @@ def _read(path: Path) -> Any:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def _tensor(value: Any, key: str, path: Path) -> torch.Tensor:
-    """Return one of the two arrays as a tensor."""
+def to_tensor(value: Any) -> torch.Tensor:
+    """Return an array, or a list of numbers, as a tensor in memory of its own or shared.
+
+    Raises:
+        TypeError: It holds no numbers; the text names its type.
+    """
     if isinstance(value, torch.Tensor):
         return value.detach()
+    array = np.asarray(value)
     try:
-        return torch.from_numpy(np.ascontiguousarray(value))
+        array = np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(array.shape)
+        return torch.from_numpy(array if array.flags.writeable else array.copy())
     except (TypeError, ValueError) as error:
-        kind = getattr(value, "dtype", type(value).__name__)
-        raise UserError(f"{key} are {kind}", where=str(path), fix="Store them as numbers") from error
+        raise TypeError(str(array.dtype)) from error
+
+
+def _tensor(value: Any, key: str, path: Path) -> torch.Tensor:
+    """Return one of the two arrays as a tensor."""
+    try:
+        return to_tensor(value)
+    except TypeError as error:
+        raise UserError(f"{key} are {error}", where=str(path), fix="Store them as numbers") from error

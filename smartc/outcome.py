@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.utils import _pytree as pytree
 
-from smartc.capture import split_arguments
-from smartc.errors import UserError
+from smartc.batch import Samples
 from smartc.evaluation import BATCH, Labelled, Metric, agreement, check_fits, evaluation, load_labelled
 from smartc.model import InputSpec, TracedModel, cast_value
 from smartc.report_figures import Agreement, Evaluation
@@ -28,12 +26,12 @@ class Outcome:
 
     Attributes:
         original: The model before removal.
-        batches: Flattened inputs that the user gave, if any.
+        samples: Inputs that the user gave, if any.
         labelled: What to evaluate by, if anything.
     """
 
     original: TracedModel
-    batches: tuple[tuple[Any, ...], ...]
+    samples: Samples | None
     labelled: Labelled | Metric | None
 
     def agreement(self, compiled: TracedModel) -> Agreement:
@@ -48,56 +46,25 @@ class Outcome:
 
     def _inputs(self) -> tuple[list[tuple[Any, ...]], str]:
         """Return the inputs to compare on: the user's, or seeded ones."""
-        if self.batches:
-            return list(self.batches), "the data given"
+        if self.samples is not None:
+            some = self.samples.in_order(BATCH, LABELLED_INPUTS)
+            return [tuple(cast_value(value, self.original.dtype) for value in b.inputs) for b in some], self.samples.source
         if isinstance(self.labelled, Labelled) and self.original.dynamic_batch:
             some = self.labelled.inputs[:LABELLED_INPUTS]
             return list(_chunks(some, self.original.inputs[0])), self.labelled.source
         return [seeded_inputs(self.original, batch=SEEDED_INPUTS)], "seeded normal inputs"
 
 
-def outcome_for(original: TracedModel, data: Any, evaluate: Any) -> Outcome:
+def outcome_for(original: TracedModel, samples: Samples | None, evaluate: Any) -> Outcome:
     """Return what to compare on, checked against the model's inputs.
 
     Raises:
-        UserError: The data or the labelled inputs do not fit the model.
+        UserError: The labelled inputs do not fit the model.
     """
     labelled = None if evaluate is None else load_labelled(evaluate)
     if labelled is not None:
         check_fits(labelled, original.inputs)
-    return Outcome(original, tuple(_batches(original, data)), labelled)
-
-
-def _batches(original: TracedModel, data: Any) -> Iterator[tuple[Any, ...]]:
-    """Yield flattened, checked inputs from a tensor, a tuple of arguments, or an iterable of these."""
-    if data is None:
-        return
-    single = isinstance(data, (torch.Tensor, dict)) or (isinstance(data, tuple) and len(data) == len(original.inputs))
-    if not single and not isinstance(data, Iterable):
-        raise UserError(f"a {type(data).__name__} holds no inputs", where="data", fix="Give tensors")
-    for number, batch in enumerate([data] if single else data):
-        flat = tuple(pytree.tree_leaves(split_arguments(batch)))
-        tensors = [value for value in flat if isinstance(value, torch.Tensor)]
-        for spec, value in zip(original.inputs, tensors, strict=False):
-            _check_shape(spec, value, number)
-        if len(tensors) != len(original.inputs):
-            raise UserError(
-                f"batch {number} has {len(tensors)} tensors and the model takes {len(original.inputs)}",
-                where="data",
-                fix="Give a tensor per input",
-            )
-        yield tuple(cast_value(value, original.dtype) for value in flat)
-
-
-def _check_shape(spec: InputSpec, value: torch.Tensor, number: int) -> None:
-    """Fail unless a tensor has the shape of an input and no NaN."""
-    wanted = [size for size in spec.shape if size is not None]
-    given = [size for size, free in zip(value.shape, spec.shape, strict=False) if free is not None]
-    if value.ndim != len(spec.shape) or given != wanted:
-        shape = "x".join(map(str, value.shape))
-        raise UserError(f"batch {number} has the shape {shape}, the model takes {spec}", where="data", fix="Reshape it")
-    if value.is_floating_point() and bool(value.isnan().any()):
-        raise UserError(f"batch {number} holds NaN", where="data", fix="Remove what is not a number")
+    return Outcome(original, samples, labelled)
 
 
 def _chunks(inputs: torch.Tensor, spec: InputSpec) -> Iterator[tuple[Any, ...]]:

@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from smartc.build_report import Findings, build_report
-from smartc.capture import trace
-from smartc.choose import Budget, Choice, Search, choose, parse_budget
+from smartc.choose import parse_budget
 from smartc.compiled import Compiled
+from smartc.decision import Decision, by_scores
 from smartc.errors import UserError
+from smartc.learning.granularity import parse_granularity
+from smartc.learning.learners import LEARNERS
+from smartc.learning.mask_search import Moment
+from smartc.learning.settings import Settings
 from smartc.lowering import BACKENDS, Lowered, lower
+from smartc.masking import learn, mask_once
 from smartc.model import Remark, TracedModel
 from smartc.outcome import Outcome, outcome_for
 from smartc.passes.base import run_passes
-from smartc.passes.find_channel_groups import find_channel_groups
-from smartc.passes.find_layers import find_layers
-from smartc.passes.remove_channels import BoolArray, RemoveChannels
-from smartc.plan import GroupDecision, Plan, kept_indices, model_hash
+from smartc.passes.remove_channels import RemoveChannels
+from smartc.plan import make_plan, model_hash
+from smartc.project import Clock, Project, analysed, captured, check_choice
 from smartc.report import Budget as ReachedBudget
 from smartc.report import Report
-from smartc.scores import LEARNERS, unit_scores
+from smartc.samples import load_samples
+from smartc.scores import LEARNERS as SCORES
 from smartc.targets.target import Target, load_target
 from smartc.verify import Reference
 
-GRANULARITIES = ("auto", "channel")
+__all__ = ["Options", "check_backends", "compile", "finish", "start_project"]
 
 
 def compile(
@@ -40,29 +43,44 @@ def compile(
     target: str | Target,
     sparsity: float | None = None,
     latency: str | float | None = None,
+    macs: str | None = None,
+    bytes: str | None = None,
     granularity: str = "auto",
     learner: str | None = None,
     data: Any = None,
+    preprocess: str | None = None,
+    train: str | Callable[..., Any] | None = None,
+    settings: Settings | None = None,
     backends: Sequence[str] = ("onnx",),
     evaluate: Any = None,
+    watch: Callable[[Moment, int], None] | None = None,
 ) -> Compiled:
-    """Make a trained model faster on a target by removing channels, and prove the result.
+    """Make a trained model faster on a target by removing channels or blocks, and prove the result.
 
     Args:
         model_or_path: A module, a TracedModel, or a model file.
         example_inputs: A tensor, a tuple of arguments or a dict of keyword arguments; needed for a
             module.  Axis 0 is the batch.
         target: A target, its name, or the path of its TOML file.
-        sparsity: Share of removable channels to remove, 0 to 1; 0.5 if no budget is given.
+        sparsity: Share of removable units to remove, 0 to 1; 0.5 if no budget is given.
         latency: Time to reach on the target, as a share (``"0.6x"``) or in ms (``"1.5ms"``).
-        granularity: ``channel``, or ``auto`` for what pays on the target.
-        learner: Where scores come from: ``sp-lamp`` (the default) or ``magnitude``.
-        data: Inputs (a tensor, a tuple of arguments, or an iterable of these) on which the report
-            compares the compiled model with the original; seeded ones if not given.
+        macs: Multiply-accumulates to reach, as a share or an amount (``"300M"``).
+        bytes: Bytes of weights to reach, as a share or an amount (``"2MB"``).
+        granularity: ``channel``; ``block``, the target's tile; ``RxC``; ``n:m``; or ``auto``: with data
+            blocks where the target skips zero tiles, else channels.
+        learner: Where masks come from: with data ``smart`` (the default), ``pdp``, ``sp-lamp``,
+            ``magnitude``, ``taylor`` or ``ac-dc``; without data ``sp-lamp`` (the default) or ``magnitude``.
+        data: What to learn from, with labels or without: anything that ``load_samples`` takes.  Without
+            labels the model as it is teaches.
+        preprocess: How images are normalised, see ``load_samples``.
+        train: A loss of your own: a function or ``package.module:function``, called with the model, a
+            tuple of its inputs and the labels or None.
+        settings: Steps, batch size, seed, precision and checkpoints of learning.
         backends: What to lower to beside ``.pt2``; empty stops before lowering.  Where ONNX has no form
             for an operator, the report says so and there is no ONNX file.
         evaluate: Labelled inputs (``(inputs, labels)`` or a file), or a metric (a function of the
             model or ``package.module:function``), whose value before and after the report states.
+        watch: Called after each step of learning with where it stands and the number of all steps.
 
     Returns:
         The compiled model.  With no backend its proof runs when the module, the report or a saved
@@ -72,152 +90,123 @@ def compile(
         UserError: An argument is wrong, the model cannot be captured, or the budget cannot be met.
         InternalError: A stage computes something else than the masked original.
     """
-    budget = parse_budget(sparsity, latency)
-    _check(granularity, GRANULARITIES, "--granularity")
-    learner = learner or "sp-lamp"
-    _check(learner, LEARNERS, "--learner")
+    check_backends(backends)
+    budget = (sparsity, latency, macs, bytes)
+    options = Options(target, budget, granularity, learner, data is not None)
+    project = start_project(model_or_path, example_inputs, options)
+    samples = None if data is None else load_samples(data, project.original, preprocess)
+    outcome = outcome_for(project.original, samples, evaluate)
+    if samples is not None:
+        decision = learn(project, samples, train, settings or Settings(), watch)
+    elif project.granularity.kind == "channel":
+        with project.clock("planning"):
+            decision = by_scores(project)
+    else:
+        with project.clock("planning"):
+            decision = mask_once(project)
+    return finish(project, decision, outcome, backends)
+
+
+@dataclass(frozen=True, eq=False)
+class Options:
+    """What was asked for, not yet checked."""
+
+    target: str | Target
+    budget: tuple[float | None, str | float | None, str | None, str | None]
+    granularity: str
+    learner: str | None
+    with_data: bool
+
+
+def check_backends(backends: Sequence[str]) -> None:
+    """Fail unless there is a lowering to each backend."""
     for backend in backends:
-        _check(backend, BACKENDS, "--backend")
-    device = load_target(target) if isinstance(target, str) else target
+        check_choice(backend, BACKENDS, "--backend")
+
+
+def start_project(model: Any, example_inputs: Any, options: Options) -> Project:
+    """Check what was asked for, capture the model and analyse it.
+
+    Raises:
+        UserError: An option is wrong or the model cannot be captured.
+    """
+    known = LEARNERS if options.with_data else SCORES
+    learner = options.learner or ("smart" if options.with_data else "sp-lamp")
+    if learner in LEARNERS and learner not in known:
+        raise _needs_data(learner)
+    check_choice(learner, known, "--learner")
+    device = load_target(options.target) if isinstance(options.target, str) else options.target
+    asked = "channel" if options.granularity == "auto" and not options.with_data else options.granularity
+    granularity = parse_granularity(asked, device)
+    budget = granularity.budget(parse_budget(*options.budget), given=any(part is not None for part in options.budget))
     clock = Clock()
     with clock("capture"):
-        original = _captured(model_or_path, example_inputs)
-    outcome = outcome_for(original, data, evaluate)
+        original = captured(model, example_inputs)
     with clock("analysis"):
-        groups = find_channel_groups(original)
-        layers = find_layers(original, groups)
-    with clock("planning"):
-        search = Search(layers, device, unit_scores(original, groups, learner))
-        choice = choose(search, budget)
-        keep = search.kept_units(choice.kept)
-        about = {"learner": learner, "model": {"name": original.name, "sha256": None}}
-        plan = _plan(original, search, choice, keep, budget, about)
-    with clock("removal"):
-        smaller = run_passes(original, (RemoveChannels(groups, keep),)).model
-    job = Job(outcome, smaller, search, choice, keep, plan, clock)
-    compiled = job.compiled(backends)
+        layers = analysed(original)
+    return Project(original, layers, device, budget, granularity, learner, clock)
+
+
+def finish(project: Project, decision: Decision, outcome: Outcome, backends: Sequence[str]) -> Compiled:
+    """Remove what was decided, lower, and prove every stage."""
+    with project.clock("removal"):
+        smaller = run_passes(decision.model, (RemoveChannels(decision.search.groups, decision.keep),)).model
+    compiled = _Job(project, decision, outcome, smaller).compiled(backends)
     if backends:
         _ = compiled.report
     return compiled
 
 
 @dataclass(frozen=True, eq=False)
-class Clock:
-    """Processor seconds by stage."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        """Add the processor time of a block to a stage."""
-        start = time.process_time()
-        yield
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.process_time() - start
-
-
-@dataclass(frozen=True, eq=False)
-class Job:
+class _Job:
     """A compilation after removal, with what its proof and its lowering need."""
 
+    project: Project
+    decision: Decision
     outcome: Outcome
     smaller: TracedModel
-    search: Search
-    choice: Choice
-    keep: BoolArray
-    plan: Plan
-    clock: Clock
 
     def compiled(self, backends: Sequence[str]) -> Compiled:
         """Lower to the backends, if any, and return the result; its report proves every stage."""
-        plan, lowered = self.plan, None
+        project, lowered = self.project, None
+        plan = make_plan(project, self.decision, self.smaller)
         remarks: list[Remark] = []
         if backends:
-            with self.clock("lowering"):
-                about = {"name": self.outcome.original.name, "sha256": model_hash(self.outcome.original)}
+            with project.clock("lowering"):
+                about = {"name": project.original.name, "sha256": model_hash(project.original)}
                 plan = replace(plan, model=about)
-                metadata = {"version": plan.smartc, "target": self.search.target.name, "plan": plan.sha256}
-                lowered, remarks = lower(self.smaller, backends, metadata)
+                metadata = {"version": plan.smartc, "target": project.target.name, "plan": plan.sha256}
+                lowered, remarks = lower(self.smaller, backends, metadata, target=self._packing())
         return Compiled(
             model=self.smaller,
             plan=plan,
-            prove=lambda: self.report(lowered or (), remarks),
+            prove=lambda: self.report(lowered or (), remarks, ReachedBudget(**plan.budget)),
             lowered=None if lowered is None else {part.file: part.write for part in lowered},
             lower=lambda: self.compiled(("pt2",)),
         )
 
-    def report(self, lowered: Sequence[Lowered], remarks: Sequence[Remark]) -> Report:
+    def _packing(self) -> Target | None:
+        """Return the target whose tiles are packed, if blocks were removed."""
+        return self.project.target if self.decision.units is not None else None
+
+    def report(self, lowered: Sequence[Lowered], remarks: Sequence[Remark], reached: ReachedBudget) -> Report:
         """Prove every stage and build the report."""
-        original = self.outcome.original
-        with self.clock("proof"):
-            reference = Reference(original, self.search.groups, self.keep)
+        project, decision = self.project, self.decision
+        with project.clock("proof"):
+            reference = Reference(decision.model, decision.search.groups, decision.keep)
             proofs = [reference.prove_removal(self.smaller), *(part.prove(reference) for part in lowered)]
-        with self.clock("evaluation"):
+            if decision.masked is not None:
+                proofs.insert(0, reference.prove_masks(decision.masked))
+        with project.clock("evaluation"):
             agreement = self.outcome.agreement(self.smaller)
             evaluation = self.outcome.evaluation(self.smaller)
-        findings = Findings(tuple(proofs), agreement, evaluation, dict(self.clock.seconds), tuple(remarks))
-        reached = ReachedBudget(**self.plan.budget)
-        report = build_report(original, self.smaller, self.search, self.choice, findings, reached)
+        findings = Findings(tuple(proofs), agreement, evaluation, dict(project.clock.seconds), tuple(remarks))
+        report = build_report(project, decision, self.smaller, findings, reached)
         report.check_sums()
         return report
 
 
-def _captured(model: Any, example_inputs: Any) -> TracedModel:
-    """Return the TracedModel of whatever the user gave."""
-    if isinstance(model, TracedModel):
-        return model
-    if isinstance(model, (str, Path)):
-        from smartc.model_file import load_model
+def _needs_data(learner: str) -> UserError:
+    """Return the error for a learner that learns nothing without data."""
+    return UserError("learns from data, and none is given", where=f"--learner {learner}", fix="Add --data")
 
-        return load_model(model)
-    if not isinstance(model, nn.Module):
-        raise UserError(
-            f"a {type(model).__name__} is no model",
-            where="smartc.compile",
-            fix="Give an nn.Module or a file's path",
-        )
-    if example_inputs is None:
-        raise UserError(
-            "example inputs are missing",
-            where=type(model).__name__,
-            fix="Give example_inputs, a batch of at least one",
-        )
-    return trace(model, example_inputs)
-
-
-def _plan(
-    original: TracedModel,
-    search: Search,
-    choice: Choice,
-    keep: BoolArray,
-    budget: Budget,
-    about: dict[str, Any],
-) -> Plan:
-    """Write down what was decided."""
-    decisions = tuple(
-        GroupDecision(group.name, len(group), int(kept), group.weight, reason)
-        for group, kept, reason in zip(search.groups.groups, choice.kept, choice.reasons, strict=True)
-    )
-    return Plan(
-        target=search.target.to_dict(),
-        budget={"kind": budget.kind, "asked": budget.asked, "reached": _reached(search, choice, budget)},
-        groups=decisions,
-        tensors=kept_indices(original, search.groups, keep),
-        **about,
-    )
-
-
-def _reached(search: Search, choice: Choice, budget: Budget) -> str:
-    """Return what a budget came to, in its own unit."""
-    if budget.kind == "sparsity":
-        total = int(search.weights @ search.full) if len(search.full) else 0
-        return f"{1 - int(search.weights @ choice.kept) / total:.3f}" if total else "0"
-    cycles = float(search.cycles(choice.kept))
-    if budget.asked.endswith("x"):
-        return f"{cycles / float(search.cycles(search.full)):.4f}x"
-    return f"{cycles / search.target.array.frequency_hz * 1e3:.4g}ms"
-
-
-def _check(given: str, known: Collection[str], option: str) -> None:
-    """Fail unless a word is one of the known."""
-    if given not in known:
-        raise UserError("not known", where=f"{option} {given}", fix=f"Choose one of {', '.join(known)}")

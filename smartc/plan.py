@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections.abc import Mapping
@@ -12,9 +13,14 @@ import numpy as np
 import torch
 
 from smartc import __version__
+from smartc.decision import Decision
 from smartc.errors import UserError
 from smartc.model import TracedModel
 from smartc.passes.channel_groups import ChannelGroups, surviving
+from smartc.passes.live_layers import price_layers
+from smartc.passes.find_layers import Layers
+from smartc.project import Project, analysed
+from smartc.targets.target import Target
 
 BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
 
@@ -42,6 +48,9 @@ class Plan:
         groups: The decision for each channel group.
         tensors: Per tensor that shrinks, its old shape and the kept indices of each axis.  Zero, in
             every axis that ``reads``, what is not kept: that is the masked original.
+        granularity: What a mask removed at a time.
+        masks: Per weight that lost blocks or single weights, how these lie in it and which stay: a bit
+            for each, the first the highest of its byte, in base64.
     """
 
     model: Mapping[str, str | None]
@@ -50,6 +59,8 @@ class Plan:
     learner: str
     groups: tuple[GroupDecision, ...]
     tensors: Mapping[str, Any]
+    granularity: str = "channel"
+    masks: Mapping[str, Any] = field(default_factory=dict)
     smartc: str = field(default=__version__)
 
     def to_dict(self) -> dict[str, Any]:
@@ -61,9 +72,10 @@ class Plan:
             "target": dict(self.target),
             "budget": dict(self.budget),
             "learner": self.learner,
-            "granularity": "channel",
+            "granularity": self.granularity,
             "groups": [vars(group) for group in self.groups],
             "tensors": {name: dict(entry) for name, entry in self.tensors.items()},
+            "masks": {name: dict(entry) for name, entry in self.masks.items()},
         }
 
     @classmethod
@@ -83,6 +95,8 @@ class Plan:
                 learner=content["learner"],
                 groups=tuple(GroupDecision(**group) for group in content["groups"]),
                 tensors=content["tensors"],
+                granularity=content["granularity"],
+                masks=content.get("masks", {}),
                 smartc=content["smartc"],
             )
         except (KeyError, TypeError) as error:
@@ -93,6 +107,66 @@ class Plan:
         """Return the hash of the plan's content."""
         text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def make_plan(project: Project, decision: Decision, smaller: TracedModel) -> Plan:
+    """Write down what was decided, and what the smaller model came to."""
+    search, choice, budget = decision.search, decision.choice, project.budget
+    decisions = tuple(
+        GroupDecision(group.name, len(group), int(kept), group.weight, reason)
+        for group, kept, reason in zip(search.groups.groups, choice.kept, choice.reasons, strict=True)
+    )
+    return Plan(
+        model={"name": project.original.name, "sha256": None},
+        target=project.target.to_dict(),
+        budget={"kind": budget.kind, "asked": budget.asked, "reached": reached(project, decision, smaller)},
+        learner=project.learner,
+        groups=decisions,
+        tensors=kept_indices(decision.model, search.groups, decision.keep),
+        granularity=str(project.granularity),
+        masks=kept_masks(decision),
+    )
+
+
+def kept_masks(decision: Decision) -> dict[str, Any]:
+    """Return for every masked weight how its units lie in it and which of them stay."""
+    units, kept = decision.units, decision.kept
+    if units is None or kept is None:
+        return {}
+    entries = {}
+    for weight in units.weights:
+        part = kept[weight.part]
+        if not part.all():
+            bits = base64.b64encode(np.packbits(part).tobytes()).decode("ascii")
+            entries[weight.name] = {**weight.layout.facts(), "count": len(part), "kept": bits}
+    return entries
+
+
+def reached(project: Project, decision: Decision, smaller: TracedModel) -> str:
+    """Return what a budget came to, in its own unit."""
+    budget, search, choice = project.budget, decision.search, decision.choice
+    if budget.kind == "sparsity":
+        if decision.kept is not None:
+            return f"{1 - float(decision.kept.mean()):.3f}" if len(decision.kept) else "0"
+        total = int(search.weights @ search.full) if len(search.full) else 0
+        return f"{1 - int(search.weights @ choice.kept) / total:.3f}" if total else "0"
+    dense = _spent(budget.kind, project.original, project.layers, project.target)
+    spent = _spent(budget.kind, smaller, analysed(smaller), project.target)
+    if budget.asked.endswith("x"):
+        return f"{spent / dense:.4f}x" if dense else "1x"
+    if budget.kind == "latency":
+        return f"{spent / project.target.array.frequency_hz * 1e3:.4g}ms"
+    return f"{spent:.4g} {budget.kind}"
+
+
+def _spent(kind: str, model: TracedModel, layers: Layers, target: Target) -> float:
+    """Return the cycles, multiply-accumulates or bytes of a network, zero tiles left out."""
+    costs = price_layers(model, layers, target)
+    if kind == "macs":
+        return float((costs.macs * costs.live_tiles / np.maximum(costs.tiles, 1))[costs.tiles > 0].sum()) + float(
+            costs.macs[costs.tiles == 0].sum()
+        )
+    return float((costs.total if kind == "latency" else costs.weight_bytes).sum())
 
 
 def kept_indices(model: TracedModel, groups: ChannelGroups, keep: BoolArray) -> dict[str, Any]:

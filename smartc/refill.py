@@ -1,4 +1,4 @@
-"""Put channels back while the time allows: first those that cost none, then the best score per cycle."""
+"""Put channels back while the budget allows: first those that cost nothing, then the best score per cost."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import numpy as np
 from smartc.passes.labels import IntArray
 from smartc.search import FloatArray, Search
 
-# Cycles are sums of floats; differences below this share are rounding.
-SAME_TIME = 1e-11
+# Costs are sums of floats; differences below this share are rounding.
+SAME_COST = 1e-11
 
 
 def refilled(search: Search, kept: IntArray, limit: float) -> IntArray:
-    """Return counts that are nowhere smaller, of a network that takes no more cycles than the limit.
+    """Return counts that are nowhere smaller, of a network that costs no more than the limit.
 
-    A lower limit never gives a slower network: the steps are the same up to the first that it does
-    not allow, and from there on the network of the higher limit takes more than the lower one.
+    A lower limit never gives a network that costs more: the steps are the same up to the first that it
+    does not allow, and from there on the network of the higher limit costs more than the lower one.
     """
     raising = _Raising(search, kept.copy(), search.places(kept))
-    total = float(search.cycles(kept))
+    total = float(search.cost(kept))
     stale = np.arange(len(kept))
     while True:
         raising.price(stale)
-        fits = raising.extra <= limit * (1 + SAME_TIME) - total
+        fits = raising.extra <= limit * (1 + SAME_COST) - total
         if not fits.any():
             return raising.kept
         group = int(np.where(fits, raising.rate, -1.0).argmax())
@@ -34,7 +34,7 @@ def refilled(search: Search, kept: IntArray, limit: float) -> IntArray:
 
 @dataclass
 class _Raising:
-    """The state of one refill: the counts, and what the next larger count of each group brings and takes."""
+    """The state of one refill: the counts, and what the next larger count of each group brings and costs."""
 
     search: Search
     kept: IntArray
@@ -57,8 +57,8 @@ class _Raising:
             larger.append(self.search.options[group][now + 1])
             gain.append(self.search.values[group][now + 1] - self.search.values[group][now])
         counts = np.concatenate([self.kept[which], larger])
-        before, after = np.split(self.search.marginal_cycles(self.kept, np.tile(which, 2), counts), 2)
-        extra = np.where(after <= before * (1 + SAME_TIME), 0.0, after - before)
+        before, after = np.split(self.search.marginal_cost(self.kept, np.tile(which, 2), counts), 2)
+        extra = np.where(after <= before * (1 + SAME_COST), 0.0, after - before)
         self.extra[which] = extra
         self.rate[which] = np.where(extra > 0, np.array(gain) / np.maximum(extra, 1e-300), np.inf)
 

@@ -23,6 +23,8 @@ from smartc.report_figures import (
     Figures,
     Latency,
     Layer,
+    Learning,
+    LearningMoment,
     ReportRemark,
     Side,
     Summary,
@@ -39,6 +41,8 @@ __all__ = [
     "Figures",
     "Latency",
     "Layer",
+    "Learning",
+    "LearningMoment",
     "Report",
     "ReportRemark",
     "Summary",
@@ -71,6 +75,7 @@ class Report:
     remarks: tuple[ReportRemark, ...]
     artifacts: Mapping[str, int]
     seconds: Mapping[str, float]
+    learning: Learning | None = None
 
     @property
     def time_scale(self) -> TimeScale:
@@ -119,7 +124,8 @@ class Report:
         """Read the content of ``report.json``; ``where`` names it in errors.
 
         Raises:
-            UserError: The schema is another one, a key is missing or a value has another type.
+            UserError: The schema is another one, a key is missing, a value has another type or a list
+                another length.
         """
         schema = data.get("schema", SCHEMA) if isinstance(data, dict) else SCHEMA
         if schema != SCHEMA:
@@ -128,7 +134,10 @@ class Report:
                 where=where,
                 fix="Read it with the version of smartc that wrote it, or compile again",
             )
-        return decode(Report, data, where)
+        report = decode(Report, data, where)
+        if report.learning:
+            _check_densities(report.learning, where)
+        return report
 
     def save(self, path: str | Path) -> None:
         """Write ``report.json``.
@@ -163,6 +172,15 @@ class Report:
     def to_csv(self) -> str:
         """Return one row per layer under a header; there is no row of totals, so columns add up to them."""
         return layers_to_csv(self.latency, self.layers)
+
+
+def _check_densities(learning: Learning, where: str) -> None:
+    """Fail unless each moment has a density for each layer that learned."""
+    for index, moment in enumerate(learning.curve):
+        found, layers = len(moment.density), len(learning.layers)
+        if found != layers:
+            fact = f"learning.curve[{index}].density has {found} items and must have {layers}"
+            raise UserError(fact, where=where, fix="Restore the file, or compile again")
 
 
 def _check_sum(name: str, total: float, parts: Iterable[float]) -> None:

@@ -35,7 +35,7 @@ def bar_chart(report: Report) -> str:
     """Return the SVG of every layer that takes time, one below the other in the order of execution."""
     layers = drawn_layers(report)
     longest = max((max(layer.dense.ms, layer.compiled.ms) for layer in layers), default=1.0)
-    names = max((len(_name(layer)) for layer in layers), default=0)
+    names = max((len(layer_name(layer.name)) for layer in layers), default=0)
     left = names * CHARACTER + 24
     frame = _Frame(left, (WIDTH - left - FIGURES_WIDTH) / longest, report.time_scale)
     height = TOP + ROW * len(layers) + 8
@@ -57,15 +57,15 @@ def bound_class(bound: str) -> str:
     return bound if bound in BOUNDS else "none"
 
 
-def _name(layer: Layer) -> str:
-    """Return the layer's name as it stands beside its bar."""
-    return shortened(layer.name, NAME_CHARACTERS)
+def layer_name(name: str) -> str:
+    """Return a layer's name as it stands in a picture."""
+    return shortened(name, NAME_CHARACTERS)
 
 
 def _grid(frame: _Frame, longest: float, height: int) -> Iterator[str]:
     """Yield the lines at round times and their labels."""
     longest_in_unit = longest * frame.scale.factor
-    step = _round_step(longest_in_unit)
+    step = round_step(longest_in_unit)
     for i in range(int(longest_in_unit / step + 1e-9) + 1):
         x = frame.left + frame.pixels_per_ms * i * step / frame.scale.factor
         yield f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP - 4}" y2="{height - 6}"/>'
@@ -73,10 +73,10 @@ def _grid(frame: _Frame, longest: float, height: int) -> Iterator[str]:
         yield f'<text class="quiet" x="{x:.1f}" y="14" text-anchor="middle">{label}</text>'
 
 
-def _round_step(longest: float) -> float:
-    """Return the smallest of 1, 2, 5 times a power of ten that needs few steps."""
-    power = 10.0 ** math.floor(math.log10(longest / _MOST_TICKS))
-    return next(step for step in (power, 2 * power, 5 * power, 10 * power) if longest / step <= _MOST_TICKS)
+def round_step(longest: float, most: int = _MOST_TICKS) -> float:
+    """Return the smallest of 1, 2, 5 times a power of ten that needs at most so many steps."""
+    power = 10.0 ** math.floor(math.log10(longest / most))
+    return next(step for step in (power, 2 * power, 5 * power, 10 * power) if longest / step <= most)
 
 
 def _row(layer: Layer, y: int, frame: _Frame) -> Iterator[str]:
@@ -85,7 +85,7 @@ def _row(layer: Layer, y: int, frame: _Frame) -> Iterator[str]:
     base = y + ROW // 2 + 4
     yield f'<g class="row"><title>{escape(_tooltip(layer, frame.scale))}</title>'
     yield f'<rect class="hit" x="0" y="{y}" width="{WIDTH}" height="{ROW}"/>'
-    yield f'<text x="{frame.left - 10:g}" y="{base}" text-anchor="end">{escape(_name(layer))}</text>'
+    yield f'<text x="{frame.left - 10:g}" y="{base}" text-anchor="end">{escape(layer_name(layer.name))}</text>'
     yield _bar("before", frame.left, y + 3, before, ROW - 6)
     yield _bar(bound_class(layer.compiled.bound), frame.left, y + 6, after, ROW - 12)
     x = frame.left + max(before, after) + 8

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from smartc.report import Agreement, Change, Evaluation, Layer, Report, Verification
 from smartc.report_format import count, milliseconds, percent, scientific, significant, size, times
+from smartc.report_learning import learning_texts
 
 # Metrics that are shares, and read better as per cent.
 _SHARES = ("accuracy", "top1", "top-1", "top5", "top-5", "miou", "iou", "f1", "precision", "recall")
@@ -41,6 +42,9 @@ def facts(report: Report) -> tuple[Fact, ...]:
             _change(summary.weight_bytes, size(summary.weight_bytes.dense), size(summary.weight_bytes.compiled)),
         ),
     ]
+    if report.learning is not None:
+        first, *rest = learning_texts(report.learning)
+        found += [Fact("learning", first), *(Fact("", text) for text in rest)]
     if report.evaluation:
         found.append(Fact(report.evaluation.metric, evaluation_text(report.evaluation)))
     return (*found, Fact("agreement", agreement_text(report.agreement)))

@@ -153,6 +153,49 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class LearningMoment:
+    """Hold where learning stood after so many steps.
+
+    ``temperature`` is that of the soft masks, ``fractional`` the share of the masks that were neither
+    kept nor removed, and ``density`` the share that each layer kept, in the order of ``Learning.layers``.
+    """
+
+    step: int
+    loss: float | None
+    temperature: float | None
+    fractional: float
+    density: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Learning:
+    """Hold how the masks and the weights were learned; ``samples`` is None where nobody counted them.
+
+    The masks were made hard after ``search_steps`` of the ``steps``; ``fractional`` is the share of them
+    that was neither kept nor removed just before.
+    """
+
+    learner: str
+    objective: str
+    source: str
+    samples: int | None
+    steps: int
+    search_steps: int
+    batch: int
+    seed: int
+    precision: str
+    fractional: float
+    layers: tuple[str, ...]
+    curve: tuple[LearningMoment, ...]
+
+    @property
+    def losses(self) -> tuple[float, ...]:
+        """Return the losses that are known, in the order of the steps."""
+        known = (moment.loss for moment in self.curve)
+        return tuple(loss for loss in known if loss is not None and math.isfinite(loss))
+
+
+@dataclass(frozen=True)
 class ReportRemark:
     """Hold something that the reader should know about a place."""
 

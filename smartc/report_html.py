@@ -12,6 +12,7 @@ from smartc.report_chart import BOUNDS, bar_chart, bound_class, drawn_layers
 from smartc.report_facts import device, facts, grouped_remarks, metric_texts
 from smartc.report_format import count, listing, milliseconds, percent, scientific, significant, size, times
 from smartc.report_html_layers import layers_table
+from smartc.report_learning import learning_section
 
 
 def render_html(report: Report) -> str:
@@ -29,6 +30,7 @@ def render_html(report: Report) -> str:
         chart=bar_chart(report),
         undrawn=_undrawn(report),
         layers=layers_table(report),
+        learning=learning_section(report.learning),
         verified=_verified(report),
         facts=_table((fact.label, fact.text) for fact in facts(report)),
         remarks=_remarks(report),

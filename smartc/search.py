@@ -1,4 +1,4 @@
-"""What a search for kept counts works on: the counts that each group may keep, their scores and their times."""
+"""What a search for kept counts works on: the counts that each group may keep, their scores and their costs."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from smartc.budget import Measure
 from smartc.passes.channel_groups import ChannelGroups
 from smartc.passes.find_layers import Layers
 from smartc.passes.labels import IntArray
 from smartc.targets.latency import Latency, price
 from smartc.targets.target import Target
+from smartc.targets.workload import Floats, Ints
 from smartc.tile_steps import TileStep, tile_steps
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
@@ -27,11 +29,14 @@ class Search:
         layers: The model's layers with its channel groups.
         target: The device.
         scores: Importance per unit.
+        measure: What a choice costs: cycles, multiply-accumulates, or bytes of weights as the target
+            stores them.
     """
 
     layers: Layers
     target: Target
     scores: FloatArray
+    measure: Measure = "latency"
 
     @property
     def groups(self) -> ChannelGroups:
@@ -63,7 +68,7 @@ class Search:
 
     @cached_property
     def fewest(self) -> IntArray:
-        """Return the smallest count of each group; as no count is faster than a smaller one, they are the fastest."""
+        """Return the smallest count of each group; as no count costs less than a smaller one, they cost least."""
         return np.array([options[0] for options in self.options], dtype=np.int64)
 
     @cached_property
@@ -86,13 +91,12 @@ class Search:
         """Price all layers for kept counts of shape (groups,) or (candidates, groups)."""
         return price(self.target, self.layers.workload(self.target, self.layers.sizes(kept)))
 
-    def cycles(self, kept: IntArray) -> FloatArray:
-        """Return the cycles of the whole network, a number per candidate."""
-        total: FloatArray = self.latency(kept).total.sum(axis=-1)
-        return total
+    def cost(self, kept: IntArray) -> FloatArray:
+        """Return what the whole network costs in the measure, a number per candidate."""
+        return np.asarray(self._measured(self.latency(kept)).sum(axis=-1), dtype=np.float64)
 
-    def marginal_cycles(self, kept: IntArray, groups: IntArray, counts: IntArray) -> FloatArray:
-        """Return for trials, each another count of one group, the cycles of the layers that the group touches.
+    def marginal_cost(self, kept: IntArray, groups: IntArray, counts: IntArray) -> FloatArray:
+        """Return for trials, each another count of one group, the cost of the layers that the group touches.
 
         Args:
             kept: The counts of all groups, shape (groups,).
@@ -105,9 +109,15 @@ class Search:
         rows, more = touched.rows[entries], np.repeat(counts - kept[groups], lengths).astype(np.int64)
         into: IntArray = reads[rows] + more * touched.reads[entries]
         out: IntArray = writes[rows] + more * touched.writes[entries]
-        total = price(self.target, self.layers.workload(self.target, (into, out), rows)).total
+        cost = self._measured(price(self.target, self.layers.workload(self.target, (into, out), rows)))
         owner = np.repeat(np.arange(len(groups)), lengths)
-        return np.asarray(np.bincount(owner, total, minlength=len(groups)), dtype=np.float64)
+        return np.asarray(np.bincount(owner, cost, minlength=len(groups)), dtype=np.float64)
+
+    def _measured(self, latency: Latency) -> Floats | Ints:
+        """Return what each layer costs in the measure."""
+        costs: dict[Measure, Floats | Ints]
+        costs = {"latency": latency.total, "macs": latency.macs, "bytes": latency.weight_bytes}
+        return costs[self.measure]
 
     def kept_units(self, kept: IntArray) -> BoolArray:
         """Return which units stay when each group keeps its best ones."""

@@ -3,14 +3,48 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NoReturn
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from rich.console import Console
 
+from smartc.report_format import percent, significant
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+    from rich.status import Status
+
 # Into a file or a pipe, where there is no width to fit.
 _WIDTH = 120
+# The bar takes what the figures beside it leave on a terminal that is narrower than so many columns.
+_ROOMY, _WIDE_BAR, _NARROW_BAR = 100, 24, 8
+
+_spinner: ContextVar[Status | None] = ContextVar("spinner", default=None)
+
+
+class Moment(Protocol):
+    """Where learning stands after some steps; ``fractional`` is None where nobody looked."""
+
+    @property
+    def step(self) -> int:
+        """Return the steps done."""
+
+    @property
+    def loss(self) -> float | None:
+        """Return the loss of the last step."""
+
+    @property
+    def temperature(self) -> float | None:
+        """Return the temperature of the soft masks; None where masks are hard."""
+
+    @property
+    def fractional(self) -> float | None:
+        """Return the share of the masks that are neither kept nor removed."""
+
+
+Show = Callable[[Moment, int, float], None]
 
 
 class Output(Console):
@@ -36,5 +70,80 @@ def progress(doing: str) -> Iterator[None]:
     if not sys.stderr.isatty():
         yield
         return
-    with Console(stderr=True).status(doing):
-        yield
+    with Console(stderr=True).status(doing) as spinner:
+        token = _spinner.set(spinner)
+        try:
+            yield
+        finally:
+            _spinner.reset(token)
+
+
+@contextmanager
+def learning_bar() -> Iterator[Show]:
+    """Yield what shows how far learning is, if anybody is looking; in place of the spinner of ``progress``.
+
+    It takes a moment, the number of all steps, and the share of the budget that is met, and draws
+    nothing before its first call.
+    """
+    if not sys.stderr.isatty():
+        yield lambda moment, steps, budget: None
+        return
+    bar = _LearningBar()
+    try:
+        yield bar.show
+    finally:
+        bar.close()
+
+
+class _LearningBar:
+    """A bar with figures on standard error."""
+
+    def __init__(self) -> None:
+        """Wait for the first moment."""
+        self.progress: Progress | None = None
+        self.paused: Status | None = None
+        self.figures: dict[str, str] = {}
+
+    def show(self, moment: Moment, steps: int, budget: float) -> None:
+        """Show a moment of so many steps, at which a share of the budget is met."""
+        self._take(moment, budget)
+        figures = ", ".join(self.figures.values())
+        if self.progress is None:
+            # Two that redraw the same line would overwrite each other.
+            self.paused = _spinner.get()
+            if self.paused is not None:
+                self.paused.stop()
+            self.progress = _new_progress()
+            self.progress.add_task("learning", total=steps, completed=moment.step, figures=figures)
+            self.progress.start()
+        self.progress.update(self.progress.task_ids[0], total=steps, completed=moment.step, figures=figures)
+
+    def close(self) -> None:
+        """Remove the bar, and let the spinner go on if its block does."""
+        if self.progress is not None:
+            self.progress.stop()
+        if self.paused is not None and self.paused is _spinner.get():
+            self.paused.start()
+
+    def _take(self, moment: Moment, budget: float) -> None:
+        """Replace the figures that are known; masks that are hard have no temperature any more."""
+        known = {
+            "loss": None if moment.loss is None else f"loss {significant(moment.loss)}",
+            "budget": f"budget {percent(budget, 0)}",
+            "temperature": None if moment.temperature is None else f"temp. {significant(moment.temperature)}",
+            "fractional": None if moment.fractional is None else f"{percent(moment.fractional)} fractional",
+        }
+        self.figures = {name: text for name in known if (text := known[name] or self.figures.get(name))}
+        if moment.temperature is None:
+            self.figures.pop("temperature", None)
+
+
+def _new_progress() -> Progress:
+    """Return a bar with steps, time left and figures, which take more lines where one is too short for them."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.table import Column
+
+    console = Console(stderr=True)
+    bar = BarColumn(_WIDE_BAR if console.width >= _ROOMY else _NARROW_BAR)
+    figures = TextColumn("{task.fields[figures]}", markup=False, table_column=Column(no_wrap=False))
+    return Progress(bar, MofNCompleteColumn(), TimeRemainingColumn(), figures, console=console, transient=True)

@@ -82,6 +82,15 @@ class Reference:
         outputs = smaller.to(torch.float64).run(self.inputs_as(torch.float64))
         return self.compare("masked == removed (float64)", outputs, torch.float64)
 
+    def prove_masks(self, masked: TracedModel) -> Verification:
+        """Prove in float64 that zero weights compute what masks in the graph compute.
+
+        Raises:
+            InternalError: They do not.
+        """
+        outputs = masked.to(torch.float64).run(self.inputs_as(torch.float64))
+        return self.compare("masks in the graph == masked (float64)", outputs, torch.float64)
+
     def rounding(self, dtype: torch.dtype) -> float:
         """Return the relative error of the masked original itself when each tensor is rounded once more.
 

@@ -19,6 +19,16 @@ from smartc.search import FloatArray, Search
 from smartc.targets.target import Target, load_target
 from tests.zoo import build
 
+NETWORKS = (
+    "residual_bottlenecks",
+    "dense_concat",
+    "inverted_residual",
+    "shufflenet_unit_view",
+    "unet_transposed",
+    "c2f_chunk",
+    "grouped_resnext",
+)
+
 
 @cache
 def search_of(name: str, target: str = "npu-8x8") -> Search:
@@ -61,9 +71,15 @@ def score(search: Search, kept: Any) -> float:
 
 
 def every_choice(search: Search) -> tuple[Any, FloatArray, FloatArray]:
-    """Return all choices with their cycles and scores."""
+    """Return all choices with their costs and scores."""
     lengths = [len(options) for options in search.options]
     places = np.indices(lengths).reshape(len(lengths), -1).T
     kept = search.counts(places)
     scores = np.sum([value[places[:, group]] for group, value in enumerate(search.values)], axis=0)
-    return kept, search.cycles(kept), scores
+    return kept, search.cost(kept), scores
+
+
+def shares(search: Search, count: int) -> list[float]:
+    """Return budgets from what the whole network costs to the least."""
+    least = float(search.cost(search.fewest)) / float(search.cost(search.full))
+    return [float(share) for share in np.linspace(1, min(least * 1.000001, 1), count)]

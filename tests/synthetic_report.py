@@ -16,6 +16,8 @@ from smartc.report import (
     Figures,
     Latency,
     Layer,
+    Learning,
+    LearningMoment,
     Report,
     ReportRemark,
     Summary,
@@ -138,3 +140,32 @@ def residual_report(blocks: int = 3) -> Report:
         artifacts={"model.onnx": 142_336, "model.pt2": 151_009, "plan.json": 20_113},
         seconds={"analysis": 0.0213, "planning": 0.184, "removal": 0.0412, "lowering": 2.31},
     )
+
+
+def learned(layers: int = 9, steps: int = 200, moments: int = 100) -> Learning:
+    """Return how masks over so many layers were learned: they harden at three quarters of the steps."""
+    search = steps * 3 // 4
+    curve = tuple(_moment(round(index * steps / moments), search, layers) for index in range(moments))
+    return Learning(
+        learner="smart",
+        objective="distillation",
+        source="photos/",
+        samples=640,
+        steps=steps,
+        search_steps=search,
+        batch=64,
+        seed=7,
+        precision="bfloat16",
+        fractional=0.0031,
+        layers=tuple(f"layer{index // 6 + 1}.{index // 2 % 3}.conv{index % 2 + 1}" for index in range(layers)),
+        curve=curve,
+    )
+
+
+def _moment(step: int, search: int, layers: int) -> LearningMoment:
+    """Return a moment: the temperature falls a hundredfold, each layer goes to a share of its own."""
+    progress = min(step / search, 1.0)
+    loss = 0.3 + 2.1 * math.exp(-4 * progress) + 0.05 * math.sin(step)
+    density = tuple(1 - progress * (0.15 + 0.8 * abs(math.sin(index))) for index in range(layers))
+    heat = 10 ** (-2.3 * progress) if step < search else None
+    return LearningMoment(step, loss, heat, 0.97 * (1 - progress) ** 2 if step < search else 0.0, density)

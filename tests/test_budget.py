@@ -10,7 +10,15 @@ from smartc.budget import Budget, impossible, parse_budget
 from smartc.errors import UserError
 
 SHARE = "not a share of channels. Give a number from 0 to less than 1."
+MACS = "not a number of MACs. Give a share such as 0.5x or a number such as 300M or 1.2G."
+BYTES = "not a number of bytes. Give a share such as 0.5x or a size such as 500kB or 1.5MiB."
 TIME = "not a latency. Give a share such as 0.6x or a time such as 1.5ms."
+
+
+def asking(kind: str, text: str) -> Budget:
+    """Return a budget of some kind."""
+    options: dict[str, Any] = {kind: text}
+    return parse_budget(**options)
 
 
 @pytest.mark.parametrize(
@@ -27,6 +35,36 @@ TIME = "not a latency. Give a share such as 0.6x or a time such as 1.5ms."
 )
 def test_understands(sparsity: float | None, latency: str | None, budget: Budget) -> None:
     assert parse_budget(sparsity, latency) == budget
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked", "limit"),
+    [
+        ("macs", "0.5x", 500.0),
+        ("macs", "250k", 250e3),
+        ("macs", "300M", 300e6),
+        ("macs", "1.2G", 1.2e9),
+        ("macs", ".5T", 0.5e12),
+        ("bytes", "0.25x", 250.0),
+        ("bytes", "17B", 17.0),
+        ("bytes", "500kB", 500e3),
+        ("bytes", "2MB", 2e6),
+        ("bytes", "3.5GB", 3.5e9),
+        ("bytes", "1.5KiB", 1536.0),
+        ("bytes", "1.5MiB", 1.5 * 2**20),
+        ("bytes", "2GiB", 2.0**31),
+    ],
+)
+def test_understands_amounts(kind: str, asked: str, limit: float) -> None:
+    number = asked.rstrip("xkKMGTiB")
+    for text in (asked, f"  {number} {asked.removeprefix(number)} "):
+        budget = asking(kind, text)
+        assert (budget.kind, budget.measure, budget.asked) == (kind, kind, asked)
+        assert budget.limit(dense=1000.0, frequency_hz=1e6) == limit
+
+
+def test_channels_are_removed_for_the_sake_of_time() -> None:
+    assert parse_budget().measure == parse_budget(latency="1ms").measure == "latency"
 
 
 @pytest.mark.parametrize("share", [1, 1.0, -0.1, float("nan"), float("inf"), True, "half", [0.5]])
@@ -46,20 +84,70 @@ def test_refuses_times(time: Any) -> None:
     assert str(caught.value) == f"--latency {time}: {TIME}"
 
 
+@pytest.mark.parametrize("macs", ["", "3", 300e6, "0M", "-1M", "1e6", "300m", "300 K", "2MB", "1.2.3G", "nanx", "50%"])
+def test_refuses_macs(macs: Any) -> None:
+    with pytest.raises(UserError) as caught:
+        parse_budget(macs=macs)
+    assert str(caught.value) == f"--macs {macs}: {MACS}"
+
+
+@pytest.mark.parametrize("size", ["", "3", 2e6, "0B", "-1kB", "1M", "500KB", "500 kb", "1,5MB", "infx", "MB", True])
+def test_refuses_bytes(size: Any) -> None:
+    with pytest.raises(UserError) as caught:
+        parse_budget(bytes=size)
+    assert str(caught.value) == f"--bytes {size}: {BYTES}"
+
+
 def test_refuses_a_time_beyond_all_numbers() -> None:
     with pytest.raises(UserError, match=r"^--latency 9+x: not a latency\."):
         parse_budget(None, "9" * 400 + "x")
 
 
-def test_refuses_two_budgets() -> None:
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sparsity": 0.5, "latency": "0.6x"}, "--sparsity, --latency: both a sparsity and a latency are given."),
+        ({"macs": "0.5x", "bytes": "no"}, "--macs, --bytes: both MACs and bytes are given."),
+        (
+            {"bytes": "2MB", "sparsity": 0, "macs": "300M"},
+            "--sparsity, --macs, --bytes: a sparsity, MACs and bytes are given.",
+        ),
+        (
+            {"sparsity": 0.1, "latency": "1x", "macs": "1x", "bytes": "1x"},
+            "--sparsity, --latency, --macs, --bytes: a sparsity, a latency, MACs and bytes are given.",
+        ),
+    ],
+)
+def test_refuses_more_than_one_budget(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError) as caught:
-        parse_budget(0.5, "0.6x")
-    assert str(caught.value) == "--sparsity, --latency: both a sparsity and a latency are given. Give one of them."
+        parse_budget(**options)
+    assert str(caught.value) == f"{message} Give one of them."
 
 
-def test_cycles_of_a_share_and_of_a_time() -> None:
-    assert parse_budget(None, "0.5x").cycles(dense=1000.0, frequency_hz=1e6) == 500
-    assert parse_budget(None, "0.25ms").cycles(dense=1000.0, frequency_hz=1e6) == 250
+def test_limits_of_a_share_and_of_a_time() -> None:
+    assert parse_budget(None, "0.5x").limit(dense=1000.0, frequency_hz=1e6) == 500
+    assert parse_budget(None, "0.25ms").limit(dense=1000.0, frequency_hz=1e6) == 250
+
+
+@pytest.mark.parametrize(
+    ("options", "stated"),
+    [
+        ({"latency": "0.5x"}, "0.4938x"),
+        ({"latency": "9ms"}, "1.235ms"),
+        ({"macs": "0.5x"}, "0.4938x"),
+        ({"macs": "9G"}, "1.235e-06G"),
+        ({"macs": "9k"}, "1.235k"),
+        ({"bytes": "9B"}, "1235B"),
+        ({"bytes": "9KiB"}, "1.206KiB"),
+    ],
+)
+def test_states_what_was_reached_in_the_unit_asked_for(options: dict[str, Any], stated: str) -> None:
+    assert parse_budget(**options).stated(1234.6, dense=2500.0, frequency_hz=1e6) == stated
+
+
+def test_states_large_figures_without_an_exponent_and_shares_of_nothing() -> None:
+    assert parse_budget(macs="1k").stated(123_456_789.0, dense=2e8, frequency_hz=1e6) == "123457k"
+    assert parse_budget(macs="1x").stated(0.0, dense=0.0, frequency_hz=1e6) == "1.0000x"
 
 
 @pytest.mark.parametrize(
@@ -77,3 +165,22 @@ def test_says_what_can_be_reached(fastest: float, dense: float, figures: str) ->
     assert str(error) == (
         f"--latency 0.01x: removing channels makes the model at best {figures} on npu-8x8. Ask for no less than that."
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "least", "fact"),
+    [
+        ("macs", 213_456.1, "0.02135x (213.5k) of the MACs"),  # rounded up, so that it can be asked for
+        ("macs", 999_960.0, "0.10000x (1000.0k) of the MACs"),
+        ("macs", 10_000_000.0, "1.0000x (10.000M) of the MACs"),
+        ("macs", 12.0, "0.000001200x (0.01200k) of the MACs"),
+        ("bytes", 1_234_567.0, "0.1235x (1.235MB) of the bytes of weights on npu-8x8"),
+        ("bytes", 64.0, "0.000006400x (64.00B) of the bytes of weights on npu-8x8"),
+    ],
+)
+def test_says_what_can_be_reached_in_its_own_unit(kind: str, least: float, fact: str) -> None:
+    error = impossible(Budget(kind, 0.01, "0.01x"), least, 1e7, ("npu-8x8", 1e6))
+    assert str(error) == (f"--{kind} 0.01x: removing channels leaves at least {fact}. Ask for no less than that.")
+    for text in fact.split()[:2]:
+        asked = asking(kind, text.strip("()"))
+        assert least <= asked.limit(1e7, 1e6) * (1 + 1e-12) <= least * 1.001

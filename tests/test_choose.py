@@ -11,24 +11,19 @@ from smartc import choose as choose_module
 from smartc.choose import Search, choose, parse_budget
 from smartc.errors import UserError
 from smartc.targets.target import load_target
-from tests.search_networks import chain, every_choice, removed, score, search, search_of, wide_array
-
-NETWORKS = (
-    "residual_bottlenecks",
-    "dense_concat",
-    "inverted_residual",
-    "shufflenet_unit_view",
-    "unet_transposed",
-    "c2f_chunk",
-    "grouped_resnext",
+from tests.search_networks import (
+    NETWORKS,
+    chain,
+    every_choice,
+    removed,
+    score,
+    search,
+    search_of,
+    shares,
+    wide_array,
 )
+
 IMAGE = torch.zeros(2, 3, 6, 6)
-
-
-def shares(search: Search, count: int) -> list[float]:
-    """Return latency budgets from the whole network's time to the least."""
-    fastest = float(search.cycles(search.fewest)) / float(search.cycles(search.full))
-    return [float(share) for share in np.linspace(1, min(fastest * 1.000001, 1), count)]
 
 
 def by_latency(search: Search, share: float) -> choose_module.Choice:
@@ -82,7 +77,7 @@ def test_latency_finds_the_best_score_where_choices_are_few(name: str) -> None:
     _, cycles, scores = every_choice(network)
     assert len(scores) <= choose_module.EXHAUSTIVE
     for share in shares(network, 12):
-        within = cycles <= share * float(network.cycles(network.full)) * (1 + 1e-9)
+        within = cycles <= share * float(network.cost(network.full)) * (1 + 1e-9)
         assert score(network, by_latency(network, share).kept) == pytest.approx(scores[within].max(), rel=1e-12)
 
 
@@ -92,14 +87,14 @@ def test_latency_is_close_to_the_best_score_elsewhere(name: str) -> None:
     _, cycles, scores = every_choice(network)
     assert len(scores) > choose_module.EXHAUSTIVE
     for share in shares(network, 15):
-        within = cycles <= share * float(network.cycles(network.full)) * (1 + 1e-9)
+        within = cycles <= share * float(network.cost(network.full)) * (1 + 1e-9)
         assert score(network, by_latency(network, share).kept) >= 0.97 * scores[within].max()
 
 
 def test_latency_lands_just_below_the_budget() -> None:
     network = search(chain(*[64] * 24), IMAGE, load_target("npu-8x8"))
     for share in (0.8, 0.5, 0.2):
-        cycles = float(network.cycles(by_latency(network, share).kept)) / float(network.cycles(network.full))
+        cycles = float(network.cost(by_latency(network, share).kept)) / float(network.cost(network.full))
         assert share * 0.99 < cycles <= share
 
 
@@ -171,7 +166,7 @@ def test_scores_of_zero_and_of_very_different_size_are_no_trap() -> None:
     for scores in (np.zeros(len(network.scores)), 10.0 ** np.linspace(-300, 300, len(network.scores))):
         other = Search(network.layers, network.target, scores)
         assert removed(other, choose(other, parse_budget(0.5, None)).kept) >= 0.5
-        assert float(other.cycles(by_latency(other, 0.5).kept)) <= 0.5 * float(other.cycles(other.full)) * (1 + 1e-8)
+        assert float(other.cost(by_latency(other, 0.5).kept)) <= 0.5 * float(other.cost(other.full)) * (1 + 1e-8)
 
 
 class Counter:

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FOLDERS = {"smartc": "smartc", "smartc.passes": "passes", "smartc.targets": "targets"}
 LAYERS = (
-    r"smartc\.(errors|model|records)",
+    r"smartc\.(errors|model|records|packed_weight)",
     r"smartc\.(passes|targets)(\..*)?",
     r"smartc\.(?!cli|__main__|command_|explain_|terminal).*",
     r"smartc\..*",
@@ -19,7 +19,7 @@ LAYERS = (
 SPEAKING = re.compile(r"smartc\.(cli|command_\w+|explain_\w+|terminal|report_terminal|report_layers)")
 # A build is run by the runtime of what it was lowered to.
 RUNTIMES = {
-    "onnx": r"smartc\.lowering\.to_onnx",
+    "onnx": r"smartc\.lowering\.(to_onnx|packed_initializers)",
     "onnxscript": r"smartc\.lowering\.to_onnx",
     "onnx_graphsurgeon": r"smartc\.lowering\.to_onnx",
     "onnxruntime": r"smartc\.(lowering\.to_onnx|build_runner)",

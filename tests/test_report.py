@@ -17,7 +17,7 @@ from smartc.errors import InternalError, UserError
 from smartc.report import Report, Verification
 from smartc.report_csv import CSV_HEADER
 from smartc.report_figures import SIDES
-from tests.synthetic_report import residual_report
+from tests.synthetic_report import learned, residual_report
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +56,46 @@ def test_optional_keys_and_later_keys(report: Report) -> None:
     assert Report.from_dict(content).latency == replace(report.latency, without_skipping=None)
 
 
+def test_learning_survives(report: Report, tmp_path: Path) -> None:
+    learning = learned(layers=3, moments=7)
+    first = replace(learning.curve[0], loss=None)
+    whole = replace(report, learning=replace(learning, samples=None, curve=(first, *learning.curve[1:])))
+    whole.save(tmp_path / "report.json")
+    assert Report.load(tmp_path / "report.json") == whole
+    content = whole.to_dict()
+    assert content["learning"]["curve"][0].keys() == {"step", "loss", "temperature", "fractional", "density"}
+    del content["learning"]
+    assert Report.from_dict(content) == report
+
+
+def test_losses_are_those_that_are_known() -> None:
+    learning = learned(moments=4)
+    odd = (None, math.nan, math.inf, 0.5)
+    curve = [replace(moment, loss=loss) for moment, loss in zip(learning.curve, odd, strict=True)]
+    assert replace(learning, curve=tuple(curve)).losses == (0.5,)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "fact"),
+    [
+        ("learner", None, "learning.learner is NoneType and must be a string"),
+        ("steps", 1.5, "learning.steps is float and must be an integer"),
+        ("samples", "64", "learning.samples is str and must be an integer"),
+        ("layers.1", 3, "learning.layers[1] is int and must be a string"),
+        ("curve.2", [], "learning.curve[2] is list and must be an object"),
+        ("curve.2.loss", "low", "learning.curve[2].loss is str and must be a number"),
+        ("curve.2.density.0", "x", "learning.curve[2].density[0] is str and must be a number"),
+        ("curve.2.density", [0.5], "learning.curve[2].density has 1 items and must have 3"),
+    ],
+)
+def test_wrong_learning_is_named(report: Report, path: str, value: object, fact: str) -> None:
+    content = json.loads(json.dumps(replace(report, learning=learned(layers=3, moments=4)).to_dict()))
+    _set(content["learning"], path, value)
+    with pytest.raises(UserError) as caught:
+        Report.from_dict(content)
+    assert str(caught.value) == f"report.json: {fact}. Restore the file, or compile again."
+
+
 def _set(content: Any, path: str, value: object) -> None:
     *parents, last = [int(key) if key.isdigit() else key for key in path.split(".")]
     for key in parents:
@@ -92,7 +132,7 @@ def test_wrong_values_are_named(report: Report, path: str, value: object, fact: 
 
 
 def test_every_key_is_needed(report: Report) -> None:
-    for key in report.to_dict():
+    for key in report.to_dict().keys() - {"learning"}:
         content = report.to_dict()
         del content[key]
         with pytest.raises(UserError) as caught:

@@ -9,8 +9,9 @@ import pytest
 from rich.console import Console
 
 from smartc.report import Report
+from smartc.report_learning import learning_texts
 from smartc.report_terminal import render_terminal
-from tests.synthetic_report import residual_report
+from tests.synthetic_report import learned, residual_report
 
 
 def _lines(report: Report, width: int = 100, encoding: str = "utf-8", show_all: bool = False) -> list[str]:
@@ -105,6 +106,25 @@ def test_markup_in_names_is_text() -> None:
     lines = _lines(replace(residual_report(), model="[/]", layers=(layer,)))
     assert "[/] on npu-8x8" in lines[0]
     assert _starting(lines, "1 [red]") == "1 [red]: [bold]x[/nothing]"
+
+
+def test_learning_takes_three_lines() -> None:
+    lines = [" ".join(line.strip("│ ").split()) for line in _lines(replace(residual_report(), learning=learned()))]
+    start = lines.index("learning smart, 200 steps of 64 samples, on 640 samples of photos/, seed 7")
+    assert lines[start + 1 : start + 3] == [
+        "distillation, loss 2.40 → 0.334, in bfloat16",
+        "masks made hard after 150 steps, 0.3 % of them fractional just before",
+    ]
+
+
+def test_learning_without_steps_or_losses() -> None:
+    learning = replace(learned(), steps=0, search_steps=0, learner="magnitude", curve=(), samples=None)
+    assert learning_texts(learning) == ("magnitude, no training steps, on samples of photos/, seed 7",)
+    blind = tuple(replace(moment, loss=None) for moment in learned().curve)
+    one = replace(learned(), steps=1, search_steps=0, source="", curve=blind)
+    assert learning_texts(one) == ("smart, 1 step of 64 samples, seed 7", "distillation, in bfloat16")
+    known = replace(one, curve=(learned().curve[0],))
+    assert learning_texts(known)[1] == "distillation, loss 2.40, in bfloat16"
 
 
 def test_measured_and_failed_are_said() -> None:

@@ -12,9 +12,13 @@ import torch
 from smartc.errors import UserError
 from smartc.lowering.to_onnx import OnnxSession, to_onnx
 from smartc.lowering.to_program import save_program, to_program
+from smartc.lowering.to_safetensors import from_safetensors, to_safetensors
 from smartc.model import Remark, TracedModel
+from smartc.packed_weight import PackedWeight
 from smartc.passes.base import run_passes
 from smartc.passes.fold_batch_norm import FoldBatchNorm
+from smartc.passes.pack_blocks import pack_blocks
+from smartc.targets.target import Target
 from smartc.verify import Reference, Verification
 
 BACKENDS = ("pt2", "onnx")
@@ -48,16 +52,48 @@ class Lowered:
 
 
 def lower(
-    model: TracedModel, backends: Sequence[str], metadata: Mapping[str, str]
+    model: TracedModel,
+    backends: Sequence[str],
+    metadata: Mapping[str, str],
+    *,
+    target: Target | None = None,
+    packed_onnx: bool = True,
 ) -> tuple[list[Lowered], list[Remark]]:
-    """Return the files of the chosen backends, and why a chosen one is missing; ``.pt2`` is always there."""
-    lowered, remarks = [_program(model, to_program(model))], []
+    """Return the files of the chosen backends, and why a chosen one is missing; ``.pt2`` is always there.
+
+    Args:
+        model: What is lowered.
+        backends: Of ``BACKENDS``.
+        metadata: Goes into the ONNX model's properties under ``smartc.``.
+        target: Weights with enough zero tiles of its size are stored packed, and ``weights.safetensors``
+            is there if any are; None stores every weight whole.
+        packed_onnx: Whether that holds for the ONNX model too, or it stores its zeros.
+    """
+    lowered: list[Lowered] = [_program(model, to_program(model))]
+    remarks: list[Remark] = []
+    packed = None if target is None else pack_blocks(model, target)
+    if target is not None and packed is not None and packed.weights:
+        lowered.append(_weights(model, packed.weights, target))
+        remarks += packed.remarks
     if "onnx" in backends:
+        tile = target.sparsity.tile[::-1] if target is not None and packed_onnx else None
         try:
-            lowered.append(_onnx(model.to(torch.float32), metadata))
+            lowered.append(_onnx(model.to(torch.float32), metadata, tile))
         except UserError as error:
             remarks.append(Remark("model.onnx", f"is not written: {error.fact}"))
     return lowered, remarks
+
+
+def _weights(model: TracedModel, weights: Mapping[str, PackedWeight], target: Target) -> Lowered:
+    """Return the file of packed weights; its proof runs the model on what it holds."""
+    content = to_safetensors(model, weights, target)
+
+    def run(flat: tuple[Any, ...]) -> Any:
+        return model.with_tensors(from_safetensors(content)).run(flat)
+
+    return Lowered(
+        "weights.safetensors", "masked == packed weights", lambda path: _write(path, content), run, model.dtype
+    )
 
 
 def _program(model: TracedModel, program: torch.export.ExportedProgram) -> Lowered:
@@ -72,10 +108,10 @@ def _program(model: TracedModel, program: torch.export.ExportedProgram) -> Lower
     return Lowered("model.pt2", "masked == .pt2", lambda path: save_program(program, path), run, model.dtype)
 
 
-def _onnx(model: TracedModel, metadata: Mapping[str, str]) -> Lowered:
+def _onnx(model: TracedModel, metadata: Mapping[str, str], tile: tuple[int, int] | None) -> Lowered:
     """Return the ONNX file: in float32, batch norms folded."""
     folded = run_passes(model, (FoldBatchNorm(),)).model
-    content = to_onnx(folded, to_program(folded), metadata).SerializeToString()
+    content = to_onnx(folded, to_program(folded), metadata, tile=tile).SerializeToString()
     session = OnnxSession(content, model.name)
     return Lowered(
         "model.onnx", "masked == ONNX Runtime", lambda path: _write(path, content), session.run, torch.float32

@@ -16,6 +16,7 @@ import torch
 
 from smartc.capture import first_line, quiet
 from smartc.errors import UserError
+from smartc.lowering.packed_initializers import pack_initializers
 from smartc.model import TracedModel
 
 # The oldest opset that has every operator torch.onnx emits for ATen graphs.
@@ -23,13 +24,21 @@ OPSET = 20
 _SCOPES = "pkg.torch.onnx.name_scopes"
 
 
-def to_onnx(model: TracedModel, program: torch.export.ExportedProgram, metadata: Mapping[str, str]) -> onnx.ModelProto:
+def to_onnx(
+    model: TracedModel,
+    program: torch.export.ExportedProgram,
+    metadata: Mapping[str, str],
+    *,
+    tile: tuple[int, int] | None = None,
+) -> onnx.ModelProto:
     """Return the ONNX model of an exported program.
 
     Args:
         model: The program's source; names the inputs.
         program: In float32, as to_program gives it.
         metadata: Goes into the model's properties under ``smartc.``.
+        tile: Output and input channels of the tiles as which weights with zeros are stored; None stores
+            every weight whole.
 
     Raises:
         UserError: ONNX has no form for an operator of the model.
@@ -57,6 +66,8 @@ def to_onnx(model: TracedModel, program: torch.export.ExportedProgram, metadata:
         *cleaned.graph.initializer,
     ):
         del value.metadata_props[:]
+    if tile is not None:
+        pack_initializers(cleaned, tile)
     onnx.helper.set_model_props(cleaned, {f"smartc.{key}": value for key, value in metadata.items()})
     cleaned.producer_name, cleaned.producer_version = "smartc", metadata["version"]
     onnx.checker.check_model(cleaned, full_check=True)

@@ -1,0 +1,174 @@
+"""Search for an order of channels that gathers the weights that are not zero into fewer tiles of a target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from smartc.model import Remark, TracedModel, storage_key
+from smartc.passes.channel_groups import FROZEN, ChannelGroups
+from smartc.passes.find_free_groups import find_free_groups
+from smartc.passes.gather_rows import gather_rows
+from smartc.passes.labels import IntArray
+from smartc.passes.live_tiles import any_of_runs, live_tiles
+from smartc.passes.pack_blocks import WeightUse, weight_use
+from smartc.passes.permute_channels import moved_places, whole_order
+from smartc.targets.target import Target
+
+_Flags = np.ndarray[Any, np.dtype[np.bool_]]
+
+# The order of one group changes what is best for those that share a weight with it; later rounds gain little.
+_ROUNDS = 3
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelOrder:
+    """An order of channels and what it gains.
+
+    Attributes:
+        order: Which unit comes to the place of each unit, as ``PermuteChannels`` takes it.
+        before: Live tiles of all weights as they are.
+        after: Live tiles in the new order; never more.
+        remarks: The gain of each group that moves, and why others cannot.
+    """
+
+    order: IntArray
+    before: int
+    after: int
+    remarks: tuple[Remark, ...]
+
+
+@dataclass(eq=False)
+class _Weight:
+    """A weight in the search.
+
+    Attributes:
+        use: How it is multiplied by.
+        live: Which of its elements are not zero, in the order reached so far.
+        units: The units of its first two axes, FROZEN where an index stays.
+        tiles: Its live tiles.
+    """
+
+    use: WeightUse
+    live: torch.Tensor
+    units: tuple[IntArray, IntArray]
+    tiles: int
+
+
+def find_channel_order(model: TracedModel, groups: ChannelGroups, target: Target) -> ChannelOrder:
+    """Return an order with as few live tiles as a greedy search finds, group by group.
+
+    A group keeps its order unless another has fewer live tiles in all weights that it touches.
+    """
+    weights = _weights(model, groups, target)
+    before = sum(weight.tiles for weight in weights)
+    free = find_free_groups(model, groups)
+    orders: dict[int, IntArray] = {}
+    gains: dict[int, int] = {}
+    for _ in range(_ROUNDS):
+        rounds = {index: _improve(weights, groups, index, target) for index in free.free}
+        found = {index: improved for index, improved in rounds.items() if improved is not None}
+        for index, (members, gain) in found.items():
+            orders[index] = orders.get(index, np.arange(len(members)))[members]
+            gains[index] = gains.get(index, 0) + gain
+        if not found:
+            break
+    remarks = [Remark(groups.groups[index].name, f"{gain} fewer live tiles", True) for index, gain in gains.items()]
+    remarks += [Remark(groups.groups[index].name, f"keeps its order: {why}") for index, why in free.reasons.items()]
+    after = sum(weight.tiles for weight in weights)
+    return ChannelOrder(whole_order(groups, orders), before, after, tuple(remarks))
+
+
+def _weights(model: TracedModel, groups: ChannelGroups, target: Target) -> list[_Weight]:
+    """Return each weight that has zeros or touches a group, once."""
+    units = {(axis.name, axis.axis): axis.units for axis in groups.axes}
+    owner = {storage_key(model.tensor(axis.name)): axis.name for axis in groups.axes}
+    weights: dict[Any, _Weight] = {}
+    for node in model.calls():
+        use = weight_use(model, node)
+        if use is None:
+            continue
+        tensor = model.tensor(use.name).detach()
+        key = storage_key(tensor)
+        if key not in weights:
+            name, live = owner.get(key, use.name), (tensor != 0).cpu()
+            frozen = [np.full(tensor.shape[axis], FROZEN, dtype=np.int64) for axis in (0, 1)]
+            first, second = (units.get((name, axis), frozen[axis]) for axis in (0, 1))
+            weights[key] = _Weight(use, live, (first, second), _count(use, live, target))
+    return list(weights.values())
+
+
+def _count(use: WeightUse, live: torch.Tensor, target: Target) -> int:
+    """Return the live tiles of a weight."""
+    return live_tiles(live, target, groups=use.groups, transposed=use.transposed)
+
+
+def _improve(weights: list[_Weight], groups: ChannelGroups, index: int, target: Target) -> tuple[IntArray, int] | None:
+    """Put one group in a better order, in place; return it and the tiles saved, or None where none was found."""
+    units = groups.groups[index].units
+    touched = [weight for weight in weights if any(np.isin(axis, units).any() for axis in weight.units)]
+    patterns = [pattern for weight in touched for pattern in _patterns(weight, units, target)]
+    if not patterns:
+        return None
+    members = gather_rows(np.concatenate(patterns, axis=1), max(target.array.rows, target.array.cols))
+    order = whole_order(groups, {index: members})
+    moved = [_moved(weight, order) for weight in touched]
+    tiles = [_count(weight.use, live, target) for weight, live in zip(touched, moved, strict=True)]
+    gain = sum(weight.tiles for weight in touched) - sum(tiles)
+    if gain <= 0:
+        return None
+    for weight, live, count in zip(touched, moved, tiles, strict=True):
+        weight.live, weight.tiles = live, count
+    return members, gain
+
+
+def _moved(weight: _Weight, order: IntArray) -> torch.Tensor:
+    """Return which elements are not zero when units change places."""
+    live = weight.live
+    for axis, units in enumerate(weight.units):
+        places = moved_places(units, order)
+        if (places != np.arange(len(places))).any():
+            live = live.index_select(axis, torch.from_numpy(places))
+    return live
+
+
+def _patterns(weight: _Weight, units: IntArray, target: Target) -> Iterator[_Flags]:
+    """Yield, for each axis that holds some units, the tiles that each of them makes live, shape (units, tiles).
+
+    The tiles are those across the axis: along it, they depend on the order that is sought.
+    """
+    rows, cols = target.array.rows, target.array.cols
+    for axis in (0, 1):
+        held = np.isin(weight.units[axis], units)
+        count = int(held.sum()) // len(units)
+        if not count:
+            continue
+        across = rows if (axis == 0) != weight.use.transposed else cols
+        indices = np.flatnonzero(held)
+        places = indices[np.argsort(weight.units[axis][indices], kind="stable")].reshape(len(units), count)
+        if count > 1 and places[0, 1] == places[0, 0] + 1:
+            continue  # a unit's indices lie side by side and fill tiles of their own in any order
+        for copy in places.T:
+            live = np.moveaxis(weight.live.numpy().take(copy, axis=axis), axis, 0)
+            yield _across(live, axis, weight.use.groups, across, target)
+
+
+def _across(live: _Flags, axis: int, groups: int, size: int, target: Target) -> _Flags:
+    """Return which tiles across an axis hold something, shape (units, tiles).
+
+    Args:
+        live: Shape (units, other channels, *kernel).
+        axis: Which axis of the weight the units lie on; the other one is cut into groups if it is the first.
+        groups: Of the convolution.
+        size: Channels of a tile along the other axis.
+        target: Says whether kernel positions share their zeros.
+    """
+    parts = groups if axis == 1 else 1
+    seen: _Flags = live.reshape(len(live) * parts, live.shape[1] // parts, -1)
+    if not target.sparsity.per_kernel_position:
+        seen = np.logical_or.reduce(seen, axis=2, keepdims=True)
+    return any_of_runs(seen, 1, size).reshape(len(live), -1)

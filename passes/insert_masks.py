@@ -1,0 +1,160 @@
+"""Masks in the graph: one pass multiplies weights by them, another takes them out again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import getitem
+from typing import ClassVar
+
+import torch
+from torch import fx, nn
+
+from smartc.model import Remark, TracedModel, value_of
+from smartc.passes.base import PassResult
+from smartc.passes.mask_layouts import MaskLayout
+
+# The module that the masks come from, in the masked graph.
+MASKS = "smartc_masks"
+_WEIGHT = "smartc_masked_"
+
+
+@dataclass(frozen=True, eq=False)
+class MaskedWeight:
+    """A weight and how the units of a mask lie in it.
+
+    Attributes:
+        name: The parameter's name.
+        layout: Where each unit acts.
+        first: The number of its first unit.
+    """
+
+    name: str
+    layout: MaskLayout
+    first: int
+
+    @property
+    def part(self) -> slice:
+        """Return the weight's units among all."""
+        return slice(self.first, self.first + self.layout.count)
+
+
+@dataclass(frozen=True, eq=False)
+class InsertMasks:
+    """Multiply weights by masks that a module computes.
+
+    Attributes:
+        weights: What is masked, in the order of the masks.
+        masks: A module that takes the weights of ``measured`` and returns a flat mask over all units.
+        measured: Names of the weights that the module takes.
+    """
+
+    weights: tuple[MaskedWeight, ...]
+    masks: nn.Module
+    measured: tuple[str, ...] = ()
+    name: ClassVar[str] = "insert-masks"
+
+    def run(self, model: TracedModel) -> PassResult:
+        """Return the masked model: an ordinary module, whose other tensors are the model's own."""
+        masked = model.copy()
+        if not self.weights:
+            return PassResult(masked.cleaned(), (Remark("masks", "there is nothing to mask"),))
+        stored = _stored(masked)
+        readers = {name: [user for node in stored[name] for user in node.users] for name in self._names()}
+        order = {node: place for place, node in enumerate(masked.graph.nodes)}
+        masked.graph_module.add_submodule(MASKS, self.masks)
+        parts = _parts(masked, _mask(masked, self.measured), self.weights)
+        tensors = {name: stored[name][0] for name in readers}
+        for place, (weight, part) in enumerate(zip(self.weights, parts, strict=True)):
+            with masked.graph.inserting_before(min(readers[weight.name], key=order.__getitem__)):
+                tensors[weight.name] = _product(masked, f"{_WEIGHT}{place}", weight, (tensors[weight.name], part))
+        for name, users in readers.items():
+            for user in users:
+                for node in stored[name]:
+                    user.replace_input_with(node, tensors[name])
+        done = [Remark(weight.name, f"masked by {weight.layout.count} units", changed=True) for weight in self.weights]
+        return PassResult(masked.cleaned(), tuple(done))
+
+    def _names(self) -> list[str]:
+        """Return the names of the masked weights, each once."""
+        return list(dict.fromkeys(weight.name for weight in self.weights))
+
+
+@dataclass(frozen=True)
+class RemoveMasks:
+    """Take masks out of a graph again; weights keep what was learned, what the mask made zero included."""
+
+    name: ClassVar[str] = "remove-masks"
+
+    def run(self, model: TracedModel) -> PassResult:
+        """Return the model without masks."""
+        plain = model.copy()
+        remarks = []
+        for node in list(plain.graph.nodes):
+            if node.op == "call_module" and str(node.target).startswith(_WEIGHT):
+                node.replace_all_uses_with(node.args[0])  # type: ignore[arg-type]
+                plain.graph.erase_node(node)
+                remarks.append(Remark(str(node.target), "removed", changed=True))
+        masks = next((node for node in plain.graph.nodes if node.op == "call_module" and node.target == MASKS), None)
+        if masks is not None:
+            _erase(plain.graph, masks)
+        return PassResult(plain.cleaned(), tuple(remarks))
+
+
+class MaskedBy(nn.Module):
+    """Multiply a weight by the mask of its units."""
+
+    def __init__(self, layout: MaskLayout) -> None:
+        """Take how the units lie in the weight."""
+        super().__init__()
+        self.layout = layout
+
+    def forward(self, weight: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Return the masked weight, given the mask of its units."""
+        return self.layout.apply(weight, mask)
+
+
+def _stored(model: TracedModel) -> dict[str, list[fx.Node]]:
+    """Return the nodes that read each stored tensor."""
+    found: dict[str, list[fx.Node]] = {}
+    for node in model.graph.nodes:
+        if node.op == "get_attr":
+            found.setdefault(str(node.target), []).append(node)
+    return found
+
+
+def _mask(model: TracedModel, measured: tuple[str, ...]) -> fx.Node:
+    """Insert the call that gives the flat mask, before anything is computed."""
+    first = next(node for node in model.graph.nodes if node.op != "placeholder")
+    with model.graph.inserting_before(first):
+        weights = tuple(model.graph.get_attr(name) for name in measured)
+        return model.graph.call_module(MASKS, weights)
+
+
+def _parts(model: TracedModel, mask: fx.Node, weights: Sequence[MaskedWeight]) -> list[fx.Node]:
+    """Return each weight's part of the flat mask; one split serves all: a slice's gradient is as long as the whole."""
+    counts = [weight.layout.count for weight in weights]
+    if all(weight.first == 0 for weight in weights):
+        return [mask] * len(weights)
+    with model.graph.inserting_after(mask):
+        split = model.graph.call_function(torch.ops.aten.split_with_sizes.default, (mask, counts))
+    parts = []
+    with model.graph.inserting_after(split):
+        for place in reversed(range(len(counts))):
+            parts.append(model.graph.call_function(getitem, (split, place)))
+    return parts[::-1]
+
+
+def _product(model: TracedModel, name: str, weight: MaskedWeight, operands: tuple[fx.Node, fx.Node]) -> fx.Node:
+    """Insert the product of one weight and its mask."""
+    model.graph_module.add_submodule(name, MaskedBy(weight.layout))
+    node = model.graph.call_module(name, operands)
+    node.meta["value"] = value_of(operands[0])
+    return node
+
+
+def _erase(graph: fx.Graph, node: fx.Node) -> None:
+    """Erase a node and all that read it."""
+    for user in list(node.users):
+        _erase(graph, user)
+    graph.erase_node(node)

@@ -1,0 +1,269 @@
+"""How the units of a mask lie in a weight: channels of an axis, tiles, or N:M patterns."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from smartc.passes.channel_groups import FROZEN
+from smartc.passes.labels import IntArray
+
+BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
+
+
+class MaskLayout(Protocol):
+    """Where each unit of a mask acts in one weight.
+
+    Attributes:
+        shape: The weight's shape.
+        count: Number of units; masks, energies and sizes are flat and have an entry for each.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Return the weight's shape."""
+        ...
+
+    @property
+    def count(self) -> int:
+        """Return the number of units."""
+        ...
+
+    def apply(self, weight: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Return the weight times the mask of its units; differentiable by both."""
+        ...
+
+    def sums(self, values: torch.Tensor) -> torch.Tensor:
+        """Return for each unit the sum of what a tensor of the weight's shape holds there; differentiable."""
+        ...
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a reader of a plan needs to know about where the units lie."""
+        ...
+
+
+def support(layout: MaskLayout, keep: BoolArray) -> torch.Tensor:
+    """Return which elements of a weight are kept, shape of the weight."""
+    mask = torch.from_numpy(keep.astype(np.float32))
+    return layout.apply(torch.ones(layout.shape), mask) != 0
+
+
+def sizes(layout: MaskLayout) -> IntArray:
+    """Return the number of weights of each unit."""
+    found: IntArray = layout.sums(torch.ones(layout.shape, dtype=torch.float64)).numpy().astype(np.int64)
+    return found
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Tiles of output x input channels, row by row, edge tiles smaller.
+
+    Attributes:
+        shape: The weight's shape: (out, in // groups, *kernel), or (in, out, *kernel) where ``flipped``.
+        rows: Output channels of a tile.
+        columns: Input channels of a tile.
+        per_tap: Whether each kernel position has tiles of its own.
+        groups: Groups of a convolution; no tile lies in two of them.
+        flipped: Whether the input channels come first, as in a transposed convolution.
+    """
+
+    shape: tuple[int, ...]
+    rows: int
+    columns: int
+    per_tap: bool = True
+    groups: int = 1
+    flipped: bool = False
+
+    @property
+    def out(self) -> int:
+        """Return the output channels of a group."""
+        return self.shape[1 if self.flipped else 0] // self.groups
+
+    @property
+    def into(self) -> int:
+        """Return the input channels of a group."""
+        return self.shape[0 if self.flipped else 1]
+
+    @property
+    def taps(self) -> int:
+        """Return the number of kernel positions."""
+        return math.prod(self.shape[2:])
+
+    @property
+    def grid(self) -> tuple[int, int, int, int]:
+        """Return the numbers of groups, tile rows in each, tile columns, and tiles of a pair over the kernel."""
+        down, across = -(-self.out // self.rows), -(-self.into // self.columns)
+        return self.groups, down, across, self.taps if self.per_tap else 1
+
+    @property
+    def count(self) -> int:
+        """Return the number of tiles."""
+        return math.prod(self.grid)
+
+    def apply(self, weight: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Return the weight times the mask of its tiles."""
+        groups, down, across, own = self.grid
+        spread = mask.reshape(groups, down, across, 1, own)
+        spread = spread.expand(groups, down, across, self.columns, self.taps).reshape(groups, down, -1)
+        scale = spread[..., : self.into * self.taps].to(weight.dtype)
+        matrix = self._matrix(weight)
+        scaled: torch.Tensor = _ScaledRows.apply(matrix, scale, self.rows)  # type: ignore[no-untyped-call]
+        return self._restored(scaled)
+
+    def sums(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the sum over each tile."""
+        groups, down, across, own = self.grid
+        rows = _row_sums(self._matrix(values), self.rows).reshape(groups, down, self.into, self.taps)
+        missing = across * self.columns - self.into
+        rows = torch.nn.functional.pad(rows, (0, 0, 0, missing)).reshape(groups, down, across, self.columns, self.taps)
+        columns = rows.sum(3)
+        return (columns if own > 1 or self.taps == 1 else columns.sum(-1)).reshape(-1)
+
+    def facts(self) -> dict[str, Any]:
+        """Return the tile, and the grid in whose order the tiles are counted: groups, rows, columns, taps."""
+        tile = {"rows": self.rows, "columns": self.columns, "per_tap": self.per_tap}
+        return {"shape": list(self.shape), "tile": tile, "grid": list(self.grid), "input_first": self.flipped}
+
+    def _matrix(self, weight: torch.Tensor) -> torch.Tensor:
+        """Return the weight as (groups, out of a group, in x taps)."""
+        weight = weight.transpose(0, 1) if self.flipped else weight
+        return weight.reshape(self.groups, self.out, -1)
+
+    def _restored(self, matrix: torch.Tensor) -> torch.Tensor:
+        """Return the matrix in the weight's own order."""
+        if not self.flipped:
+            return matrix.reshape(self.shape)
+        into, out, *kernel = self.shape
+        return matrix.reshape(out, into, *kernel).transpose(0, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Channels:
+    """Units that are the indices of one axis.
+
+    Attributes:
+        shape: The weight's shape.
+        axis: The axis.
+        units: The unit of each index; FROZEN where the index always stays.
+        count: The number of units of the whole model.
+    """
+
+    shape: tuple[int, ...]
+    axis: int
+    units: IntArray
+    count: int
+
+    @cached_property
+    def _index(self) -> torch.Tensor:
+        """Return the unit of each index, with one more that is always kept for the frozen."""
+        return torch.from_numpy(np.where(self.units == FROZEN, self.count, self.units))
+
+    def apply(self, weight: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Return the weight times the mask of the axis."""
+        extended = torch.cat([mask, mask.new_ones(1)]).to(weight.dtype)
+        scale = extended.index_select(0, self._index.to(mask.device))
+        return weight * scale.reshape([-1 if axis == self.axis else 1 for axis in range(weight.ndim)])
+
+    def sums(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the sum over each unit's indices."""
+        along = values.movedim(self.axis, 0).reshape(values.shape[self.axis], -1).sum(1)
+        return along.new_zeros(self.count + 1).index_add(0, self._index.to(values.device), along)[:-1]
+
+    def facts(self) -> dict[str, Any]:
+        """Return the axis and the unit of each of its indices."""
+        return {"shape": list(self.shape), "axis": self.axis, "units": self.units.tolist()}
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Single weights in groups of ``m`` neighbours along the input channels at one kernel position.
+
+    The flat order is (out, taps, groups of m, m).  Input channels beyond the last whole group have no
+    units and stay.
+
+    Attributes:
+        shape: The weight's shape: (out, in, *kernel), or (in, out, *kernel) where ``flipped``.
+        m: Weights of a group.
+        flipped: Whether the input channels come first.
+    """
+
+    shape: tuple[int, ...]
+    m: int
+    flipped: bool = False
+
+    @property
+    def _sizes(self) -> tuple[int, int, int, int]:
+        """Return the output channels, the input channels in whole groups, those left over, and the taps."""
+        out, into = self.shape[:2] if not self.flipped else self.shape[1::-1]
+        return out, into // self.m * self.m, into % self.m, math.prod(self.shape[2:])
+
+    @property
+    def count(self) -> int:
+        """Return the number of weights in whole groups."""
+        out, covered, _, taps = self._sizes
+        return out * covered * taps
+
+    def apply(self, weight: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Return the weight times the mask."""
+        out, covered, rest, taps = self._sizes
+        spread = mask.reshape(out, taps, covered).transpose(1, 2)
+        if rest:
+            spread = torch.cat([spread, mask.new_ones(out, rest, taps)], dim=1)
+        if self.flipped:
+            spread = spread.transpose(0, 1)
+        return weight * spread.reshape(self.shape).to(weight.dtype)
+
+    def sums(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the covered values in the order of the units."""
+        out, covered, _, taps = self._sizes
+        matrix = (values.transpose(0, 1) if self.flipped else values).reshape(out, -1, taps)
+        return matrix[:, :covered].transpose(1, 2).reshape(-1)
+
+    def facts(self) -> dict[str, Any]:
+        """Return the length of a group; weights are counted by output channel, tap and input channel."""
+        return {"shape": list(self.shape), "group": self.m, "input_first": self.flipped}
+
+
+class _ScaledRows(torch.autograd.Function):
+    """Multiply each run of rows of a matrix by one row of scales, in as few passes over memory as that takes.
+
+    Shapes: matrix (groups, out, length), scale (groups, ceil(out / rows), length).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, matrix: torch.Tensor, scale: torch.Tensor, rows: int) -> torch.Tensor:
+        """Return the scaled matrix."""
+        ctx.save_for_backward(matrix, scale)
+        ctx.rows = rows
+        return _scaled(matrix, scale, rows)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None, None]:
+        """Return the gradients of the matrix and of the scales."""
+        matrix, scale = ctx.saved_tensors
+        gradient = gradients[0].contiguous()
+        by_matrix = _scaled(gradient, scale, ctx.rows) if ctx.needs_input_grad[0] else None
+        by_scale = _row_sums(gradient * matrix, ctx.rows) if ctx.needs_input_grad[1] else None
+        return by_matrix, by_scale, None
+
+
+def _scaled(matrix: torch.Tensor, scale: torch.Tensor, rows: int) -> torch.Tensor:
+    """Return a matrix with each run of rows times its row of scales."""
+    groups, out, length = matrix.shape
+    if out % rows == 0:
+        return (matrix.reshape(groups, -1, rows, length) * scale[:, :, None]).reshape(matrix.shape)
+    return matrix * scale.repeat_interleave(rows, dim=1)[:, :out]
+
+
+def _row_sums(matrix: torch.Tensor, rows: int) -> torch.Tensor:
+    """Return the sums of each run of rows, the last one shorter if need be."""
+    groups, out, length = matrix.shape
+    missing = -out % rows
+    if missing:
+        matrix = torch.nn.functional.pad(matrix, (0, 0, 0, missing))
+    return matrix.reshape(groups, -1, rows, length).sum(2)

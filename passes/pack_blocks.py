@@ -1,0 +1,123 @@
+"""Find which weights are smaller as the tiles of them that are not zero, in a target's own order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import fx
+
+from smartc.model import Remark, TracedModel, argument_of, layer_name, operator_name, storage_key
+from smartc.packed_weight import LEAST_SAVING, PackedWeight, pack
+from smartc.targets.target import Target
+
+CONVOLUTIONS = frozenset("conv1d conv2d conv3d".split())
+TRANSPOSED = frozenset("conv_transpose1d conv_transpose2d conv_transpose3d".split())
+# The place of the argument that is an (in, out) matrix.
+PRODUCTS = {"matmul": 1, "mm": 1, "addmm": 2}
+
+
+@dataclass(frozen=True)
+class WeightUse:
+    """How a call multiplies by a stored weight.
+
+    Attributes:
+        name: The weight's name.
+        groups: Of the convolution.
+        transposed: Whether the weight's first axis is the input.
+    """
+
+    name: str
+    groups: int
+    transposed: bool
+
+
+@dataclass(frozen=True, eq=False)
+class PackedBlocks:
+    """The weights of a model that are packed, by name, and for each weight what was done or why not."""
+
+    weights: Mapping[str, PackedWeight]
+    remarks: tuple[Remark, ...]
+
+
+def pack_blocks(model: TracedModel, target: Target) -> PackedBlocks:
+    """Return the packed form of every weight that it makes smaller by at least ``LEAST_SAVING``.
+
+    The zeros are those that the weights have; the tiles and their order are the target's.
+    """
+    weights: dict[str, PackedWeight] = {}
+    remarks: list[Remark] = []
+    for first, readers in _readers(model):
+        place = layer_name(next(reader for reader in readers if weight_use(model, reader) == first))
+        if any(not _same(weight_use(model, reader), first) for reader in readers):
+            remarks.append(Remark(place, f"stays dense: {first.name} is also used in another way"))
+            continue
+        packed = packed_for(model, first, target)
+        if packed.saving >= LEAST_SAVING:
+            weights[first.name] = packed
+        remarks.append(Remark(place, _outcome(packed), changed=first.name in weights))
+    return PackedBlocks(weights, tuple(remarks))
+
+
+def packed_for(model: TracedModel, use: WeightUse, target: Target) -> PackedWeight:
+    """Return the packed form of one weight in a target's own tiles and order."""
+    into, out = target.sparsity.tile
+    single = target.sparsity.per_kernel_position
+    return pack(
+        model.tensor(use.name),
+        (out, into),
+        single,
+        groups=use.groups,
+        transposed=use.transposed,
+        folded=single and target.array.reduction == "im2col",
+    )
+
+
+def weight_use(model: TracedModel, node: fx.Node) -> WeightUse | None:
+    """Return which stored weight a call multiplies by on a MAC array; None for depthwise and other calls."""
+    operator = operator_name(node.target)
+    if operator in PRODUCTS:
+        weight = argument_of(node, PRODUCTS[operator], "mat2")
+    elif operator in CONVOLUTIONS | TRANSPOSED | {"linear"}:
+        weight = argument_of(node, 1, "weight")
+    else:
+        return None
+    if not isinstance(weight, fx.Node) or weight.op != "get_attr":
+        return None
+    name, shape = str(weight.target), model.tensor(str(weight.target)).shape
+    if operator in PRODUCTS or operator == "linear":
+        return WeightUse(name, 1, operator in PRODUCTS) if len(shape) == 2 else None
+    groups = argument_of(node, 6, "groups", 1)
+    inner = shape[0] // groups if operator in TRANSPOSED else shape[1]
+    return None if inner == 1 and groups > 1 else WeightUse(name, groups, operator in TRANSPOSED)
+
+
+def _readers(model: TracedModel) -> Iterator[tuple[WeightUse, list[fx.Node]]]:
+    """Yield each weight, as the first call multiplies by it, with all calls that read it under any name."""
+    readers: dict[Any, list[fx.Node]] = {}
+    for node in model.graph.nodes:
+        for source in node.all_input_nodes:
+            if source.op == "get_attr":
+                readers.setdefault(storage_key(model.tensor(str(source.target))), []).append(node)
+    seen = set()
+    for node in model.calls():
+        use = weight_use(model, node)
+        key = None if use is None else storage_key(model.tensor(use.name))
+        if use is not None and key not in seen:
+            seen.add(key)
+            yield use, readers[key]
+
+
+def _same(use: WeightUse | None, other: WeightUse) -> bool:
+    """Return whether two calls see the same tiles."""
+    return use is not None and (use.groups, use.transposed) == (other.groups, other.transposed)
+
+
+def _outcome(packed: PackedWeight) -> str:
+    """Say how a weight is stored, and why."""
+    rows, cols = packed.order.tile
+    zero = f"{packed.total - packed.live} of {packed.total} tiles of {rows} x {cols} are zero"
+    if packed.saving >= LEAST_SAVING:
+        return f"packed: {zero}, which saves {packed.saving:.0%} of its bytes"
+    return f"stays dense: {zero}, and packing has to save {LEAST_SAVING:.0%} of its bytes"

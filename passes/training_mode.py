@@ -1,0 +1,84 @@
+"""Switch batch norm and dropout between evaluation and training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import fx
+
+from smartc.model import Remark, TracedModel, argument_of, layer_name, operator_name, stored_name
+from smartc.passes.base import PassResult
+
+NORMS = frozenset(("batch_norm", "instance_norm"))
+# What draws random numbers in training.  Recurrent layers may have none to draw, yet on some devices
+# they have no gradient in evaluation.
+RANDOM = frozenset(
+    "dropout feature_dropout alpha_dropout feature_alpha_dropout rrelu lstm gru rnn_tanh rnn_relu".split()
+)
+FLAGS = ("training", "train", "use_input_stats")
+
+
+@dataclass(frozen=True)
+class TrainingMode:
+    """Let batch norms with running statistics, and dropout, behave as in training, or as in evaluation.
+
+    Norms in training update their statistics in place whenever the model runs.  They get copies of
+    their own, so that the model they came from keeps its statistics.
+
+    Attributes:
+        batch_norm: Whether norms with running statistics use the batch's; those without always do.
+        dropout: Whether dropout and its kin draw random numbers.
+    """
+
+    batch_norm: bool = True
+    dropout: bool = True
+    name: ClassVar[str] = "training-mode"
+
+    def run(self, model: TracedModel) -> PassResult:
+        """Return the model with every flag as the fields say."""
+        switched = model.copy()
+        remarks = [remark for node in switched.calls() if (remark := self._switch(switched, node)) is not None]
+        return PassResult(switched.cleaned(), tuple(remarks))
+
+    def _switch(self, model: TracedModel, node: fx.Node) -> Remark | None:
+        """Switch one call in place; None where it is none of ours or is as it should be."""
+        kind = operator_name(node.target).removesuffix("_")
+        if kind not in NORMS and kind not in RANDOM:
+            return None
+        training = self.batch_norm if kind in NORMS else self.dropout
+        if kind in NORMS and argument_of(node, 3, "running_mean") is None:
+            return Remark(layer_name(node), f"{kind} without running statistics stays as it is")
+        if not _set_flag(node, training):
+            return None
+        mode = "training" if training else "evaluation"
+        if kind in NORMS and training:
+            _own_statistics(model, node)
+            if argument_of(node, 6, "momentum") == 0:
+                mode += "; its running statistics stay, because its momentum is 0"
+        return Remark(layer_name(node), f"{kind} set to {mode}", changed=True)
+
+
+def _set_flag(node: fx.Node, training: bool) -> bool:
+    """Set a call's training flag and return whether it was another."""
+    arguments = node.target._schema.arguments  # type: ignore[union-attr]
+    place = next(place for place, argument in enumerate(arguments) if argument.name in FLAGS)
+    flag = arguments[place]
+    if bool(argument_of(node, place, flag.name, flag.default_value)) == training:
+        return False
+    if place < len(node.args):
+        node.update_arg(place, training)
+    else:
+        # A flag that the exporter left out goes again, so that switching back gives the same graph.
+        kwargs: dict[str, Any] = {key: value for key, value in node.kwargs.items() if key != flag.name}
+        node.kwargs = kwargs if training == flag.default_value else {**kwargs, flag.name: training}
+    return True
+
+
+def _own_statistics(model: TracedModel, node: fx.Node) -> None:
+    """Give a norm running statistics that share no memory with another model's."""
+    for place, name in ((3, "running_mean"), (4, "running_var")):
+        statistic = stored_name(argument_of(node, place, name))
+        if statistic is not None:
+            old = model.tensor(statistic)
+            model.set_tensor(statistic, old.clone())

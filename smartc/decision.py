@@ -1,0 +1,107 @@
+"""The decision: which channels and blocks stay, in which model, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from smartc.choose import Choice, Search, choose
+from smartc.learning.units import Units
+from smartc.model import TracedModel
+from smartc.passes.base import run_passes
+from smartc.passes.channel_groups import ChannelGroups
+from smartc.passes.labels import IntArray
+from smartc.passes.live_layers import price_layers
+from smartc.passes.mask_layouts import BoolArray
+from smartc.passes.remove_channels import RemoveChannels
+from smartc.project import Project, analysed
+from smartc.report_figures import Learning
+from smartc.scores import unit_scores
+
+# Cycles are sums of floats; differences below this share are rounding.
+SAME_TIME = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """What is kept.
+
+    Attributes:
+        model: The model with its weights as they shall be, zero where a mask removed them.
+        search: Its layers and groups on the target.
+        choice: How many channels each group keeps.
+        keep: Which channels those are.
+        units: The blocks or single weights that were masked, if any.
+        kept: Which of these stay.
+        masked: The same model with its hard masks in the graph, to prove that taking them out changes nothing.
+        learning: How it was learned, if it was.
+    """
+
+    model: TracedModel
+    search: Search
+    choice: Choice
+    keep: BoolArray
+    units: Units | None = None
+    kept: BoolArray | None = None
+    masked: TracedModel | None = None
+    learning: Learning | None = None
+
+
+def by_scores(project: Project) -> Decision:
+    """Return the channels to keep by scores of the weights alone."""
+    scores = unit_scores(project.original, project.layers.groups, project.learner)
+    search = Search(project.layers, project.target, scores)
+    choice = choose(search, project.budget)
+    return Decision(project.original, search, choice, search.kept_units(choice.kept))
+
+
+def unread_channels(model: TracedModel, project: Project) -> Decision:
+    """Return as the channels to remove those that only zero weights read.
+
+    None goes where a layer would be slower for it, because its tiles would no longer lie as they did.
+    """
+    layers = analysed(model)
+    search = Search(layers, project.target, np.ones(layers.groups.count))
+    everything = np.ones(layers.groups.count, dtype=bool)
+    keep = ~_unread(model, layers.groups)
+    if not keep.all() and _some_layer_slower(model, search, keep):
+        keep = everything
+    counts = np.array([int(keep[group.units].sum()) for group in layers.groups.groups], dtype=np.int64)
+    return Decision(model, search, Choice(counts, _reasons(layers.groups, counts), ""), keep)
+
+
+def _unread(model: TracedModel, groups: ChannelGroups) -> BoolArray:
+    """Return the units that only zero weights read; of each group one at least is not among them."""
+    reads, alive = (np.zeros(groups.count, dtype=bool) for _ in range(2))
+    for axis in groups.axes:
+        if axis.role == "reads":
+            weight = model.tensor(axis.name).detach().movedim(axis.axis, 0)
+            nonzero = (weight.reshape(len(weight), -1) != 0).any(1).numpy()
+            inside = axis.units >= 0
+            reads[axis.units[inside]] = True
+            alive[axis.units[inside & nonzero]] = True
+    unread = reads & ~alive
+    for group in groups.groups:
+        if unread[group.units].all():
+            unread[group.units[0]] = False
+    return unread
+
+
+def _some_layer_slower(model: TracedModel, search: Search, keep: BoolArray) -> bool:
+    """Return whether a layer would take longer without the channels than with them."""
+    smaller = run_passes(model, (RemoveChannels(search.groups, keep),)).model
+    after = analysed(smaller)
+    times = zip(after.rows, price_layers(smaller, after, search.target).total, strict=True)
+    whole = price_layers(model, search.layers, search.target).total
+    before = {row.name: float(time) for row, time in zip(search.layers.rows, whole, strict=True)}
+    return any(time > before.get(row.name, 0.0) * (1 + SAME_TIME) for row, time in times)
+
+
+def _reasons(groups: ChannelGroups, counts: IntArray) -> tuple[str, ...]:
+    """Say why each group keeps what it keeps."""
+    texts = []
+    for group, kept in zip(groups.groups, counts, strict=True):
+        size = len(group)
+        texts.append(f"keeps the {kept} of {size} channels that are read" if kept < size else "all channels are read")
+    return tuple(texts)

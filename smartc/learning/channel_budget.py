@@ -1,0 +1,71 @@
+"""The budget of channel masks: what the groups may keep, in whole tiles of the target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from smartc.choose import Budget, Choice, Search, choose
+from smartc.learning.unit_budget import NEXT_TO_NOTHING
+from smartc.learning.units import FloatArray
+from smartc.passes.mask_layouts import BoolArray
+
+
+@dataclass
+class ChannelBudget:
+    """Keep channels within a share of them, or within time, multiplications or bytes on a target.
+
+    Attributes:
+        search: The layers and the target.
+        budget: What was asked for.
+        choice: What the hard mask came to.
+    """
+
+    search: Search
+    budget: Budget
+    group_size: int = 0
+    cost: FloatArray | None = field(init=False)
+    limit: float = field(init=False)
+    choice: Choice | None = None
+
+    def __post_init__(self) -> None:
+        """Price the channels of the whole network."""
+        self.reprice(np.ones(self.search.groups.count))
+
+    def reprice(self, mask: FloatArray) -> None:
+        """Make costs what a channel of each group adds at the moment, and the limit what the budget leaves for them."""
+        search, of = self.search, self.search.groups.group_of
+        kept = np.bincount(of, mask, minlength=len(search.full))
+        if self.budget.kind == "sparsity":
+            each = search.weights.astype(np.float64)
+            self.limit = (1 - self.budget.amount) * float(each @ search.full)
+        else:
+            each, here = self._marginal(kept)
+            dense = float(search.cost(search.full))
+            self.limit = self.budget.limit(dense, search.target.array.frequency_hz) - here + float(each @ kept)
+        self.cost = each[of]
+        self.limit = min(max(self.limit, 1e-6), float(each @ search.full))
+
+    def _marginal(self, kept: FloatArray) -> tuple[FloatArray, float]:
+        """Return what one channel of each group adds near the counts of the moment, and what the network costs there."""
+        search = self.search
+        places = np.array([np.abs(options - count).argmin() for options, count in zip(search.options, kept, strict=True)])
+        now = np.array([options[place] for options, place in zip(search.options, places, strict=True)], dtype=np.int64)
+        most = [len(options) - 1 for options in search.options]
+        above, below = (
+            np.array([options[place] for options, place in zip(search.options, moved, strict=True)], dtype=np.int64)
+            for moved in (np.minimum(places + 1, most), np.maximum(places - 1, 0))
+        )
+        groups = np.arange(len(now))
+        trials = search.marginal_cost(now, np.tile(groups, 2), np.concatenate([above, below]))
+        difference = trials[: len(now)] - trials[len(now) :]
+        each = difference / np.maximum(above - below, 1)
+        floor = max(float(each.max(initial=0.0)), 1.0) * NEXT_TO_NOTHING
+        return np.maximum(each, floor), float(search.cost(now)) + float(each @ (kept - now))
+
+    def keep(self, worth: FloatArray) -> BoolArray:
+        """Return the channels worth most within the budget, in whole tiles."""
+        search = replace(self.search, scores=np.asarray(worth, dtype=np.float64))
+        self.choice = choose(search, self.budget)
+        return search.kept_units(self.choice.kept)

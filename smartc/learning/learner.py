@@ -1,0 +1,105 @@
+"""Learners: where the masks of a search come from, behind one small interface."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from smartc.learning.unit_budget import UnitBudget
+from smartc.learning.units import FloatArray, Units
+from smartc.passes.mask_layouts import BoolArray
+
+# What is between these is neither kept nor removed yet.
+FRACTIONAL = (0.05, 0.95)
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """What a learner begins with.
+
+    Attributes:
+        units: What is masked.
+        budget: What may stay.
+        worth: Per unit what it is worth at the start; comparable between layers, 0 or more.
+        steps: How many steps the search will take.
+    """
+
+    units: Units
+    budget: UnitBudget
+    worth: FloatArray
+    steps: int
+
+
+class Learner(nn.Module):
+    """The module in the masked graph that returns the flat mask over all units.
+
+    Attributes:
+        measured: The weights that it takes, by name.
+        mask: What it returns once the search is over, 0 or 1 per unit.
+    """
+
+    mask: torch.Tensor
+    measured: tuple[str, ...] = ()
+    # How much of all steps goes to the search; the rest trains the weights that are left.
+    share = 0.0
+    # The temperature at the moment, where there is one.
+    heat: float | None = None
+
+    def __init__(self, start: Start) -> None:
+        """Begin with everything kept."""
+        super().__init__()
+        self.start = start
+        self.searching = True
+        self.register_buffer("mask", torch.ones(start.units.count), persistent=False)
+
+    def forward(self, *weights: torch.Tensor) -> torch.Tensor:
+        """Return the mask, shape (units,)."""
+        return self.soft(*weights) if self.searching else self.mask
+
+    def soft(self, *weights: torch.Tensor) -> torch.Tensor:
+        """Return the mask while the search goes on."""
+        return self.mask
+
+    def advance(self, step: int) -> None:
+        """Take note that so many steps of the search are done."""
+
+    def priorities(self) -> FloatArray:
+        """Return per unit what it is worth now."""
+        return self.start.worth
+
+    def harden(self) -> BoolArray:
+        """End the search: keep what the budget allows, and return which units that are."""
+        keep = self.start.budget.keep(self.priorities())
+        self.searching = False
+        self.set_mask(keep)
+        return keep
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Return what a checkpoint needs beside parameters and buffers."""
+        return {}
+
+    def restore(self, state: dict[str, torch.Tensor]) -> None:
+        """Take over what ``state`` returned."""
+
+    def set_mask(self, keep: BoolArray) -> None:
+        """Make a hard mask the mask."""
+        self.mask.copy_(torch.from_numpy(keep.astype(np.float32)))
+
+
+def fractional_share(mask: torch.Tensor) -> float:
+    """Return the share of a mask that is neither kept nor removed."""
+    low, high = FRACTIONAL
+    return float(((mask > low) & (mask < high)).float().mean()) if mask.numel() else 0.0
+
+
+def standard_scores(values: FloatArray) -> FloatArray:
+    """Return values with mean 0 and standard deviation 1."""
+    deviation = values.std()
+    return (values - values.mean()) / (deviation if deviation > 0 else 1.0)
+
+
+Make = Callable[[Start], Learner]

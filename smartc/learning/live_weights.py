@@ -1,0 +1,79 @@
+"""What layers cost by the number of units that each keeps: time, multiplications or bytes on a target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from smartc.learning.units import FloatArray, Units
+from smartc.passes.find_layers import Layers
+from smartc.passes.labels import IntArray
+from smartc.targets.latency import Latency, price
+from smartc.targets.target import Target
+
+Measure = Literal["latency", "macs", "bytes"]
+
+
+@dataclass(frozen=True, eq=False)
+class LiveWeights:
+    """The layers of a network whose weights keep some of their units.
+
+    Attributes:
+        units: Blocks or single weights.
+        layers: All layers of the network.
+        target: The device.
+        measure: ``latency`` in cycles, ``macs`` with weights that are not masked, or ``bytes`` of weights.
+    """
+
+    units: Units
+    layers: Layers
+    target: Target
+    measure: Measure = "latency"
+
+    @cached_property
+    def _places(self) -> tuple[IntArray, IntArray]:
+        """Return the rows that read masked weights, and which weight each reads."""
+        number = {weight.name: place for place, weight in enumerate(self.units.weights)}
+        pairs = [
+            (row, number[layer.shape.weight])
+            for row, layer in enumerate(self.layers.rows)
+            if layer.shape.weight is not None and layer.shape.weight in number
+        ]
+        table = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+        return table[:, 0], table[:, 1]
+
+    @cached_property
+    def _whole(self) -> Latency:
+        """Return what every layer costs with all of its weights."""
+        return price(self.target, self.layers.workload(self.target, self.layers.full_sizes))
+
+    @cached_property
+    def other(self) -> float:
+        """Return the cost of all layers that no mask acts on."""
+        rest = np.ones(len(self.layers.rows), dtype=bool)
+        rest[self._places[0]] = False
+        return float(self._amounts(self._whole, np.ones(len(rest)))[rest].sum())
+
+    @property
+    def total(self) -> float:
+        """Return the cost of the whole network with all of its weights."""
+        return self.other + float(self.by_layer(self.units.per_layer.astype(np.float64)).sum())
+
+    def by_layer(self, kept: FloatArray | IntArray) -> FloatArray:
+        """Return the cost of each masked weight's layers, given how many of its units it keeps."""
+        rows, weights = self._places
+        share = (np.asarray(kept, dtype=np.float64) / np.maximum(self.units.per_layer, 1))[weights]
+        live = np.ceil(share * self._whole.tiles[rows] - 1e-9).astype(np.int64)
+        sizes = self.layers.full_sizes
+        work = self.layers.workload(self.target, (sizes[0][rows], sizes[1][rows]), rows, live)
+        amounts = self._amounts(price(self.target, work), share)
+        return np.asarray(np.bincount(weights, amounts, minlength=len(self.units.weights)), dtype=np.float64)
+
+    def _amounts(self, costs: Latency, share: FloatArray) -> FloatArray:
+        """Return what is measured of each layer."""
+        if self.measure == "macs":
+            return np.asarray(costs.macs * share, dtype=np.float64)
+        return np.asarray(costs.total if self.measure == "latency" else costs.weight_bytes, dtype=np.float64)

@@ -1,0 +1,174 @@
+"""A search for masks on a model's graph: the masked model to train, and what its masks become."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from smartc.learning.learner import Learner, fractional_share
+from smartc.learning.units import Units
+from smartc.model import TracedModel
+from smartc.passes.base import run_passes
+from smartc.passes.insert_masks import InsertMasks, RemoveMasks
+from smartc.passes.mask_layouts import BoolArray
+from smartc.passes.training_mode import TrainingMode
+
+
+# So many moments of a search are kept for its curve.
+MOMENTS = 100
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where a search stands after a step.
+
+    Attributes:
+        step: Steps done.
+        temperature: Of the soft masks; None where there is none.
+        fractional: The share of the masks that is neither kept nor removed; None where it was not looked at.
+        density: The mean mask of each layer, likewise.
+        loss: What the step's loss was, if it is known.
+    """
+
+    step: int
+    temperature: float | None
+    fractional: float | None
+    density: tuple[float, ...]
+    loss: float | None = None
+
+
+@dataclass
+class MaskSearch:
+    """A masked model and its learner.
+
+    Attributes:
+        original: The model as it was captured.
+        units: What is masked.
+        learner: Where masks come from.
+        steps: All steps, of which the learner searches during its share.
+        masked: The model to train; its tensors are its own.
+        done: Steps done.
+        keep: Which units stay, once that is decided.
+        fractional: The share of the masks that was neither kept nor removed when they were made hard.
+        curve: Some of the moments.
+        on_hard: Called when the masks have become hard.
+    """
+
+    original: TracedModel
+    units: Units
+    learner: Learner
+    steps: int
+    masked: TracedModel
+    done: int = 0
+    keep: BoolArray | None = None
+    fractional: float = 0.0
+    curve: list[Moment] = field(default_factory=list)
+    on_hard: Callable[[MaskSearch], None] | None = None
+
+    @classmethod
+    def of(cls, original: TracedModel, units: Units, learner: Learner, steps: int, batch_norm: bool) -> MaskSearch:
+        """Return a search that has not begun.
+
+        Args:
+            original: The model.
+            units: What is masked.
+            learner: Where masks come from.
+            steps: All steps.
+            batch_norm: Whether batch norms learn, statistics included.
+        """
+        own = original.with_tensors(_copies(original))
+        insert = InsertMasks(units.weights, learner, learner.measured)
+        masked = run_passes(own, (TrainingMode(batch_norm=batch_norm), insert)).model
+        return cls(original, units, learner, steps, masked)
+
+    @property
+    def model(self) -> fx.GraphModule:
+        """Return the masked model, an ordinary module: for any optimizer, autocast, DDP or torch.compile."""
+        return self.masked.graph_module
+
+    @property
+    def searching(self) -> bool:
+        """Return whether masks are still open."""
+        return self.learner.searching
+
+    @property
+    def search_steps(self) -> int:
+        """Return the number of steps before the masks are hard."""
+        return self.learner.start.steps
+
+    def step(self, loss: torch.Tensor | float | None = None) -> Moment:
+        """Take note of a step of the weights: the masks move, and harden at the end of the search.
+
+        Args:
+            loss: What the step's loss was, for the learning curve.
+
+        Returns:
+            Where the search stood before; the state of the masks only where it is due for the curve.
+
+        Raises:
+            UserError: The masks got no gradient.
+        """
+        number = None if loss is None else float(torch.as_tensor(loss).detach())
+        due = self.done % max(self.steps // MOMENTS, 1) == 0 or self.done + 1 == self.steps
+        moment = self._moment(number) if due else Moment(self.done, self.learner.heat, None, (), number)
+        if due:
+            self.curve.append(moment)
+        self.done += 1
+        if self.searching:
+            self.learner.advance(self.done)
+            self.harden_if_due()
+        return moment
+
+    def harden_if_due(self) -> None:
+        """Decide which units stay once the search has taken all of its steps."""
+        if self.searching and self.done >= self.search_steps:
+            self.harden()
+
+    def harden(self) -> None:
+        """Decide which units stay."""
+        self.fractional = self._moment(None).fractional or 0.0
+        self.keep = self.learner.harden()
+        if self.on_hard is not None:
+            self.on_hard(self)
+
+    def _moment(self, loss: float | None) -> Moment:
+        """Return where the search stands."""
+        with torch.no_grad():
+            weights = [self.masked.tensor(name) for name in self.learner.measured]
+            mask = self.learner(*weights).detach().double().cpu()
+        density = tuple(float(share) for share in self.units.density(mask.numpy()))
+        return Moment(self.done, self.learner.heat if self.searching else None, fractional_share(mask), density, loss)
+
+    def learned(self) -> TracedModel:
+        """Return the model without masks, in eval mode, its weights learned and zero where nothing stays."""
+        plain = run_passes(self.masked_for_proof(), (RemoveMasks(),)).model
+        assert self.keep is not None
+        supports = self.units.supports(self.keep)
+        state = {name: tensor.cpu() for name, tensor in _copies(plain).items()}
+        for name, kept in supports.items():
+            state[name] = torch.where(kept, state[name], torch.zeros((), dtype=state[name].dtype))
+        return plain.with_tensors(state)
+
+    def masked_for_proof(self) -> TracedModel:
+        """Return the model in eval mode with its hard masks in the graph."""
+        if self.keep is None:
+            self.harden()
+        return run_passes(self.masked, (TrainingMode(batch_norm=False, dropout=False),)).model
+
+    def take(self, model: TracedModel) -> None:
+        """Take over the parameters and buffers of a model without masks."""
+        new = {**dict(model.graph_module.named_parameters()), **dict(model.graph_module.named_buffers())}
+        with torch.no_grad():
+            for name, tensor in new.items():
+                self.masked.tensor(name).copy_(tensor)
+
+
+def _copies(model: TracedModel) -> dict[str, torch.Tensor]:
+    """Return copies of all parameters and buffers."""
+    module: nn.Module = model.graph_module
+    state: dict[str, Any] = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    return {name: tensor.detach().clone() for name, tensor in state.items()}

@@ -1,0 +1,113 @@
+"""What learning minimises: the distance to the dense model, the task's loss, or the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.utils import _pytree as pytree
+
+from smartc.batch import Batch
+from smartc.capture import first_line
+from smartc.errors import UserError
+from smartc.learning.distillation import Distillation
+from smartc.model import TracedModel
+
+
+class Objective(Protocol):
+    """A loss of a model on a batch.
+
+    Attributes:
+        name: What the report calls it.
+    """
+
+    @property
+    def name(self) -> str:
+        """Return what the report calls it."""
+        ...
+
+    def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
+        """Return the loss to minimise, a number."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class FromDense:
+    """Be close to the dense model, and right where there are labels.
+
+    Attributes:
+        dense: The model as it was, in eval mode.
+        distillation: How far two outputs are from each other.
+        labelled: Whether batches have labels.
+    """
+
+    dense: TracedModel
+    distillation: Distillation
+    labelled: bool
+
+    @property
+    def name(self) -> str:
+        """Return what the report calls it."""
+        return "distillation from the dense model" + (" and cross-entropy of the labels" if self.labelled else "")
+
+    def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
+        """Return the distance to the dense model's outputs, plus the cross-entropy of the labels if there are any."""
+        args, kwargs = self.dense.arguments(batch.inputs)
+        with torch.no_grad():
+            expected = self.dense.graph_module(*args, **kwargs)
+        outputs = model(*args, **kwargs)
+        loss = self.distillation.loss(outputs, expected)
+        return loss if batch.labels is None else loss + cross_entropy(outputs, batch.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class OwnLoss:
+    """The user's function of a model and a batch.
+
+    Attributes:
+        function: Called with the model, its inputs (a tuple) and the labels (None if there are none).
+        model: Tells how inputs are arranged.
+        name: What to call it.
+    """
+
+    function: Callable[..., Any]
+    model: TracedModel
+    name: str
+
+    def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
+        """Return what the function returns.
+
+        Raises:
+            UserError: It fails, or returns no number that depends on the model.
+        """
+        args, kwargs = self.model.arguments(batch.inputs)
+        inputs = (*args, *kwargs.values())
+        where = f"--train {self.name}"
+        try:
+            loss = self.function(model, inputs, batch.labels)
+        except Exception as error:
+            fix = "It is called with the model, a tuple of its inputs, and the labels or None"
+            raise UserError(f"it fails: {type(error).__name__}: {first_line(error)}", where=where, fix=fix) from error
+        if not isinstance(loss, torch.Tensor) or loss.numel() != 1 or not loss.requires_grad:
+            raise UserError("it returns no loss of the model", where=where, fix="Return a tensor of one number")
+        return loss.reshape(())
+
+
+def cross_entropy(outputs: Any, labels: torch.Tensor) -> torch.Tensor:
+    """Return the cross-entropy of the first output, whose axis 1 holds a score per class.
+
+    Raises:
+        UserError: The labels are no class numbers of that output.
+    """
+    tensors = [leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, torch.Tensor)]
+    scores = tensors[0]
+    fits = scores.ndim >= 2 and scores.shape[2:] == labels.shape[1:] and not labels.is_floating_point()
+    if not fits or (labels.numel() and int(labels.max()) >= scores.shape[1]):
+        shapes = " and ".join("x".join(map(str, tensor.shape)) for tensor in (labels, scores))
+        fact = f"labels and outputs have the shapes {shapes}, which are no class numbers and their scores"
+        raise UserError(fact, where="--data", fix="Give a loss of your own with --train, or leave the labels out")
+    return functional.cross_entropy(scores.float(), labels.long())

@@ -1,0 +1,68 @@
+"""How learning goes: steps, batch, seed, precision, and where its state is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from smartc.errors import UserError
+
+PRECISIONS = ("float32", "bfloat16")
+# Without a number of steps, so many passes over the samples, within these bounds.
+EPOCHS, FEWEST, MOST = 2, 200, 20_000
+# Where the number of samples is not known.
+STREAM_STEPS = 1000
+# Samples of a step, fewer where there are few.
+BATCH = 64
+# With fewer samples than this a batch norm's statistics stay as they are: those of a few are worse.
+ENOUGH_FOR_STATISTICS = 1000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What can be set of learning; all of it has a default that suits the data.
+
+    Attributes:
+        steps: Steps of the weights in all; 0 only reconstructs.  None for two passes over the samples,
+            but at least 200 steps.
+        batch: Samples of a step, over all processes; None for 64, or fewer where there are few.
+        seed: Decides the order of the samples.
+        precision: ``float32``, or ``bfloat16`` for autocast.
+        checkpoint: Where to keep the state of the training, if anywhere.
+        resume: Whether to go on from it.
+    """
+
+    steps: int | None = None
+    batch: int | None = None
+    seed: int = 0
+    precision: str = "float32"
+    checkpoint: Path | None = None
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        """Check what was given.
+
+        Raises:
+            UserError: A number or a word is out of range.
+        """
+        if self.steps is not None and self.steps < 0:
+            raise UserError("not a number of steps", where=f"--steps {self.steps}", fix="Give 0 or more")
+        if self.batch is not None and self.batch < 1:
+            raise UserError("not a batch size", where=f"--batch {self.batch}", fix="Give 1 or more")
+        if self.precision not in PRECISIONS:
+            fix = f"Choose one of {', '.join(PRECISIONS)}"
+            raise UserError("not known", where=f"--precision {self.precision}", fix=fix)
+
+    def batch_for(self, samples: int | None) -> int:
+        """Return the samples of a step."""
+        if self.batch is not None:
+            return self.batch
+        return BATCH if samples is None else max(1, min(BATCH, samples // 4))
+
+    def steps_for(self, samples: int | None) -> int:
+        """Return the number of steps."""
+        if self.steps is not None:
+            return self.steps
+        if samples is None:
+            return STREAM_STEPS
+        return min(max(EPOCHS * samples // self.batch_for(samples), FEWEST), MOST)

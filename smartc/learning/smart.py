@@ -1,0 +1,126 @@
+"""SMART: masks of their own, learned with the weights by a differentiable top-k whose temperature falls."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from smartc.errors import UserError
+from smartc.learning.learner import Learner, Start
+from smartc.learning.soft_top_k import soft_top_k
+from smartc.learning.units import FloatArray
+
+# In standard deviations of the first scores: at the start all units compete, at the end half a percent does.
+HOTTEST, COLDEST = 1.0, 2e-3
+# The optimizer can carry a score so many standard deviations over the whole search.
+REACH = 10.0
+SLOWEST, FASTEST = 1e-2, 5e-2
+# The budget tightens over this part of the search, so that the network can follow.
+TIGHTENING = 0.5
+# Costs are priced anew so many times over a search.
+PRICINGS = 50
+
+
+class Smart(Learner):
+    """Learn a score per unit; the budget is built into the mask.
+
+    Source: arXiv 2403.19969; budgets in costs, and their tightening, are ours.
+    """
+
+    share = 0.5
+
+    def __init__(self, start: Start) -> None:
+        """Begin with scores in the order of what the units are worth for their cost."""
+        super().__init__(start)
+        scores = torch.from_numpy(first_scores(start)).float()
+        self.scores = nn.Parameter(scores)
+        # A copy of its own: the user's optimizer may be given the parameter, too.
+        self.values = scores.clone()
+        self.register_buffer("temperature", torch.tensor(HOTTEST), persistent=False)
+        self.register_buffer("limit", torch.tensor(0.0, dtype=torch.float64), persistent=False)
+        cost = start.budget.cost
+        self.register_buffer("cost", None if cost is None else torch.from_numpy(cost).float(), persistent=False)
+        size = start.budget.group_size
+        roots = torch.full((start.units.count // size,) if size else (), torch.nan)
+        self.register_buffer("threshold", roots, persistent=False)
+        rate = min(max(REACH / max(start.steps, 1), SLOWEST), FASTEST)
+        self.optimizer = torch.optim.Adam([self.values], lr=rate)
+        self.advance(0)
+
+    temperature: torch.Tensor
+    limit: torch.Tensor
+    cost: torch.Tensor | None
+    threshold: torch.Tensor
+
+    @property
+    def heat(self) -> float:  # type: ignore[override]
+        """Return the temperature."""
+        return float(self.temperature)
+
+    def soft(self, *weights: torch.Tensor) -> torch.Tensor:
+        """Return the soft mask, which meets the budget of the moment exactly."""
+        size = self.start.budget.group_size
+        if size:
+            rows = self.scores.view(-1, size)
+            return soft_top_k(rows, self.limit, self.temperature, dim=-1, start=self.threshold).view(-1)
+        return soft_top_k(self.scores, self.limit, self.temperature, self.cost, start=self.threshold)
+
+    def advance(self, step: int) -> None:
+        """Move the scores by their gradient, lower the temperature, tighten the budget."""
+        if step and self.scores.grad is None:
+            fix = "Call search.step() after loss.backward(), and before the gradients are set to zero"
+            raise UserError("the masks have no gradient", where=f"step {step}", fix=fix)
+        if self.scores.grad is not None:
+            self.values.grad = self.scores.grad
+            self.optimizer.step()
+            self.values.grad = self.scores.grad = None
+        with torch.no_grad():
+            self.scores.copy_(self.values)
+        progress = min(step / max(self.start.steps, 1), 1.0)
+        self.temperature.fill_(HOTTEST * (COLDEST / HOTTEST) ** progress)
+        if self.cost is not None and step and step % max(self.start.steps // PRICINGS, 1) == 0:
+            self._reprice(self.cost)
+        budget = self.start.budget
+        whole = float(budget.group_size or (self.start.units.count if budget.cost is None else budget.cost.sum()))
+        loose = (1 - min(progress / TIGHTENING, 1.0)) ** 3
+        self.limit.fill_(budget.limit + (whole - budget.limit) * loose)
+
+    def _reprice(self, cost: torch.Tensor) -> None:
+        """Price the units at the mask of the moment."""
+        with torch.no_grad():
+            self.start.budget.reprice(self.soft().double().cpu().numpy())
+        assert self.start.budget.cost is not None
+        cost.copy_(torch.from_numpy(self.start.budget.cost))
+        self.threshold.fill_(torch.nan)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Return the scores' optimizer and the prices of the moment."""
+        own = {f"adam.{name}": value for name, value in self.optimizer.state.get(self.values, {}).items()}
+        return {**own, "values": self.values, "budget": torch.tensor(self.start.budget.limit, dtype=torch.float64)}
+
+    def restore(self, state: dict[str, torch.Tensor]) -> None:
+        """Take over the scores' optimizer and the prices."""
+        with torch.no_grad():
+            self.values.copy_(state["values"])
+        adam = {name.removeprefix("adam."): value for name, value in state.items() if name.startswith("adam.")}
+        if adam:
+            self.optimizer.state[self.values] = adam
+        self.start.budget.limit = float(state["budget"])
+        if self.cost is not None:
+            self.start.budget.cost = self.cost.double().numpy()
+
+    def priorities(self) -> FloatArray:
+        """Return what makes a knapsack keep the units of the highest scores: a rising function of these, per cost."""
+        scores = self.values.double().cpu().numpy()
+        rising = np.logaddexp(0.0, scores - np.median(scores))
+        return rising if self.start.budget.cost is None else rising * self.start.budget.cost
+
+
+def first_scores(start: Start) -> FloatArray:
+    """Return scores of mean 0 and deviation 1: the root of each unit's worth, or its logarithm where costs differ."""
+    worth = np.sqrt(start.worth)
+    if start.budget.cost is not None:
+        worth = np.log(np.maximum(worth, worth[worth > 0].min(initial=1.0)) / np.sqrt(start.budget.cost))
+    deviation = worth.std()
+    return (worth - worth.mean()) / (deviation if deviation > 0 else 1.0)

@@ -1,0 +1,111 @@
+"""Train a masked model: the loop that smartc runs where the user brings data and no loop of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from smartc.batch import Batch, Samples
+from smartc.errors import UserError
+from smartc.learning.checkpoint import Checkpoint
+from smartc.learning.mask_search import MaskSearch, Moment
+from smartc.learning.objective import Objective
+from smartc.learning.weight_optimizer import set_rate, weight_optimizer
+from smartc.learning.workers import Workers
+
+PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Training:
+    """How long and on what to train.
+
+    Attributes:
+        steps: Steps in all, the search's among them.
+        batch: Samples of a step, over all processes.
+        seed: Decides the order of the samples and what dropout draws.
+        precision: ``float32``, or ``bfloat16`` for autocast.
+    """
+
+    steps: int
+    batch: int
+    seed: int = 0
+    precision: str = "float32"
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Return the context in which the model runs."""
+        dtype = PRECISIONS[self.precision]
+        return nullcontext() if dtype is None else torch.autocast(_device_type(), dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One training of a search.
+
+    Attributes:
+        search: What is trained.
+        samples: What it is trained on.
+        objective: What is minimised.
+        training: For how long.
+        workers: The processes that share the work.
+        checkpoint: Where the state is kept, if anywhere.
+        watch: Told of every step.
+    """
+
+    search: MaskSearch
+    samples: Samples
+    objective: Objective
+    training: Training
+    workers: Workers
+    checkpoint: Checkpoint | None
+    watch: Callable[[Moment], None]
+
+    def train(self) -> None:
+        """Train from where the checkpoint is, or from the start, to the end.
+
+        Raises:
+            UserError: The loss is no number, or the data or the user's loss fail.
+        """
+        search, training = self.search, self.training
+        learner = {f"smartc_masks.{name}" for name, _ in search.learner.named_parameters()}
+        optimizer = weight_optimizer(search.model, learner)
+        if self.checkpoint is not None:
+            self.checkpoint.restore(search, optimizer)
+        search.harden_if_due()
+        module = self.workers.wrapped(search.model)
+        batches = self.samples.shuffled(training.batch, training.seed, start=search.done)
+        with self._own_randomness():
+            while search.done < training.steps:
+                set_rate(optimizer, search.done, training.steps)
+                loss = self._step(module, self.workers.share(next(batches)), optimizer)
+                self.watch(search.step(loss))
+                if self.checkpoint is not None:
+                    self.checkpoint.keep(search, optimizer)
+
+    def _step(self, module: nn.Module, batch: Batch, optimizer: torch.optim.Optimizer) -> float:
+        """Move the weights once and return the loss."""
+        torch.manual_seed(self.training.seed + self.search.done)
+        with self.training.autocast():
+            loss = self.objective.loss(module, batch)
+        if not bool(torch.isfinite(loss)):
+            fact = f"the loss is {float(loss)} at step {self.search.done}"
+            raise UserError(fact, where=self.objective.name, fix="Check the data, and the loss if it is your own")
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        return float(loss.detach())
+
+    @contextmanager
+    def _own_randomness(self) -> Iterator[None]:
+        """Leave the user's random state as it was."""
+        with torch.random.fork_rng(devices=[]):
+            yield
+
+
+def _device_type() -> str:
+    """Return where training runs."""
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,154 @@
+"""The units of a model: what a mask keeps or removes, in which weights, and in which layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import fx
+
+from smartc.learning.granularity import Granularity
+from smartc.model import Remark, TracedModel, operator_name
+from smartc.passes.find_layers import Layer, Layers
+from smartc.passes.insert_masks import MaskedWeight
+from smartc.passes.labels import IntArray
+from smartc.passes.mask_layouts import BoolArray, Channels, MaskLayout, Pattern, Tiles, sizes, support
+from smartc.passes.pack_blocks import WeightUse, weight_use
+from smartc.targets.workload import OpKind
+
+# A weight of fewer blocks than this is kept whole: a stem's few inputs, a head's few classes.
+FEWEST_BLOCKS = 32
+FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+
+
+@dataclass(frozen=True, eq=False)
+class Units:
+    """All units of a model, numbered.
+
+    Attributes:
+        granularity: What a unit is.
+        weights: The weights that masks act on, each with the first of its units.
+        owners: The weights whose size tells a unit's: the same, but for channels those that produce them.
+        count: Number of units.
+        layer_of: For each unit the index of its layer in ``names``.
+        names: The layers; for channels the groups.
+        skipped: What is left alone, and why.
+    """
+
+    granularity: Granularity
+    weights: tuple[MaskedWeight, ...]
+    owners: tuple[MaskedWeight, ...]
+    count: int
+    layer_of: IntArray
+    names: tuple[str, ...]
+    skipped: tuple[Remark, ...] = ()
+
+    @cached_property
+    def sizes(self) -> IntArray:
+        """Return the weights that each unit stands for."""
+        total = np.zeros(self.count, dtype=np.int64)
+        for weight in self.owners:
+            total[weight.part] += sizes(weight.layout)
+        return total
+
+    @cached_property
+    def per_layer(self) -> IntArray:
+        """Return the number of units of each layer."""
+        return np.bincount(self.layer_of, minlength=len(self.names)).astype(np.int64)
+
+    def energy(self, model: TracedModel) -> FloatArray:
+        """Return for each unit the mean square of its weights."""
+        total = np.zeros(self.count)
+        for weight in self.owners:
+            values = model.tensor(weight.name).detach().double()
+            total[weight.part] += weight.layout.sums(values * values).numpy()
+        return total / np.maximum(self.sizes, 1)
+
+    def supports(self, keep: BoolArray) -> dict[str, torch.Tensor]:
+        """Return for each masked weight which of its elements stay."""
+        found: dict[str, torch.Tensor] = {}
+        for weight in self.weights:
+            kept = support(weight.layout, keep[weight.part])
+            found[weight.name] = found[weight.name] & kept if weight.name in found else kept
+        return found
+
+    def density(self, keep: FloatArray | BoolArray) -> FloatArray:
+        """Return the kept share of each layer's units."""
+        kept = np.bincount(self.layer_of, keep, minlength=len(self.names))
+        return np.asarray(kept / np.maximum(self.per_layer, 1), dtype=np.float64)
+
+
+def find_units(model: TracedModel, layers: Layers, granularity: Granularity) -> Units:
+    """Return the units of a model at a granularity."""
+    if granularity.kind == "channel":
+        return _channels(model, layers, granularity)
+    weights: list[MaskedWeight] = []
+    names: list[str] = []
+    skipped: list[Remark] = []
+    first = 0
+    for row, use in _matrix_layers(model, layers, skipped):
+        layout = _layout(tuple(model.tensor(use.name).shape), granularity, use)
+        if granularity.kind == "block" and layout.count < FEWEST_BLOCKS:
+            text = f"its {layout.count} blocks of {granularity} are too few: to cut them saves little and can cost a class"
+            skipped.append(Remark(row.name, text))
+            continue
+        if not layout.count:
+            skipped.append(Remark(row.name, f"has fewer than {granularity.columns} input channels"))
+            continue
+        weights.append(MaskedWeight(use.name, layout, first))
+        names.append(row.name)
+        first += layout.count
+    layer_of = np.repeat(np.arange(len(weights)), [weight.layout.count for weight in weights]).astype(np.int64)
+    return Units(granularity, tuple(weights), tuple(weights), first, layer_of, tuple(names), tuple(skipped))
+
+
+def _layout(shape: tuple[int, ...], granularity: Granularity, use: WeightUse) -> MaskLayout:
+    """Return how units lie in a weight."""
+    if granularity.kind == "n:m":
+        return Pattern(shape, granularity.columns, use.transposed)
+    return Tiles(shape, granularity.rows, granularity.columns, granularity.per_tap, use.groups, use.transposed)
+
+
+def _channels(model: TracedModel, layers: Layers, granularity: Granularity) -> Units:
+    """Return the channel units: masks act where they are read, sizes are told where they are produced."""
+    groups = layers.groups
+    sides: dict[str, list[MaskedWeight]] = {"reads": [], "owns": []}
+    for axis in groups.axes:
+        if axis.role in sides:
+            layout = Channels(tuple(model.tensor(axis.name).shape), axis.axis, axis.units, groups.count)
+            sides[axis.role].append(MaskedWeight(axis.name, layout, 0))
+    names = tuple(group.name for group in groups.groups)
+    return Units(granularity, tuple(sides["reads"]), tuple(sides["owns"]), groups.count, groups.group_of, names, ())
+
+
+def _matrix_layers(
+    model: TracedModel, layers: Layers, skipped: list[Remark]
+) -> Iterator[tuple[Layer, WeightUse]]:
+    """Yield the layers whose weights can be masked, one for each weight."""
+    readers = _readers(model)
+    seen: set[str] = set()
+    for row in layers.rows:
+        use = weight_use(model, row.node) if row.shape.kind == OpKind.MATRIX else None
+        if use is None or use.name in seen:
+            continue
+        seen.add(use.name)
+        others = [reader for reader in readers[use.name] if weight_use(model, reader) != use]
+        if use.transposed and use.groups > 1:
+            skipped.append(Remark(row.name, "is a transposed convolution with groups"))
+        elif others:
+            skipped.append(Remark(row.name, f"its weight is also read by `{operator_name(others[0].target)}`"))
+        else:
+            yield row, use
+
+
+def _readers(model: TracedModel) -> dict[str, list[fx.Node]]:
+    """Return the calls that read each stored tensor."""
+    found: dict[str, list[fx.Node]] = {}
+    for node in model.graph.nodes:
+        if node.op == "get_attr":
+            found.setdefault(str(node.target), []).extend(node.users)
+    return found

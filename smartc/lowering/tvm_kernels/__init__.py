@@ -1,0 +1,1 @@
+"""Kernels that TVM compiles, and the walk that makes a network of them."""

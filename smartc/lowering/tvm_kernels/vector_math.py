@@ -1,0 +1,133 @@
+"""Activation functions on vectors of floats, as expressions of TIR."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tvm import tirx
+
+Vector = Any
+
+# Beyond these, exp overflows or is zero in float32.
+_EXP_LOW, _EXP_HIGH = -87.33654, 88.37626
+# Cephes' polynomial for exp on half a bit around zero: relative error under 1e-7.
+_EXP = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
+# Abramowitz and Stegun 7.1.26 is too coarse; this is the rational function that Eigen uses, odd over even.
+_ERF_LIMIT = 3.832506856900711
+_ERF_ODD = (-2.72614225801306e-10, 2.77068142495902e-08, -2.10102402082508e-06, -5.69250639462346e-05)
+_ERF_ODD += (-7.34990630326855e-04, -2.95459980854025e-03, -1.60960333262415e-02)
+_ERF_EVEN = (-1.45660718464996e-05, -2.13374055278905e-04, -1.68282697438203e-03, -7.37332916720468e-03)
+_ERF_EVEN += (-1.42647390514189e-02,)
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An activation function that a kernel applies before it stores.
+
+    Attributes:
+        kind: A key of ACTIVATIONS.
+        low, high: Bounds of ``clamp``; the slope of ``leaky_relu`` is ``low``.
+    """
+
+    kind: str
+    low: float = -math.inf
+    high: float = math.inf
+
+    def apply(self, x: Vector, lanes: int) -> Vector:
+        """Return the function of a vector."""
+        return ACTIVATIONS[self.kind](x, self, lanes)
+
+
+def splat(value: float, lanes: int) -> Vector:
+    """Return a vector of one number."""
+    constant = tirx.FloatImm("float32", value)
+    return constant if lanes == 1 else tirx.Broadcast(constant, lanes)
+
+
+def exponential(x: Vector, lanes: int) -> Vector:
+    """Return e to the power of a vector."""
+    x = tirx.max(tirx.min(x, splat(_EXP_HIGH, lanes)), splat(_EXP_LOW, lanes))
+    power = tirx.floor(x * splat(math.log2(math.e), lanes) + splat(0.5, lanes))
+    # ln 2 in two parts, so that what is left of x is exact.
+    rest = x - power * splat(0.693359375, lanes) - power * splat(-2.12194440e-4, lanes)
+    series = _polynomial(rest, _EXP, lanes) * rest * rest + rest + splat(1.0, lanes)
+    bits = (tirx.Cast(_integers(lanes), power) + _whole(127, lanes)) << _whole(23, lanes)
+    return series * tirx.reinterpret(_floats(lanes), bits)
+
+
+def error_function(x: Vector, lanes: int) -> Vector:
+    """Return the error function of a vector."""
+    limit = splat(_ERF_LIMIT, lanes)
+    x = tirx.max(tirx.min(x, limit), splat(-_ERF_LIMIT, lanes))
+    square = x * x
+    return x * _polynomial(square, _ERF_ODD, lanes) / _polynomial(square, _ERF_EVEN, lanes)
+
+
+def _polynomial(x: Vector, coefficients: tuple[float, ...], lanes: int) -> Vector:
+    """Return a polynomial, highest power first."""
+    value = splat(coefficients[0], lanes)
+    for coefficient in coefficients[1:]:
+        value = value * x + splat(coefficient, lanes)
+    return value
+
+
+def _floats(lanes: int) -> str:
+    return "float32" if lanes == 1 else f"float32x{lanes}"
+
+
+def _integers(lanes: int) -> str:
+    return "int32" if lanes == 1 else f"int32x{lanes}"
+
+
+def _whole(value: int, lanes: int) -> Vector:
+    constant = tirx.IntImm("int32", value)
+    return constant if lanes == 1 else tirx.Broadcast(constant, lanes)
+
+
+def _clamp(x: Vector, activation: Activation, lanes: int) -> Vector:
+    if activation.low > -math.inf:
+        x = tirx.max(x, splat(activation.low, lanes))
+    return tirx.min(x, splat(activation.high, lanes)) if activation.high < math.inf else x
+
+
+def _sigmoid(x: Vector, lanes: int) -> Vector:
+    return splat(1.0, lanes) / (splat(1.0, lanes) + exponential(splat(0.0, lanes) - x, lanes))
+
+
+def _hard_sigmoid(x: Vector, lanes: int) -> Vector:
+    raised = tirx.max(tirx.min(x + splat(3.0, lanes), splat(6.0, lanes)), splat(0.0, lanes))
+    return raised * splat(1 / 6, lanes)
+
+
+def _tanh(x: Vector, lanes: int) -> Vector:
+    return splat(2.0, lanes) * _sigmoid(x + x, lanes) - splat(1.0, lanes)
+
+
+def _gelu(x: Vector, lanes: int) -> Vector:
+    inner = error_function(x * splat(math.sqrt(0.5), lanes), lanes)
+    return x * splat(0.5, lanes) * (inner + splat(1.0, lanes))
+
+
+def _gelu_tanh(x: Vector, lanes: int) -> Vector:
+    inner = splat(math.sqrt(2 / math.pi), lanes) * (x + splat(0.044715, lanes) * x * x * x)
+    return x * _sigmoid(inner + inner, lanes)
+
+
+def _leaky(x: Vector, activation: Activation, lanes: int) -> Vector:
+    return tirx.Select(x > splat(0.0, lanes), x, x * splat(activation.low, lanes))
+
+
+ACTIVATIONS: dict[str, Callable[[Vector, Activation, int], Vector]] = {
+    "clamp": _clamp,
+    "leaky_relu": _leaky,
+    "silu": lambda x, _, lanes: x * _sigmoid(x, lanes),
+    "sigmoid": lambda x, _, lanes: _sigmoid(x, lanes),
+    "tanh": lambda x, _, lanes: _tanh(x, lanes),
+    "hardsigmoid": lambda x, _, lanes: _hard_sigmoid(x, lanes),
+    "hardswish": lambda x, _, lanes: x * _hard_sigmoid(x, lanes),
+    "gelu": lambda x, _, lanes: _gelu(x, lanes),
+    "gelu_tanh": lambda x, _, lanes: _gelu_tanh(x, lanes),
+}

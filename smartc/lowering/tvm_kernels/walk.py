@@ -1,0 +1,129 @@
+"""Walk an exported program: hot operators become calls of our kernels, the rest takes TVM's own lowering."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import tvm
+from torch import fx
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind
+from tvm import relax
+from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
+
+from smartc.errors import UserError
+from smartc.lowering.tvm_kernels import attention_rules, convolution_rules, linear_rules, pointwise_rules, transposed_rules, view_rules
+from smartc.lowering.tvm_kernels.gaps import choose_gaps
+from smartc.lowering.tvm_kernels.layout import plain
+from smartc.lowering.tvm_kernels.machine import Machine
+from smartc.lowering.tvm_kernels.network import Held, Network
+from smartc.lowering.tvm_kernels.rules import RULES
+from smartc.lowering.tvm_kernels.windows import shape_of
+from smartc.model import layer_name, operator_name
+
+__all__ = ["attention_rules", "convolution_rules", "linear_rules", "pointwise_rules", "relax_module", "transposed_rules", "view_rules"]
+
+
+def relax_module(
+    program: ExportedProgram, machine: Machine, dense: Mapping[str, bool]
+) -> tuple[tvm.IRModule, dict[str, str]]:
+    """Return the module of a program with static shapes, and the user's layer of each kernel.
+
+    Raises:
+        UserError: TVM has no form for an operator.
+    """
+    weights, inputs = _stored(program)
+    network = Network(machine, weights, choose_gaps(program.graph), dense)
+    importer = _Importer(network)
+    parameters = [_input(network, node) for node in inputs]
+    builder = network.builder
+    with builder.function("main", parameters):
+        with builder.dataflow():
+            for node in program.graph.nodes:
+                if node.op == "call_function" and node not in network.values and node not in network.absorbed:
+                    _lower(network, importer, node)
+            result = builder.emit_output(relax.Tuple([network.var(node) for node in _outputs(program)]))
+        builder.emit_func_output(result)
+    return builder.get(), network.layers
+
+
+def _stored(program: ExportedProgram) -> tuple[dict[fx.Node, torch.Tensor], list[fx.Node]]:
+    """Return the stored tensors of a program by node, and the nodes of its inputs."""
+    nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
+    stored: dict[str, Any] = {**program.state_dict, **program.constants}
+    weights: dict[fx.Node, torch.Tensor] = {}
+    inputs: list[fx.Node] = []
+    for spec in program.graph_signature.input_specs:
+        node = nodes[spec.arg.name]
+        if spec.kind is not InputKind.USER_INPUT:
+            weights[node] = stored[str(spec.target)]
+        elif isinstance(node.meta.get("val"), torch.Tensor):
+            inputs.append(node)
+    return weights, inputs
+
+
+def _input(network: Network, node: fx.Node) -> Any:
+    """Return the variable of a model input."""
+    shape, dtype = shape_of(node), str(node.meta["val"].dtype).removeprefix("torch.")
+    var = relax.Var(node.name, relax.TensorType(shape, dtype))
+    network.values[node] = Held(var, plain(shape), dtype)
+    return var
+
+
+def _outputs(program: ExportedProgram) -> list[fx.Node]:
+    """Return the tensors that a program returns."""
+    output = next(node for node in program.graph.nodes if node.op == "output")
+    return [node for node in output.args[0] if isinstance(node, fx.Node)]
+
+
+def _lower(network: Network, importer: _Importer, node: fx.Node) -> None:
+    """Compute one node by our rule for it, or by TVM's."""
+    own = RULES.get(operator_name(node.target))
+    if own is None or not own(network, node):
+        importer.lower(node)
+
+
+class _Importer(ExportedProgramImporter):  # type: ignore[misc]
+    """TVM's own rules for ATen operators, on the tensors of our network."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+        self.block_builder = network.builder
+
+    def lower(self, node: fx.Node) -> None:
+        """Compute a node by TVM's rule.
+
+        Raises:
+            UserError: There is none, or it cannot express this call.
+        """
+        name = str(node.target).removeprefix("aten.")
+        convert = self.convert_map.get(getattr(node.target, "__name__", name))
+        if convert is None:
+            raise _refusal(node, f"TVM has no form for the operator {name}")
+        for other in node.all_input_nodes:
+            value = self.network.values.get(other)
+            self.env[other] = value if isinstance(value, tuple) else self.network.var(other)
+        try:
+            value = convert(node)
+        except Exception as error:
+            logging.getLogger(__name__).debug("TVM's rule for %s failed", name, exc_info=True)
+            raise _refusal(node, f"TVM cannot express {name}: {str(error).strip().splitlines()[-1]}") from error
+        self.network.values[node] = self._taken(value)
+
+    def _taken(self, value: Any) -> Any:
+        """Return tensors of the network for what a rule of TVM's gives."""
+        if isinstance(value, list | tuple | relax.Tuple):
+            return tuple(self._taken(part) for part in value)
+        if isinstance(value, relax.Expr) and isinstance(value.ty, relax.TupleType):
+            parts = [self.block_builder.emit(relax.TupleGetItem(value, i)) for i in range(len(value.ty.fields))]
+            return tuple(self._taken(part) for part in parts)
+        return self.network.taken(value)
+
+
+def _refusal(node: fx.Node, fact: str) -> UserError:
+    """Return the error for an operator that TVM lacks."""
+    return UserError(fact, where=layer_name(node), fix="Leave tvm out of --backend; model.pt2 has the same network")

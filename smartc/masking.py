@@ -1,0 +1,213 @@
+"""Masks from a project: chosen at once from the weights, or learned from data."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from smartc.batch import Samples
+from smartc.decision import Decision, unread_channels
+from smartc.errors import UserError
+from smartc.learning.batch_norm_statistics import reestimate_batch_norm
+from smartc.learning.channel_budget import ChannelBudget
+from smartc.learning.checkpoint import Checkpoint
+from smartc.learning.distillation import Distillation
+from smartc.learning.learner import Start
+from smartc.learning.learners import LEARNERS, first_worth
+from smartc.learning.live_weights import LiveWeights
+from smartc.learning.mask_search import MaskSearch, Moment
+from smartc.learning.objective import FromDense, Objective, OwnLoss
+from smartc.learning.reconstruction import reconstruct
+from smartc.learning.settings import ENOUGH_FOR_STATISTICS, Settings
+from smartc.learning.train import Run, Training
+from smartc.learning.unit_budget import CountBudget, PatternBudget, PricedBudget, UnitBudget
+from smartc.learning.units import Units, find_units
+from smartc.learning.workers import Workers, joined
+from smartc.plan import model_hash
+from smartc.project import Project
+from smartc.references import load_function
+from smartc.report_figures import Learning, LearningMoment
+from smartc.search import Search
+
+# Samples that a closed-form reconstruction and batch-norm statistics are computed from.
+RECONSTRUCT_ON, STATISTICS_ON = 64, 2048
+
+
+def new_search(project: Project, steps: int, batch_norm: bool) -> MaskSearch:
+    """Return a search for a project's masks that has not begun.
+
+    Args:
+        project: What is compiled.
+        steps: Steps of the weights in all.
+        batch_norm: Whether batch norms learn.
+
+    Raises:
+        UserError: The budget cannot be met.
+    """
+    units = find_units(project.original, project.layers, project.granularity)
+    budget = unit_budget(project, units)
+    worth = first_worth(project.learner, project.original, units, project.layers.groups)
+    if budget.cost is not None and project.granularity.kind != "channel" and project.learner not in ("smart", "sp-lamp"):
+        worth = worth * budget.cost  # ranks hold whatever a unit costs
+    kind = LEARNERS[project.learner]
+    share = getattr(kind, "share", 0.0)
+    start = Start(units, budget, worth, int(share * steps))
+    # A budget that cannot be met is told before any work is done.
+    budget.keep(worth)
+    return MaskSearch.of(project.original, units, kind(start), steps, batch_norm)
+
+
+def unit_budget(project: Project, units: Units) -> UnitBudget:
+    """Return a project's budget in units."""
+    budget, kind = project.budget, project.granularity.kind
+    if kind == "n:m":
+        return PatternBudget(float(project.granularity.rows), project.granularity.columns)
+    if kind == "channel":
+        layers = project.layers
+        return ChannelBudget(Search(layers, project.target, np.ones(units.count)), budget)
+    if budget.kind == "sparsity":
+        return CountBudget(float(round((1 - budget.amount) * units.count)))
+    weights = LiveWeights(units, project.layers, project.target, budget.kind)  # type: ignore[arg-type]
+    amount = budget.limit(weights.total, project.target.array.frequency_hz)
+    return PricedBudget(weights, amount)
+
+
+def mask_once(project: Project) -> Decision:
+    """Return the blocks or single weights to keep by the weights alone."""
+    search = new_search(project, 0, batch_norm=False)
+    search.harden()
+    return decided(project, search, None)
+
+
+def decided(project: Project, search: MaskSearch, learning: Learning | None) -> Decision:
+    """Return what a search came to."""
+    model, masked = search.learned(), search.masked_for_proof()
+    if project.granularity.kind == "channel":
+        budget = search.learner.start.budget
+        assert isinstance(budget, ChannelBudget)
+        assert budget.choice is not None
+        assert search.keep is not None
+        layers = unread_channels(model, project).search.layers
+        found = Search(layers, project.target, np.ones(layers.groups.count))
+        return Decision(model, found, budget.choice, search.keep, masked=masked, learning=learning)
+    return replace(
+        unread_channels(model, project), units=search.units, kept=search.keep, masked=masked, learning=learning
+    )
+
+
+def learn(
+    project: Project,
+    samples: Samples,
+    train: str | Callable[..., Any] | None,
+    settings: Settings,
+    watch: Callable[[Moment, int], None] | None,
+) -> Decision:
+    """Learn the masks and the weights that are left from samples.
+
+    Raises:
+        UserError: The data, the loss or a checkpoint are not as they must be, or the budget cannot be met.
+    """
+    steps, batch = settings.steps_for(samples.count), settings.batch_for(samples.count)
+    few = samples.count is not None and samples.count < ENOUGH_FOR_STATISTICS
+    with project.clock("learning"), joined() as workers:
+        search = new_search(project, steps, batch_norm=not few)
+        objective = _objective(project, samples, train)
+        training = Training(steps, batch, settings.seed, settings.precision)
+        checkpoint = _checkpoint(project, samples, training, settings, workers)
+        if few or not steps:
+            search.on_hard = lambda found: _reconstruct(project, found, samples)
+        run = Run(
+            search=search,
+            samples=samples,
+            objective=objective,
+            training=training,
+            workers=workers,
+            checkpoint=checkpoint,
+            watch=lambda moment: None if watch is None or not workers.first else watch(moment, steps),
+        )
+        run.train()
+        search.harden_if_due()
+        if not few:
+            _reestimate(search, samples, batch)
+        learning = learning_facts(
+            project, search, objective=objective.name, samples=samples, training=training, seed=settings.seed
+        )
+        return decided(project, search, learning)
+
+
+def _objective(project: Project, samples: Samples, train: str | Callable[..., Any] | None) -> Objective:
+    """Return the user's loss, or the distance to the dense model."""
+    original = project.original
+    if train is not None:
+        function = load_function(train, f"--train {train}") if isinstance(train, str) else train
+        name = train if isinstance(train, str) else getattr(train, "__qualname__", "the function given")
+        return OwnLoss(function, original, name)
+    return FromDense(original, Distillation.of(original), samples.labelled)
+
+
+def _checkpoint(
+    project: Project, samples: Samples, training: Training, settings: Settings, workers: Workers
+) -> Checkpoint | None:
+    """Return where the state is kept, and what it is for, if it shall be.
+
+    Raises:
+        UserError: A state is there that would be lost, or none is there to resume.
+    """
+    if settings.checkpoint is None:
+        if settings.resume:
+            raise UserError("no checkpoint is named", where="resume", fix="Give the path of one")
+        return None
+    facts = (model_hash(project.original), project.target.to_dict(), project.budget, project.granularity)
+    about = repr((facts, project.learner, samples.source, samples.count, training))
+    digest = hashlib.sha256(about.encode()).hexdigest()
+    checkpoint = Checkpoint(settings.checkpoint, digest, settings.resume, writes=workers.first)
+    checkpoint.check()
+    return checkpoint
+
+
+def _reconstruct(project: Project, search: MaskSearch, samples: Samples) -> None:
+    """Refit the weights that are left to the dense model's activations, layer by layer."""
+    assert search.keep is not None
+    batches = [batch.inputs for batch in samples.in_order(RECONSTRUCT_ON // 4, RECONSTRUCT_ON)]
+    refitted = reconstruct(project.original, search.learned(), search.units.supports(search.keep), batches)
+    search.take(refitted.model)
+
+
+def _reestimate(search: MaskSearch, samples: Samples, batch: int) -> None:
+    """Give batch norms the statistics of the network as it is now."""
+    batches = [part.inputs for part in samples.in_order(batch, STATISTICS_ON)]
+    search.take(reestimate_batch_norm(search.learned(), batches))
+
+
+def learning_facts(
+    project: Project,
+    search: MaskSearch,
+    *,
+    objective: str = "a loop of the user's own",
+    samples: Samples | None = None,
+    training: Training | None = None,
+    seed: int = 0,
+) -> Learning:
+    """Return what the report says about the learning; what is not known of a user's own loop is zero or empty."""
+    curve = tuple(
+        LearningMoment(moment.step, moment.loss, moment.temperature, moment.fractional or 0.0, moment.density)
+        for moment in search.curve
+    )
+    return Learning(
+        learner=project.learner,
+        objective=objective,
+        source="" if samples is None else samples.source,
+        samples=None if samples is None else samples.count,
+        steps=search.done,
+        search_steps=search.search_steps,
+        batch=0 if training is None else training.batch,
+        seed=seed,
+        precision="" if training is None else training.precision,
+        fractional=search.fractional,
+        layers=search.units.names,
+        curve=curve,
+    )
