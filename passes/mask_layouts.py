@@ -42,6 +42,10 @@ class MaskLayout(Protocol):
         """Return for each unit the sum of what a tensor of the weight's shape holds there; differentiable."""
         ...
 
+    def times_inputs(self, weight: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
+        """Return the weight times a factor per input channel, those of all groups in order."""
+        ...
+
     def facts(self) -> dict[str, Any]:
         """Return what a reader of a plan needs to know about where the units lie."""
         ...
@@ -124,6 +128,10 @@ class Tiles:
         columns = rows.sum(3)
         return (columns if own > 1 or self.taps == 1 else columns.sum(-1)).reshape(-1)
 
+    def times_inputs(self, weight: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
+        """Return the weight times a factor per input channel."""
+        return _times_inputs(weight, factors, self.groups, self.flipped)
+
     def facts(self) -> dict[str, Any]:
         """Return the tile, and the grid in whose order the tiles are counted: groups, rows, columns, taps."""
         tile = {"rows": self.rows, "columns": self.columns, "per_tap": self.per_tap}
@@ -173,6 +181,10 @@ class Channels:
         """Return the sum over each unit's indices."""
         along = values.movedim(self.axis, 0).reshape(values.shape[self.axis], -1).sum(1)
         return along.new_zeros(self.count + 1).index_add(0, self._index.to(values.device), along)[:-1]
+
+    def times_inputs(self, weight: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
+        """Return the weight as it is: what channels give their readers is told otherwise."""
+        return weight
 
     def facts(self) -> dict[str, Any]:
         """Return the axis and the unit of each of its indices."""
@@ -224,9 +236,23 @@ class Pattern:
         matrix = (values.transpose(0, 1) if self.flipped else values).reshape(out, -1, taps)
         return matrix[:, :covered].transpose(1, 2).reshape(-1)
 
+    def times_inputs(self, weight: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
+        """Return the weight times a factor per input channel."""
+        inner = self.shape[0] if self.flipped else self.shape[1]
+        return _times_inputs(weight, factors, max(len(factors) // inner, 1), self.flipped)
+
     def facts(self) -> dict[str, Any]:
         """Return the length of a group; weights are counted by output channel, tap and input channel."""
         return {"shape": list(self.shape), "group": self.m, "input_first": self.flipped}
+
+
+def _times_inputs(weight: torch.Tensor, factors: torch.Tensor, groups: int, flipped: bool) -> torch.Tensor:
+    """Return a weight times a factor per input channel; each group of outputs has inputs of its own."""
+    kernel = [1] * (weight.ndim - 2)
+    if flipped:
+        return weight * factors.reshape(-1, 1, *kernel)
+    table = factors.reshape(groups, 1, -1).expand(groups, weight.shape[0] // groups, -1)
+    return weight * table.reshape(weight.shape[0], -1, *kernel)
 
 
 class _ScaledRows(torch.autograd.Function):

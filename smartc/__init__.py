@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from smartc.model import TracedModel
     from smartc.learning.settings import Settings
     from smartc.pipeline import compile
-    from smartc.prepare import prepare
+    from smartc.preparation import prepare
 
 __version__ = "0.1.0"
 __all__ = [
@@ -39,7 +39,7 @@ _HOME = {
     "UserError": "smartc.errors",
     "compile": "smartc.pipeline",
     "load": "smartc.compiled",
-    "prepare": "smartc.prepare",
+    "prepare": "smartc.preparation",
     "soft_top_k": "smartc.learning.soft_top_k",
     "trace": "smartc.capture",
 }

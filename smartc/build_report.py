@@ -58,7 +58,9 @@ def build_report(
     compiled = analysed(smaller)
     before = _figures(original, project.layers, target)
     after = _figures(smaller, compiled, target)
-    layers = tuple(_layer(row, before, after, _decision(row, decision, original, smaller)) for row in search.layers.rows)
+    layers = tuple(
+        _layer(row, before, after, _decision(row, decision, original, smaller)) for row in search.layers.rows
+    )
     layers += tuple(_added(row, after) for row in compiled.rows if row.name not in before)
     latency = Latency("simulated", "ms", *(_sum(layers, side, "ms") for side in ("dense", "compiled")))
     if decision.units is not None and target.sparsity.zero_tile_skip:
@@ -136,9 +138,7 @@ def _nothing(like: Figures) -> Figures:
     return Figures(like.shape, None, 0, 0, 0.0, 0.0, "none", 0.0, None, Causes(0.0, 0.0, 0.0, 0.0, 0.0))
 
 
-def _decision(
-    row: ModelLayer, decision: Decision, original: TracedModel, smaller: TracedModel
-) -> tuple[Kind, str]:
+def _decision(row: ModelLayer, decision: Decision, original: TracedModel, smaller: TracedModel) -> tuple[Kind, str]:
     """Return what was done to a layer and why."""
     weight, search, choice = row.shape.weight, decision.search, decision.choice
     if decision.units is not None and weight is not None and decision.kept is not None:

@@ -97,18 +97,37 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_compile(commands: Commands) -> _Parser:
     """Add ``smartc compile``."""
-    parser = commands.add_parser("compile", help="remove channels, prove the result and write a build folder")
+    parser = commands.add_parser("compile", help="remove channels or blocks, prove the result and write a build folder")
     _add_model(parser, "MODEL", "exported program, state_dict (.pt, .safetensors) or pickled module")
     parser.add_argument("--target", required=True, metavar="T", help="a name of smartc targets, or a .toml")
     budget = parser.add_mutually_exclusive_group()
-    budget.add_argument("--sparsity", metavar="S", help="share of channels to remove, 0 to 1 (default 0.5)")
+    budget.add_argument("--sparsity", metavar="S", help="share of channels or blocks to remove, 0 to 1 (default 0.5)")
     budget.add_argument("--latency", metavar="L", help="time to reach: 0.6x of the original's, or 1.5ms")
-    parser.add_argument("--granularity", default="auto", metavar="G", help="auto (default) or channel")
-    parser.add_argument("--learner", metavar="NAME", help="where scores come from: sp-lamp or magnitude")
+    budget.add_argument("--macs", metavar="M", help="multiply-accumulates to reach: 0.5x, or 300M")
+    budget.add_argument("--bytes", metavar="B", help="bytes of weights to reach: 0.5x, or 2MB")
+    units = "auto (default), channel, block, RxC, RxC/shared or n:m"
+    parser.add_argument("--granularity", default="auto", metavar="G", help=units)
+    learners = "smart (default with --data), pdp, taylor, ac-dc, sp-lamp (default without), magnitude"
+    parser.add_argument("--learner", metavar="NAME", help=f"where masks come from: {learners}")
     parser.add_argument("--eval", metavar="E", help="labelled inputs, or a metric package.module:name")
     parser.add_argument("--backend", default="onnx", metavar="B", help="onnx (default) or pt2")
     parser.add_argument("-o", "--output", required=True, metavar="BUILD", help="folder to write")
+    _add_learning(parser)
     return parser
+
+
+def _add_learning(parser: _Parser) -> None:
+    """Add what learning from data takes."""
+    group = parser.add_argument_group("learning")
+    files = ".npz, .npy, .pt or .safetensors, a folder of images, or package.module:function that yields batches"
+    group.add_argument("--data", metavar="D", help=files)
+    group.add_argument("--preprocess", metavar="P", help="for images: imagenet, half, unit or mean=...:std=...")
+    group.add_argument("--train", metavar="P.M:F", help="a loss of your own, called with model, inputs and labels")
+    group.add_argument("--steps", metavar="N", help="steps in all (default: two passes over the data, at least 200)")
+    group.add_argument("--batch", metavar="N", help="samples of a step (default 64, fewer where there are few)")
+    group.add_argument("--seed", metavar="N", help="order of the samples (default 0)")
+    group.add_argument("--precision", default="float32", metavar="P", help="float32 (default) or bfloat16")
+    group.add_argument("--resume", action="store_true", help="go on with a training that was cut off")
 
 
 def _add_report(commands: Commands) -> _Parser:

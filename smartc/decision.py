@@ -51,7 +51,7 @@ class Decision:
 def by_scores(project: Project) -> Decision:
     """Return the channels to keep by scores of the weights alone."""
     scores = unit_scores(project.original, project.layers.groups, project.learner)
-    search = Search(project.layers, project.target, scores)
+    search = Search(project.layers, project.target, scores, project.budget.measure)
     choice = choose(search, project.budget)
     return Decision(project.original, search, choice, search.kept_units(choice.kept))
 

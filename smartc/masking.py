@@ -10,21 +10,23 @@ from typing import Any
 import numpy as np
 
 from smartc.batch import Samples
+from smartc.budget import impossible
 from smartc.decision import Decision, unread_channels
 from smartc.errors import UserError
 from smartc.learning.batch_norm_statistics import reestimate_batch_norm
 from smartc.learning.channel_budget import ChannelBudget
 from smartc.learning.checkpoint import Checkpoint
 from smartc.learning.distillation import Distillation
+from smartc.learning.input_energy import input_energy
 from smartc.learning.learner import Start
-from smartc.learning.learners import LEARNERS, first_worth
+from smartc.learning.learners import LEARNERS, Seen, first_worth
 from smartc.learning.live_weights import LiveWeights
 from smartc.learning.mask_search import MaskSearch, Moment
-from smartc.learning.objective import FromDense, Objective, OwnLoss
+from smartc.learning.objective import FromDense, LayerByLayer, Objective, OwnLoss
 from smartc.learning.reconstruction import reconstruct
 from smartc.learning.settings import ENOUGH_FOR_STATISTICS, Settings
 from smartc.learning.train import Run, Training
-from smartc.learning.unit_budget import CountBudget, PatternBudget, PricedBudget, UnitBudget
+from smartc.learning.unit_budget import SAME, CountBudget, PatternBudget, PricedBudget, UnitBudget
 from smartc.learning.units import Units, find_units
 from smartc.learning.workers import Workers, joined
 from smartc.plan import model_hash
@@ -32,26 +34,36 @@ from smartc.project import Project
 from smartc.references import load_function
 from smartc.report_figures import Learning, LearningMoment
 from smartc.search import Search
+from smartc.targets.workload import OpKind
 
 # Samples that a closed-form reconstruction and batch-norm statistics are computed from.
 RECONSTRUCT_ON, STATISTICS_ON = 64, 2048
+# Samples that the variance of the dense model's outputs is taken from.
+SCALES_ON = 64
+# Told of every step: where it stands, the number of all steps, and how much of the budget is met.
+Watch = Callable[[Moment, int, float], None]
 
 
-def new_search(project: Project, steps: int, batch_norm: bool) -> MaskSearch:
+def new_search(project: Project, steps: int, batch_norm: bool, seen: Seen | None = None) -> MaskSearch:
     """Return a search for a project's masks that has not begun.
 
     Args:
         project: What is compiled.
         steps: Steps of the weights in all.
         batch_norm: Whether batch norms learn.
+        seen: What the inputs of each weight are like, see ``input_energy``.
 
     Raises:
         UserError: The budget cannot be met.
     """
     units = find_units(project.original, project.layers, project.granularity)
     budget = unit_budget(project, units)
-    worth = first_worth(project.learner, project.original, units, project.layers.groups)
-    if budget.cost is not None and project.granularity.kind != "channel" and project.learner not in ("smart", "sp-lamp"):
+    worth = first_worth(project.learner, project.original, units, project.layers.groups, seen)
+    if (
+        budget.cost is not None
+        and project.granularity.kind != "channel"
+        and project.learner not in ("smart", "sp-lamp")
+    ):
         worth = worth * budget.cost  # ranks hold whatever a unit costs
     kind = LEARNERS[project.learner]
     share = getattr(kind, "share", 0.0)
@@ -67,13 +79,16 @@ def unit_budget(project: Project, units: Units) -> UnitBudget:
     if kind == "n:m":
         return PatternBudget(float(project.granularity.rows), project.granularity.columns)
     if kind == "channel":
-        layers = project.layers
-        return ChannelBudget(Search(layers, project.target, np.ones(units.count)), budget)
+        empty = Search(project.layers, project.target, np.ones(units.count), budget.measure)
+        return ChannelBudget(empty, budget)
     if budget.kind == "sparsity":
         return CountBudget(float(round((1 - budget.amount) * units.count)))
-    weights = LiveWeights(units, project.layers, project.target, budget.kind)  # type: ignore[arg-type]
-    amount = budget.limit(weights.total, project.target.array.frequency_hz)
-    return PricedBudget(weights, amount)
+    weights = LiveWeights(units, project.layers, project.target, budget.measure)
+    limit = budget.limit(weights.total, project.target.array.frequency_hz)
+    if weights.least > limit * (1 + SAME):
+        device = (project.target.name, project.target.array.frequency_hz)
+        raise impossible(budget, weights.least, weights.total, device)
+    return PricedBudget(weights, limit)
 
 
 def mask_once(project: Project) -> Decision:
@@ -104,7 +119,7 @@ def learn(
     samples: Samples,
     train: str | Callable[..., Any] | None,
     settings: Settings,
-    watch: Callable[[Moment, int], None] | None,
+    watch: Watch | None,
 ) -> Decision:
     """Learn the masks and the weights that are left from samples.
 
@@ -114,8 +129,9 @@ def learn(
     steps, batch = settings.steps_for(samples.count), settings.batch_for(samples.count)
     few = samples.count is not None and samples.count < ENOUGH_FOR_STATISTICS
     with project.clock("learning"), joined() as workers:
-        search = new_search(project, steps, batch_norm=not few)
-        objective = _objective(project, samples, train)
+        calibration = [part.inputs for part in samples.in_order(RECONSTRUCT_ON // 4, RECONSTRUCT_ON)]
+        search = new_search(project, steps, not few, input_energy(project.original, calibration))
+        objective = _objective(project, samples, train, settings.seed)
         training = Training(steps, batch, settings.seed, settings.precision)
         checkpoint = _checkpoint(project, samples, training, settings, workers)
         if few or not steps:
@@ -127,7 +143,7 @@ def learn(
             training=training,
             workers=workers,
             checkpoint=checkpoint,
-            watch=lambda moment: None if watch is None or not workers.first else watch(moment, steps),
+            watch=lambda moment: None if watch is None or not workers.first else watch(moment, steps, search.met),
         )
         run.train()
         search.harden_if_due()
@@ -139,14 +155,26 @@ def learn(
         return decided(project, search, learning)
 
 
-def _objective(project: Project, samples: Samples, train: str | Callable[..., Any] | None) -> Objective:
+def _objective(project: Project, samples: Samples, train: str | Callable[..., Any] | None, seed: int) -> Objective:
     """Return the user's loss, or the distance to the dense model."""
     original = project.original
     if train is not None:
         function = load_function(train, f"--train {train}") if isinstance(train, str) else train
         name = train if isinstance(train, str) else getattr(train, "__qualname__", "the function given")
         return OwnLoss(function, original, name)
-    return FromDense(original, Distillation.of(original), samples.labelled)
+    batches = list(samples.in_order(min(SCALES_ON, samples.count or SCALES_ON), SCALES_ON))
+    outputs = [original.run(batch.inputs) for batch in batches]
+    # With the variance of each batch's own outputs, a batch cut among processes would have another loss.
+    distillation = Distillation.of(original).fitted(outputs)
+    if samples.count is not None and samples.count < ENOUGH_FOR_STATISTICS:
+        return LayerByLayer(original, distillation, _taps(project), seed)
+    return FromDense(original, distillation, samples.labelled)
+
+
+def _taps(project: Project) -> tuple[str, ...]:
+    """Return the nodes whose values are what a layer with weights gives, what is fused into it included."""
+    matrices = [row for row in project.layers.rows if row.shape.kind == OpKind.MATRIX]
+    return tuple((row.fused[-1] if row.fused else row.node).name for row in matrices)
 
 
 def _checkpoint(

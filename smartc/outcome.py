@@ -48,7 +48,9 @@ class Outcome:
         """Return the inputs to compare on: the user's, or seeded ones."""
         if self.samples is not None:
             some = self.samples.in_order(BATCH, LABELLED_INPUTS)
-            return [tuple(cast_value(value, self.original.dtype) for value in b.inputs) for b in some], self.samples.source
+            return [
+                tuple(cast_value(value, self.original.dtype) for value in b.inputs) for b in some
+            ], self.samples.source
         if isinstance(self.labelled, Labelled) and self.original.dynamic_batch:
             some = self.labelled.inputs[:LABELLED_INPUTS]
             return list(_chunks(some, self.original.inputs[0])), self.labelled.source

@@ -16,10 +16,9 @@ from smartc.decision import Decision, by_scores
 from smartc.errors import UserError
 from smartc.learning.granularity import parse_granularity
 from smartc.learning.learners import LEARNERS
-from smartc.learning.mask_search import Moment
 from smartc.learning.settings import Settings
 from smartc.lowering import BACKENDS, Lowered, lower
-from smartc.masking import learn, mask_once
+from smartc.masking import Watch, learn, mask_once
 from smartc.model import Remark, TracedModel
 from smartc.outcome import Outcome, outcome_for
 from smartc.passes.base import run_passes
@@ -53,7 +52,7 @@ def compile(
     settings: Settings | None = None,
     backends: Sequence[str] = ("onnx",),
     evaluate: Any = None,
-    watch: Callable[[Moment, int], None] | None = None,
+    watch: Watch | None = None,
 ) -> Compiled:
     """Make a trained model faster on a target by removing channels or blocks, and prove the result.
 
@@ -80,7 +79,8 @@ def compile(
             for an operator, the report says so and there is no ONNX file.
         evaluate: Labelled inputs (``(inputs, labels)`` or a file), or a metric (a function of the
             model or ``package.module:function``), whose value before and after the report states.
-        watch: Called after each step of learning with where it stands and the number of all steps.
+        watch: Called after each step of learning with where it stands, the number of all steps, and the
+            share of the budget that is met.
 
     Returns:
         The compiled model.  With no backend its proof runs when the module, the report or a saved
@@ -209,4 +209,3 @@ class _Job:
 def _needs_data(learner: str) -> UserError:
     """Return the error for a learner that learns nothing without data."""
     return UserError("learns from data, and none is given", where=f"--learner {learner}", fix="Add --data")
-

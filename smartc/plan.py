@@ -13,12 +13,13 @@ import numpy as np
 import torch
 
 from smartc import __version__
+from smartc.budget import Measure
 from smartc.decision import Decision
 from smartc.errors import UserError
 from smartc.model import TracedModel
 from smartc.passes.channel_groups import ChannelGroups, surviving
-from smartc.passes.live_layers import price_layers
 from smartc.passes.find_layers import Layers
+from smartc.passes.live_layers import price_layers
 from smartc.project import Project, analysed
 from smartc.targets.target import Target
 
@@ -150,23 +151,18 @@ def reached(project: Project, decision: Decision, smaller: TracedModel) -> str:
             return f"{1 - float(decision.kept.mean()):.3f}" if len(decision.kept) else "0"
         total = int(search.weights @ search.full) if len(search.full) else 0
         return f"{1 - int(search.weights @ choice.kept) / total:.3f}" if total else "0"
-    dense = _spent(budget.kind, project.original, project.layers, project.target)
-    spent = _spent(budget.kind, smaller, analysed(smaller), project.target)
-    if budget.asked.endswith("x"):
-        return f"{spent / dense:.4f}x" if dense else "1x"
-    if budget.kind == "latency":
-        return f"{spent / project.target.array.frequency_hz * 1e3:.4g}ms"
-    return f"{spent:.4g} {budget.kind}"
+    dense = _spent(budget.measure, project.original, project.layers, project.target)
+    spent = _spent(budget.measure, smaller, analysed(smaller), project.target)
+    return budget.stated(spent, dense, project.target.array.frequency_hz)
 
 
-def _spent(kind: str, model: TracedModel, layers: Layers, target: Target) -> float:
+def _spent(measure: Measure, model: TracedModel, layers: Layers, target: Target) -> float:
     """Return the cycles, multiply-accumulates or bytes of a network, zero tiles left out."""
     costs = price_layers(model, layers, target)
-    if kind == "macs":
-        return float((costs.macs * costs.live_tiles / np.maximum(costs.tiles, 1))[costs.tiles > 0].sum()) + float(
-            costs.macs[costs.tiles == 0].sum()
-        )
-    return float((costs.total if kind == "latency" else costs.weight_bytes).sum())
+    if measure == "macs":
+        live = np.where(costs.tiles > 0, costs.live_tiles / np.maximum(costs.tiles, 1), 1.0)
+        return float((costs.macs * live).sum())
+    return float((costs.total if measure == "latency" else costs.weight_bytes).sum())
 
 
 def kept_indices(model: TracedModel, groups: ChannelGroups, keep: BoolArray) -> dict[str, Any]:

@@ -23,7 +23,7 @@ RUNTIMES = {
     "onnxscript": r"smartc\.lowering\.to_onnx",
     "onnx_graphsurgeon": r"smartc\.lowering\.to_onnx",
     "onnxruntime": r"smartc\.(lowering\.to_onnx|build_runner)",
-    "tvm": r"smartc\.(lowering\.to_tvm|build_runner)",
+    "tvm": r"smartc\.(lowering\.(to_tvm|tvm_kernels.*)|build_runner)",
 }
 
 

@@ -239,3 +239,30 @@ class Transformer(nn.Module):
 def test_attention(batch: int, mcpu: str | None) -> None:
     torch.manual_seed(0)
     agree(Transformer(), [torch.randn(batch, 3, 20, 24)], mcpu)
+
+
+class SpelledOut(nn.Module):
+    """Attention written as products and a softmax, and a product of matrices of one image with all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv = nn.Linear(24, 72)
+        self.table = nn.Parameter(torch.randn(3, 21, 21))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return mixed tokens and products."""
+        images, tokens, channels = x.shape
+        query, key, value = self.qkv(x).reshape(images, tokens, 3, 3, 8).permute(2, 0, 3, 1, 4).unbind(0)
+        scores = (query * 8**-0.5) @ key.transpose(-2, -1) + self.table
+        mixed = torch.softmax(scores, -1) @ value
+        return (
+            mixed.transpose(1, 2).reshape(images, tokens, channels),
+            torch.bmm(x, x.transpose(1, 2)),
+            self.table[:1] @ x,
+        )
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_products_and_softmax(batch: int) -> None:
+    torch.manual_seed(0)
+    agree(SpelledOut(), [torch.randn(batch, 21, 24)])

@@ -18,7 +18,7 @@ LINE = 18
 SPREAD = 0.5
 _TICKS = 6
 
-# Okabe and Ito's colours, which remain apart for the colour-blind; what is compared with is dashed.
+# Okabe and Ito's colours, which remain apart for the colour-blind; what is compared with is dashed and hollow.
 _COLOURS = ("#d55e00", "#0072b2", "#009e73", "#555555", "#cc79a7", "#e69f00")
 
 
@@ -102,7 +102,7 @@ def _line(section: Section, column: Column, places: dict[Row, float], scale: _Sc
     for x, spread in points:
         top, bottom = (scale.y(spread.mean + sign * spread.deviation) for sign in (1, -1))
         yield f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{top:.1f}" y2="{bottom:.1f}" stroke="{colour}"/>'
-        yield f'<circle cx="{x:.1f}" cy="{scale.y(spread.mean):.1f}" r="3" fill="{colour}"/>'
+        yield _dot(column, x, scale.y(spread.mean))
 
 
 def _legend(section: Section, left: float) -> Iterator[str]:
@@ -113,8 +113,15 @@ def _legend(section: Section, left: float) -> Iterator[str]:
     for number, column in enumerate(section.columns(), start=1):
         y = TOP + 8 + LINE * number
         yield f'<line x1="{left:g}" x2="{left + 24:g}" y1="{y}" y2="{y}" {_stroke(column)}/>'
-        yield f'<circle cx="{left + 12:g}" cy="{y}" r="3" fill="{_colour(column)}"/>'
+        yield _dot(column, left + 12, y)
         yield f'<text x="{left + 30:g}" y="{y + 4}">{escape(column_name(column))}</text>'
+
+
+def _dot(column: Column, x: float, y: float) -> str:
+    """Return a point, hollow for what is compared with."""
+    colour = _colour(column)
+    fill = colour if column[1] == "sparsity" else "white"
+    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{fill}" stroke="{colour}"/>'
 
 
 def _colour(column: Column) -> str:

@@ -22,8 +22,7 @@ fine-tuning after it, the same optimizer (SGD with momentum 0.9, one rise and fa
 batches and the same augmentation (half of the images flipped). Accuracy is that of the compiled network on the test
 images, in percent: mean ± standard deviation over the seeds, the best of a row in bold. Torch-Pruning removes
 channels by its group importance, from the whole network together, until the network costs what the one of `smart` in
-the same row costs: in multiply-accumulates, or in simulated time on the target. `tests/test_learning_benchmark.py`
-tests the benchmark itself.
+the same row costs: in multiply-accumulates, or in simulated time on the target.
 """
 
 

@@ -45,12 +45,15 @@ class ChannelBudget:
             dense = float(search.cost(search.full))
             self.limit = self.budget.limit(dense, search.target.array.frequency_hz) - here + float(each @ kept)
         self.cost = each[of]
-        self.limit = min(max(self.limit, 1e-6), float(each @ search.full))
+        # A soft mask must not be squeezed to less than whole tiles allow.
+        self.limit = min(max(self.limit, float(each @ search.fewest)), float(each @ search.full))
 
     def _marginal(self, kept: FloatArray) -> tuple[FloatArray, float]:
-        """Return what one channel of each group adds near the counts of the moment, and what the network costs there."""
+        """Return what a channel of each group adds near the counts of the moment, and what the network costs there."""
         search = self.search
-        places = np.array([np.abs(options - count).argmin() for options, count in zip(search.options, kept, strict=True)])
+        places = np.array(
+            [np.abs(options - count).argmin() for options, count in zip(search.options, kept, strict=True)]
+        )
         now = np.array([options[place] for options, place in zip(search.options, places, strict=True)], dtype=np.int64)
         most = [len(options) - 1 for options in search.options]
         above, below = (

@@ -101,7 +101,7 @@ class Checkpoint:
         """Return what the file holds."""
         try:
             with safe_open(self.path, "pt") as file:
-                return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}
+                return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError) as error:
             fix = "Delete it and start anew"
             raise UserError(f"is no checkpoint: {error}", where=str(self.path), fix=fix) from error

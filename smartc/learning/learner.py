@@ -64,6 +64,11 @@ class Learner(nn.Module):
         """Return the mask while the search goes on."""
         return self.mask
 
+    @property
+    def met(self) -> float:
+        """Return how much of the budget is met, 0 to 1."""
+        return 0.0 if self.searching else 1.0
+
     def advance(self, step: int) -> None:
         """Take note that so many steps of the search are done."""
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
+import torch
 
 from smartc.energy import unit_energy
 from smartc.learning.fixed import AcDc, OneShot, Taylor
@@ -17,6 +18,8 @@ from smartc.model import TracedModel
 from smartc.passes.channel_groups import ChannelGroups
 from smartc.scores import sp_lamp
 
+Seen = Mapping[str, torch.Tensor]
+
 LEARNERS: dict[str, Callable[[Start], Learner]] = {
     "smart": Smart,
     "pdp": Pdp,
@@ -27,15 +30,20 @@ LEARNERS: dict[str, Callable[[Start], Learner]] = {
 }
 
 
-def first_worth(learner: str, model: TracedModel, units: Units, groups: ChannelGroups) -> FloatArray:
+def first_worth(
+    learner: str, model: TracedModel, units: Units, groups: ChannelGroups, seen: Seen | None = None
+) -> FloatArray:
     """Return per unit what it is worth before anything is learned, comparable between layers.
 
-    For ``sp-lamp`` each layer's LAMP score; for ``smart`` the energy relative to the layer's mean; for the
-    others, of blocks, the rank within the layer.  The energy of a unit is the mean square of its weights;
-    of a channel, for ``smart`` and ``sp-lamp``, what it is expected to give the layers that read it.
+    For ``sp-lamp`` each layer's LAMP score; for ``smart`` the share of its layer's energy; for the others,
+    of blocks, the rank within the layer, and of channels the energy relative to the layer's mean.  The
+    energy of a unit is the mean square of its weights, for ``smart`` times that of what they see if it is
+    known; of a channel, for ``smart`` and ``sp-lamp``, what it is expected to give the layers that read it.
     """
     channels = units.granularity.kind == "channel" and learner in ("smart", "sp-lamp")
-    energy = unit_energy(model, groups) if channels else units.energy(model)
+    energy = unit_energy(model, groups) if channels else units.energy(model, seen if learner == "smart" else None)
+    if learner == "smart":
+        return units.shares(energy) if not channels else _relative(units, energy)
     if learner == "sp-lamp":
         total = energy if channels else energy * units.sizes
         worth = np.empty_like(total)
@@ -43,7 +51,12 @@ def first_worth(learner: str, model: TracedModel, units: Units, groups: ChannelG
         for part in np.split(order, np.cumsum(units.per_layer)[:-1]):
             worth[part] = sp_lamp(total[part])
         return worth
-    if learner != "smart" and units.granularity.kind != "channel":
+    if units.granularity.kind != "channel":
         return layer_ranks(units, energy)
+    return _relative(units, energy)
+
+
+def _relative(units: Units, energy: FloatArray) -> FloatArray:
+    """Return the energy relative to the mean of the layer."""
     mean = np.bincount(units.layer_of, energy, minlength=len(units.names)) / np.maximum(units.per_layer, 1)
     return energy / np.maximum(mean, 1e-300)[units.layer_of]

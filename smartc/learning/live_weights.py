@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 
+from smartc.budget import Measure
 from smartc.learning.units import FloatArray, Units
 from smartc.passes.find_layers import Layers
 from smartc.passes.labels import IntArray
 from smartc.targets.latency import Latency, price
 from smartc.targets.target import Target
-
-Measure = Literal["latency", "macs", "bytes"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +59,11 @@ class LiveWeights:
     def total(self) -> float:
         """Return the cost of the whole network with all of its weights."""
         return self.other + float(self.by_layer(self.units.per_layer.astype(np.float64)).sum())
+
+    @property
+    def least(self) -> float:
+        """Return the cost of the network when nothing of its masked weights stays."""
+        return self.other + float(self.by_layer(np.zeros(len(self.units.names))).sum())
 
     def by_layer(self, kept: FloatArray | IntArray) -> FloatArray:
         """Return the cost of each masked weight's layers, given how many of its units it keeps."""

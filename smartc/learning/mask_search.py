@@ -10,13 +10,13 @@ import torch
 from torch import fx, nn
 
 from smartc.learning.learner import Learner, fractional_share
+from smartc.learning.shared_batch_norm import ShareStatistics
 from smartc.learning.units import Units
 from smartc.model import TracedModel
 from smartc.passes.base import run_passes
 from smartc.passes.insert_masks import InsertMasks, RemoveMasks
 from smartc.passes.mask_layouts import BoolArray
 from smartc.passes.training_mode import TrainingMode
-
 
 # So many moments of a search are kept for its curve.
 MOMENTS = 100
@@ -80,7 +80,7 @@ class MaskSearch:
             steps: All steps.
             batch_norm: Whether batch norms learn, statistics included.
         """
-        own = original.with_tensors(_copies(original))
+        own = _with_own_tensors(original)
         insert = InsertMasks(units.weights, learner, learner.measured)
         masked = run_passes(own, (TrainingMode(batch_norm=batch_norm), insert)).model
         return cls(original, units, learner, steps, masked)
@@ -89,6 +89,10 @@ class MaskSearch:
     def model(self) -> fx.GraphModule:
         """Return the masked model, an ordinary module: for any optimizer, autocast, DDP or torch.compile."""
         return self.masked.graph_module
+
+    def model_of_several(self) -> fx.GraphModule:
+        """Return the same model, its tensors included, with batch norms over the samples of all processes."""
+        return run_passes(self.masked, (ShareStatistics(),)).model.graph_module
 
     @property
     def searching(self) -> bool:
@@ -99,6 +103,11 @@ class MaskSearch:
     def search_steps(self) -> int:
         """Return the number of steps before the masks are hard."""
         return self.learner.start.steps
+
+    @property
+    def met(self) -> float:
+        """Return how much of the budget is met, 0 to 1."""
+        return self.learner.met
 
     def step(self, loss: torch.Tensor | float | None = None) -> Moment:
         """Take note of a step of the weights: the masks move, and harden at the end of the search.
@@ -165,6 +174,11 @@ class MaskSearch:
         with torch.no_grad():
             for name, tensor in new.items():
                 self.masked.tensor(name).copy_(tensor)
+
+
+def _with_own_tensors(model: TracedModel) -> TracedModel:
+    """Return the model with copies of its tensors; ties stay ties."""
+    return model.with_tensors(_copies(model))
 
 
 def _copies(model: TracedModel) -> dict[str, torch.Tensor]:

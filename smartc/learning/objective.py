@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import fx, nn
 from torch.nn import functional
 from torch.utils import _pytree as pytree
 
@@ -15,6 +15,8 @@ from smartc.batch import Batch
 from smartc.capture import first_line
 from smartc.errors import UserError
 from smartc.learning.distillation import Distillation
+from smartc.learning.taps import Tapped
+from smartc.learning.views import random_views
 from smartc.model import TracedModel
 
 
@@ -30,13 +32,33 @@ class Objective(Protocol):
         """Return what the report calls it."""
         ...
 
+    def prepared(self, model: fx.GraphModule) -> nn.Module:
+        """Return the model as ``loss`` takes it."""
+        ...
+
+    def varied(self, batch: Batch, step: int) -> Batch:
+        """Return the samples of a step as they are used."""
+        ...
+
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Return the loss to minimise, a number."""
         ...
 
 
+class _AsItIs:
+    """Takes model and samples as they are."""
+
+    def prepared(self, model: fx.GraphModule) -> nn.Module:
+        """Return the model."""
+        return model
+
+    def varied(self, batch: Batch, step: int) -> Batch:
+        """Return the samples."""
+        return batch
+
+
 @dataclass(frozen=True, eq=False)
-class FromDense:
+class FromDense(_AsItIs):
     """Be close to the dense model, and right where there are labels.
 
     Attributes:
@@ -65,7 +87,53 @@ class FromDense:
 
 
 @dataclass(frozen=True, eq=False)
-class OwnLoss:
+class LayerByLayer:
+    """Be close to the dense model in the outputs and after every layer: for few samples, of which this makes more.
+
+    Attributes:
+        dense: The model as it was, in eval mode.
+        distillation: How far two outputs are from each other.
+        taps: The nodes that are compared, by name.
+        seed: What random views of the samples are drawn from.
+    """
+
+    dense: TracedModel
+    distillation: Distillation
+    taps: tuple[str, ...]
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Return what the report calls it."""
+        return f"distillation from the dense model and its {len(self.taps)} layers"
+
+    def prepared(self, model: fx.GraphModule) -> nn.Module:
+        """Return the model as ``loss`` takes it."""
+        return Tapped(model, self.taps)
+
+    def varied(self, batch: Batch, step: int) -> Batch:
+        """Return other views of the same samples."""
+        return random_views(batch, self.seed + step)
+
+    def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
+        """Return the distance to the dense model's outputs plus the mean distance of its layers."""
+        with torch.no_grad():
+            expected, inside = Tapped(self.dense.graph_module, self.taps)(*batch.inputs)
+        outputs, found = model(*batch.inputs)
+        loss = self.distillation.loss(outputs, expected)
+        if inside:
+            loss = loss + torch.stack([_distance(found[name], value) for name, value in inside.items()]).mean()
+        return loss if batch.labels is None else loss + cross_entropy(outputs, batch.labels)
+
+
+def _distance(found: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
+    """Return the mean squared error as a share of the mean square."""
+    expected = expected.float()
+    return (found.float() - expected).square().mean() / expected.square().mean().clamp_min(1e-12)
+
+
+@dataclass(frozen=True, eq=False)
+class OwnLoss(_AsItIs):
     """The user's function of a model and a batch.
 
     Attributes:

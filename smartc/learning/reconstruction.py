@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, fx
 
 from smartc.errors import UserError
+from smartc.learning.batch_norm_statistics import running_names
 from smartc.learning.layer_rows import is_layer
 from smartc.learning.masked_layer import MaskedLayer, readers
 from smartc.learning.masked_least_squares import NormalEquations
+from smartc.learning.match_norm import matched_norm
 from smartc.learning.sample_rows import sampled_rows
 from smartc.learning.shortcut import shortcut_of, with_shortcut
 from smartc.learning.walk_activations import ActivationWalk, Batches, writes_in_place
@@ -24,11 +26,19 @@ RIDGE = 1e-2
 # Rows that a layer is fitted to: so many, and so many per unknown of an output channel.
 ROWS = 8192
 ROWS_PER_UNKNOWN = 4
+# Share of the outputs' energy that an error this small is rounding: each output is off by 1e-5 of its size.
+ROUNDING = 1e-10
 SMALLEST = torch.finfo(torch.float64).tiny
 
 
 def reconstruct(
-    dense: TracedModel, pruned: TracedModel, supports: Mapping[str, Tensor], batches: Batches, *, ridge: float = RIDGE
+    dense: TracedModel,
+    pruned: TracedModel,
+    supports: Mapping[str, Tensor],
+    batches: Batches,
+    *,
+    ridge: float = RIDGE,
+    match_norms: bool = True,
 ) -> PassResult:
     """Refit each masked layer to the dense layer's outputs, in graph order.
 
@@ -44,6 +54,8 @@ def reconstruct(
         supports: For each weight to refit, by name, which of its elements may differ from zero.
         batches: Flattened inputs as ``TracedModel.run`` takes them; their activations are held at once.
         ridge: Cost of a change, relative to the mean square of a layer's inputs; positive.
+        match_norms: Whether each batch norm gets statistics with which its output varies as in the dense model;
+            a fit to other inputs varies less than what it is fitted to.
 
     Returns:
         The refitted model, and a remark per layer: its error before and after, as shares of the variance of
@@ -60,7 +72,7 @@ def reconstruct(
     _check(dense, pruned, supports)
     evaluated = [TrainingMode(False, False).run(model).model for model in (dense, pruned)]
     walks = [ActivationWalk(model, batches) for model in evaluated]
-    work = _Reconstruction(*walks, supports, [_count(batch) for batch in batches], ridge)
+    work = _Reconstruction(*walks, supports, [_count(batch) for batch in batches], ridge, match_norms)
     remarks = work.run()
     return PassResult(pruned.with_tensors(work.changed), remarks)
 
@@ -73,12 +85,20 @@ def _check(dense: TracedModel, pruned: TracedModel, supports: Mapping[str, Tenso
     for name, support in supports.items():
         shape = tuple(pruned.tensor(name).shape)
         if support.dtype != torch.bool or tuple(support.shape) != shape:
-            raise ValueError(f"the support of {name} is {support.dtype} {tuple(support.shape)}, its weight has shape {shape}")
+            raise ValueError(
+                f"the support of {name} is {support.dtype} {tuple(support.shape)}, its weight has shape {shape}"
+            )
 
 
 def _count(batch: tuple[Any, ...]) -> int:
     """Return how many inputs a batch holds."""
     return next((len(value) for value in batch if isinstance(value, Tensor) and value.ndim), 1)
+
+
+def _energy(tensors: Sequence[Tensor]) -> float:
+    """Return the mean square of all elements."""
+    count = sum(tensor.numel() for tensor in tensors)
+    return float(sum(tensor.float().square().sum(dtype=torch.float64) for tensor in tensors)) / max(count, 1)
 
 
 @dataclass(eq=False)
@@ -89,7 +109,8 @@ class _Reconstruction:
         dense, pruned: Their activations.
         supports: By weight name.
         counts: How many inputs each batch holds.
-        ridge: See ``reconstruct``.
+        ridge, match_norms: See ``reconstruct``.
+        wanted: What refitted layers' outputs should be, until a norm has read them.
         changed: The tensors that have new values.
         twins: For each node of the pruned model the dense one's.
         same: Nodes whose values in the pruned model are the dense model's, and are not computed twice.
@@ -100,6 +121,8 @@ class _Reconstruction:
     supports: Mapping[str, Tensor]
     counts: Sequence[int]
     ridge: float
+    match_norms: bool
+    wanted: dict[fx.Node, Sequence[Tensor]] = field(default_factory=dict)
     changed: dict[str, Tensor] = field(default_factory=dict)
     same: set[fx.Node] = field(default_factory=set)
     twins: dict[fx.Node, fx.Node] = field(default_factory=dict)
@@ -134,8 +157,25 @@ class _Reconstruction:
         if shares and all(self._is_same(source) for source in node.all_input_nodes):
             self.same.add(node)
             self.pruned.values[node] = self.dense.values[twin]
-        else:
-            self.pruned.compute(node)
+            return
+        if self.match_norms and running_names(node) is not None:
+            self._match(node, twin)
+        self.pruned.compute(node)
+
+    def _match(self, node: fx.Node, twin: fx.Node) -> None:
+        """Give a batch norm statistics that fit its new input."""
+        source, twin_source = arguments_of(node)[0], arguments_of(twin)[0]
+        names = running_names(twin)
+        assert names is not None
+        original = (self.dense.model.tensor(names[0]), self.dense.model.tensor(names[1]))
+        wanted = self.wanted.pop(source, self.dense.values[twin_source])
+        self._set(matched_norm(self.pruned, node, original, wanted))
+
+    def _set(self, tensors: Mapping[str, Tensor]) -> None:
+        """Give tensors new values."""
+        for name, value in tensors.items():
+            self.changed[name] = value
+            self.model.set_tensor(name, value)
 
     def _is_same(self, node: fx.Node) -> bool:
         """Return whether a node's values are the dense model's."""
@@ -162,19 +202,20 @@ class _Reconstruction:
             return Remark(place, f"left alone, because its weight is read {count} times")
         support = self._support(name)
         assert support is not None
-        if self._is_same(source) and bool(support.all()) and self._is_same(arguments_of(node)[1]):
-            return Remark(place, "computes what the dense layer does")
         layer = MaskedLayer.of(self.pruned, node, name, support)
-        outputs = self._wanted(twin, node)
-        fit, held_out = self._sums(layer, self.pruned.values[source], outputs)
+        wanted = self._wanted(twin, node)
+        fit, held_out = self._sums(layer, self.pruned.values[source], wanted)
         if not fit.rows or not held_out.rows:
             return Remark(place, "left alone, because there are too few inputs to fit it and to judge the fit")
         if not bool(fit.energy.isfinite().all() & held_out.energy.isfinite().all()):
             return Remark(place, "left alone, because its inputs or outputs are not finite")
+        error = float((fit.energy.mean() + held_out.energy.mean()) / (fit.rows + held_out.rows))
+        if error <= ROUNDING * _energy(wanted):
+            return Remark(place, "computes what the dense layer does")
         change = held_out.shortened(fit.solve(layer.support, self.ridge, layer.shift is not None))
-        for changed, value in layer.changed(self.model, change).items():
-            self.changed[changed] = value
-            self.model.set_tensor(changed, value)
+        self._set(layer.changed(self.model, change))
+        if wanted is not self.dense.values[twin]:
+            self.wanted[node] = wanted
         left = held_out.error(change).sum() / held_out.energy.sum().clamp(min=SMALLEST)
         return Remark(place, f"refitted: {left:.1%} of its squared output error is left", changed=True)
 

@@ -13,7 +13,7 @@ EPOCHS, FEWEST, MOST = 2, 200, 20_000
 # Where the number of samples is not known.
 STREAM_STEPS = 1000
 # Samples of a step, fewer where there are few.
-BATCH = 64
+BATCH, FEWEST_OF_A_STEP = 64, 8
 # With fewer samples than this a batch norm's statistics stay as they are: those of a few are worse.
 ENOUGH_FOR_STATISTICS = 1000
 
@@ -57,7 +57,7 @@ class Settings:
         """Return the samples of a step."""
         if self.batch is not None:
             return self.batch
-        return BATCH if samples is None else max(1, min(BATCH, samples // 4))
+        return BATCH if samples is None else max(min(BATCH, samples // 8), min(FEWEST_OF_A_STEP, samples))
 
     def steps_for(self, samples: int | None) -> int:
         """Return the number of steps."""

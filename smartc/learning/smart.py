@@ -11,8 +11,8 @@ from smartc.learning.learner import Learner, Start
 from smartc.learning.soft_top_k import soft_top_k
 from smartc.learning.units import FloatArray
 
-# In standard deviations of the first scores: at the start all units compete, at the end half a percent does.
-HOTTEST, COLDEST = 1.0, 2e-3
+# In standard deviations of the first scores: at the start all units compete, at the end a quarter of a percent does.
+HOTTEST, COLDEST = 1.0, 1e-3
 # The optimizer can carry a score so many standard deviations over the whole search.
 REACH = 10.0
 SLOWEST, FASTEST = 1e-2, 5e-2
@@ -58,6 +58,11 @@ class Smart(Learner):
         """Return the temperature."""
         return float(self.temperature)
 
+    @property
+    def met(self) -> float:
+        """Return how far the budget has tightened."""
+        return 1 - self.loose if self.searching else 1.0
+
     def soft(self, *weights: torch.Tensor) -> torch.Tensor:
         """Return the soft mask, which meets the budget of the moment exactly."""
         size = self.start.budget.group_size
@@ -71,6 +76,7 @@ class Smart(Learner):
         if step and self.scores.grad is None:
             fix = "Call search.step() after loss.backward(), and before the gradients are set to zero"
             raise UserError("the masks have no gradient", where=f"step {step}", fix=fix)
+        self._follow_device()
         if self.scores.grad is not None:
             self.values.grad = self.scores.grad
             self.optimizer.step()
@@ -83,8 +89,13 @@ class Smart(Learner):
             self._reprice(self.cost)
         budget = self.start.budget
         whole = float(budget.group_size or (self.start.units.count if budget.cost is None else budget.cost.sum()))
-        loose = (1 - min(progress / TIGHTENING, 1.0)) ** 3
-        self.limit.fill_(budget.limit + (whole - budget.limit) * loose)
+        self.loose = (1 - min(progress / TIGHTENING, 1.0)) ** 3
+        self.limit.fill_(budget.limit + (whole - budget.limit) * self.loose)
+
+    def _follow_device(self) -> None:
+        """Move what is no parameter or buffer to where the model was moved, before the first step."""
+        if self.values.device != self.scores.device:
+            self.values.data = self.values.data.to(self.scores.device)
 
     def _reprice(self, cost: torch.Tensor) -> None:
         """Price the units at the mask of the moment."""
@@ -118,9 +129,10 @@ class Smart(Learner):
 
 
 def first_scores(start: Start) -> FloatArray:
-    """Return scores of mean 0 and deviation 1: the root of each unit's worth, or its logarithm where costs differ."""
-    worth = np.sqrt(start.worth)
+    """Return scores of mean 0 and deviation 1: the logarithm of what each unit is worth for its cost."""
+    smallest = start.worth[start.worth > 0].min(initial=1.0)
+    worth = np.log(np.maximum(start.worth, smallest))
     if start.budget.cost is not None:
-        worth = np.log(np.maximum(worth, worth[worth > 0].min(initial=1.0)) / np.sqrt(start.budget.cost))
+        worth -= np.log(start.budget.cost)
     deviation = worth.std()
     return (worth - worth.mean()) / (deviation if deviation > 0 else 1.0)

@@ -76,12 +76,14 @@ class Run:
         if self.checkpoint is not None:
             self.checkpoint.restore(search, optimizer)
         search.harden_if_due()
-        module = self.workers.wrapped(search.model)
+        several = self.workers.world > 1
+        module = self.objective.prepared(search.model_of_several() if several else search.model)
+        module = self.workers.wrapped(module) if several else module
         batches = self.samples.shuffled(training.batch, training.seed, start=search.done)
         with self._own_randomness():
             while search.done < training.steps:
                 set_rate(optimizer, search.done, training.steps)
-                loss = self._step(module, self.workers.share(next(batches)), optimizer)
+                loss = self._step(module, self.objective.varied(next(batches), search.done), optimizer)
                 self.watch(search.step(loss))
                 if self.checkpoint is not None:
                     self.checkpoint.keep(search, optimizer)
@@ -90,7 +92,7 @@ class Run:
         """Move the weights once and return the loss."""
         torch.manual_seed(self.training.seed + self.search.done)
         with self.training.autocast():
-            loss = self.objective.loss(module, batch)
+            loss = self.objective.loss(module, self.workers.share(batch))
         if not bool(torch.isfinite(loss)):
             fact = f"the loss is {float(loss)} at step {self.search.done}"
             raise UserError(fact, where=self.objective.name, fix="Check the data, and the loss if it is your own")

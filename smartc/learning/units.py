@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -60,13 +60,27 @@ class Units:
         """Return the number of units of each layer."""
         return np.bincount(self.layer_of, minlength=len(self.names)).astype(np.int64)
 
-    def energy(self, model: TracedModel) -> FloatArray:
-        """Return for each unit the mean square of its weights."""
+    def energy(self, model: TracedModel, seen: Mapping[str, torch.Tensor] | None = None) -> FloatArray:
+        """Return for each unit the mean square of its weights.
+
+        Args:
+            model: Holds the weights.
+            seen: By a weight's name, the mean square of what each of its input channels sees, shape (in,):
+                then it is the mean square of what the unit adds to its layer's outputs.
+        """
         total = np.zeros(self.count)
         for weight in self.owners:
-            values = model.tensor(weight.name).detach().double()
-            total[weight.part] += weight.layout.sums(values * values).numpy()
+            squares = model.tensor(weight.name).detach().double().square()
+            if seen is not None and weight.name in seen:
+                squares = weight.layout.times_inputs(squares, seen[weight.name].double())
+            total[weight.part] += weight.layout.sums(squares).numpy()
         return total / np.maximum(self.sizes, 1)
+
+    def shares(self, energy: FloatArray) -> FloatArray:
+        """Return each unit's share of the energy of its layer, given mean squares."""
+        whole = energy * self.sizes
+        layers = np.bincount(self.layer_of, whole, minlength=len(self.names))
+        return whole / np.maximum(layers, 1e-300)[self.layer_of]
 
     def supports(self, keep: BoolArray) -> dict[str, torch.Tensor]:
         """Return for each masked weight which of its elements stay."""
@@ -93,7 +107,9 @@ def find_units(model: TracedModel, layers: Layers, granularity: Granularity) -> 
     for row, use in _matrix_layers(model, layers, skipped):
         layout = _layout(tuple(model.tensor(use.name).shape), granularity, use)
         if granularity.kind == "block" and layout.count < FEWEST_BLOCKS:
-            text = f"its {layout.count} blocks of {granularity} are too few: to cut them saves little and can cost a class"
+            text = (
+                f"its {layout.count} blocks of {granularity} are too few: to cut them saves little and can cost a class"
+            )
             skipped.append(Remark(row.name, text))
             continue
         if not layout.count:
@@ -125,9 +141,7 @@ def _channels(model: TracedModel, layers: Layers, granularity: Granularity) -> U
     return Units(granularity, tuple(sides["reads"]), tuple(sides["owns"]), groups.count, groups.group_of, names, ())
 
 
-def _matrix_layers(
-    model: TracedModel, layers: Layers, skipped: list[Remark]
-) -> Iterator[tuple[Layer, WeightUse]]:
+def _matrix_layers(model: TracedModel, layers: Layers, skipped: list[Remark]) -> Iterator[tuple[Layer, WeightUse]]:
     """Yield the layers whose weights can be masked, one for each weight."""
     readers = _readers(model)
     seen: set[str] = set()

@@ -37,8 +37,6 @@ class Workers:
 
     def wrapped(self, model: nn.Module) -> nn.Module:
         """Return a module whose gradients are the mean over all processes."""
-        if self.world == 1:
-            return model
         # Parameters of hard masks, and layers that a mask cut off, get no gradient.
         return DistributedDataParallel(model, find_unused_parameters=True)
 
@@ -46,6 +44,11 @@ class Workers:
 def in_torchrun() -> bool:
     """Return whether torchrun started this process along with others."""
     return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def is_first() -> bool:
+    """Return whether this process is alone, or the one of several that speaks and writes."""
+    return not in_torchrun() or os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager

@@ -53,10 +53,10 @@ class TvmModule:
         Raises:
             UserError: An input has another shape than the module was compiled for.
         """
-        result = self.runner["main"](*self._arguments(flat_inputs))
+        result = self.runner["main"](*self.arguments(flat_inputs))
         return [output.numpy() for output in result]
 
-    def _arguments(self, flat_inputs: Sequence[Any]) -> list[Any]:
+    def arguments(self, flat_inputs: Sequence[Any]) -> list[Any]:
         """Return TVM's tensors of PyTorch's."""
         tensors = [leaf for leaf in flat_inputs if isinstance(leaf, torch.Tensor)]
         for tensor, shape in zip(tensors, self.shapes, strict=True):
@@ -158,7 +158,7 @@ def time_layers(module: TvmModule, flat_inputs: Sequence[Any], repeats: int) -> 
     A layer's copies count for it; kernels that belong to no layer go by their own names.
     """
     runner = relax.VirtualMachine(module.executable, tvm.cpu())
-    arguments = module._arguments(flat_inputs)
+    arguments = module.arguments(flat_inputs)
     spent: dict[str, float] = {}
     started = [0.0]
 

@@ -42,15 +42,14 @@ def attention_kernel(call: Attention, machine: Machine) -> Any:
     """Return the function ``(query, key, value, [mask], out)`` on flat buffers."""
     kernel = _Kernel(call, machine)
     images, heads, tokens, _ = call.query.shape
-    with IRBuilder() as builder:
-        with T.prim_func(s_tir=True):
-            T.func_name(call.name)
-            T.func_attr({"tirx.noalias": True})
-            kernel.declare()
-            with T.parallel(0, images * heads) as index:
-                for first, count, vectors in chunks(-(-tokens // machine.lanes), machine.vectors):
-                    with T.serial(0, count) as chunk:
-                        kernel.compute(index, chunk, (first, vectors))
+    with IRBuilder() as builder, T.prim_func(s_tir=True):
+        T.func_name(call.name)
+        T.func_attr({"tirx.noalias": True})
+        kernel.declare()
+        with T.parallel(0, images * heads) as index:
+            for first, count, vectors in chunks(-(-tokens // machine.lanes), machine.vectors):
+                with T.serial(0, count) as chunk:
+                    kernel.compute(index, chunk, (first, vectors))
     return builder.get()
 
 
@@ -159,9 +158,7 @@ class _Kernel:
 
     def _sums(self, vectors: int) -> list[Any]:
         """Return buffers for a row each, holding zeros."""
-        sums = [
-            T.sblock_alloc_buffer((vectors * self.lanes,), "float32", scope="global") for _ in range(self.rows)
-        ]
+        sums = [T.sblock_alloc_buffer((vectors * self.lanes,), "float32", scope="global") for _ in range(self.rows)]
         for total in sums:
             for vector in range(vectors):
                 T.buffer_store(total, splat(0.0, self.lanes), [T.Ramp(vector * self.lanes, 1, self.lanes)])
@@ -184,22 +181,21 @@ def layer_norm_kernel(name: str, layout: Layout, lanes: int, eps: float) -> Any:
     """
     images, channels, _, tokens = layout.shape
     length = rounded(tokens, lanes)
-    with IRBuilder() as builder:
-        with T.prim_func(s_tir=True):
-            T.func_name(name)
-            T.func_attr({"tirx.noalias": True})
-            x = T.arg("x", T.buffer((layout.size,), "float32"))
-            weight, bias = (T.arg(part, T.buffer((channels,), "float32")) for part in ("weight", "bias"))
-            out = T.arg("out", T.buffer((images * channels * length,), "float32"))
-            for first, count, vectors in chunks(length // lanes, _TOGETHER):
-                with T.parallel(0, images * count) as index, T.sblock(f"tokens_{vectors}"):
-                    place = T.axis.spatial(images * count, index)
-                    image, step = tirx.floordiv(place, count), tirx.floormod(place, count)
-                    base = (first + step * vectors) * lanes
-                    read = image * layout.strides[0] + layout.offset + base
-                    write = image * channels * length + base
-                    places = (read, layout.strides[1]), (write, length)
-                    _normalise((x, weight, bias, out), places, (channels, vectors, lanes), eps)
+    with IRBuilder() as builder, T.prim_func(s_tir=True):
+        T.func_name(name)
+        T.func_attr({"tirx.noalias": True})
+        x = T.arg("x", T.buffer((layout.size,), "float32"))
+        weight, bias = (T.arg(part, T.buffer((channels,), "float32")) for part in ("weight", "bias"))
+        out = T.arg("out", T.buffer((images * channels * length,), "float32"))
+        for first, count, vectors in chunks(length // lanes, _TOGETHER):
+            with T.parallel(0, images * count) as index, T.sblock(f"tokens_{vectors}"):
+                place = T.axis.spatial(images * count, index)
+                image, step = tirx.floordiv(place, count), tirx.floormod(place, count)
+                base = (first + step * vectors) * lanes
+                read = image * layout.strides[0] + layout.offset + base
+                write = image * channels * length + base
+                places = (read, layout.strides[1]), (write, length)
+                _normalise((x, weight, bias, out), places, (channels, vectors, lanes), eps)
     return builder.get()
 
 

@@ -16,18 +16,18 @@ from smartc.lowering.tvm_kernels.network import Held, Network
 from smartc.lowering.tvm_kernels.rules import rule
 from smartc.lowering.tvm_kernels.tokens import as_tokens, token_layout
 from smartc.lowering.tvm_kernels.windows import shape_of
-from smartc.model import argument_of
+from smartc.model import argument_of, arguments_of
 
 
 @rule("scaled_dot_product_attention")
 def attention(network: Network, node: fx.Node) -> bool:
     """Compute attention over tokens in runs."""
-    query, key, value = (network.held(term) for term in node.args[:3])
+    query, key, value = (network.held(term) for term in arguments_of(node)[:3])
     shapes = [one.layout.shape for one in (query, key, value)]
     if any(len(shape) != 4 or shape[:2] != shapes[0][:2] for shape in shapes) or query.dtype != "float32":
         return False
     lanes = network.machine.lanes
-    query = _in_runs(network, query, node.args[0])
+    query = _in_runs(network, query, arguments_of(node)[0])
     mask = _mask(network, node, (*shapes[0][:3], shapes[1][2]))
     scale = argument_of(node, 6, "scale")
     images, heads, tokens, _ = shapes[0]
@@ -94,8 +94,8 @@ def _repeated(sizes: Any, steps: Any) -> tuple[int, ...]:
 @rule("layer_norm")
 def layer_norm(network: Network, node: fx.Node) -> bool:
     """Normalise the last axis."""
-    shape, held = shape_of(node), network.held(node.args[0])
-    if len(node.args[1]) != 1 or held.dtype != "float32" or len(shape) < 2:
+    shape, held = shape_of(node), network.held(arguments_of(node)[0])
+    if len(arguments_of(node)[1]) != 1 or held.dtype != "float32" or len(shape) < 2:
         return False
     weight, bias = network.array(argument_of(node, 2, "weight")), network.array(argument_of(node, 3, "bias"))
     channels = shape[-1]

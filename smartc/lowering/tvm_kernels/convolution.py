@@ -74,18 +74,17 @@ def convolution_kernel(call: Convolution, machine: Machine) -> Any:
     mask: (vectors * lanes,), above zero at pixels.  All buffers are flat.
     """
     kernel = _Kernel(call, machine)
-    with IRBuilder() as builder:
-        with T.prim_func(s_tir=True):
-            T.func_name(call.name)
-            T.func_attr({"tirx.noalias": True})
-            kernel.declare()
-            with T.parallel(0, call.steps) as index:
-                kernel.clear_edges(index)
-                tile = tirx.floormod(tirx.floordiv(index, call.groups), call.tiles)
-                for first, count, vectors in chunks(call.grid.vectors, machine.vectors):
-                    start, end = (tirx.floordiv((tile + more) * count, call.tiles) for more in (0, 1))
-                    with T.serial(start, end) as chunk:
-                        kernel.compute(index, chunk, (first, vectors))
+    with IRBuilder() as builder, T.prim_func(s_tir=True):
+        T.func_name(call.name)
+        T.func_attr({"tirx.noalias": True})
+        kernel.declare()
+        with T.parallel(0, call.steps) as index:
+            kernel.clear_edges(index)
+            tile = tirx.floormod(tirx.floordiv(index, call.groups), call.tiles)
+            for first, count, vectors in chunks(call.grid.vectors, machine.vectors):
+                start, end = (tirx.floordiv((tile + more) * count, call.tiles) for more in (0, 1))
+                with T.serial(start, end) as chunk:
+                    kernel.compute(index, chunk, (first, vectors))
     return builder.get()
 
 

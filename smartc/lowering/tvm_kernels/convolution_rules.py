@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from torch import fx
 
+from smartc.errors import UserError
 from smartc.lowering.tvm_kernels.convolution import PIXELS_AHEAD, Convolution, convolution_kernel
 from smartc.lowering.tvm_kernels.few_rows import FEW_ROWS, few_rows
 from smartc.lowering.tvm_kernels.fusion import Fused, fused
@@ -19,7 +21,7 @@ from smartc.lowering.tvm_kernels.packing import Columns, Floats, Integers, pack
 from smartc.lowering.tvm_kernels.rules import rule
 from smartc.lowering.tvm_kernels.window import Window, window_kernel
 from smartc.lowering.tvm_kernels.windows import shape_of, window_geometry
-from smartc.model import argument_of, layer_name
+from smartc.model import argument_of, arguments_of, layer_name
 
 
 @dataclass(frozen=True)
@@ -48,15 +50,16 @@ class Site:
 @rule("conv2d")
 def convolve(network: Network, node: fx.Node) -> bool:
     """Compute a convolution with a stored weight."""
-    weight, bias = network.array(node.args[1]), network.array(argument_of(node, 2, "bias"))
+    weight, bias = network.array(arguments_of(node)[1]), network.array(argument_of(node, 2, "bias"))
     geometry = window_geometry(node)
     if weight is None or geometry is None or weight.dtype != np.float32:
         return False
     groups = int(argument_of(node, 6, "groups", 1))
-    if groups == 1 and shape_of(node.args[0])[2:] == (1, 1) == weight.shape[2:] == shape_of(node)[2:] and len(node.meta["val"]) <= FEW_ROWS:
+    vectors = shape_of(arguments_of(node)[0])[2:] == weight.shape[2:] == shape_of(node)[2:] == (1, 1)
+    if vectors and groups == 1 and shape_of(node)[0] <= FEW_ROWS:
         return few_rows(network, node, weight.reshape(weight.shape[:2]), bias)
     site = convolution_site(network, node, geometry, len(weight), fused(network, node))
-    if groups > 1 and groups == shape_of(node.args[0])[1]:
+    if groups > 1 and groups == shape_of(arguments_of(node)[0])[1]:
         value = depthwise(network, site, weight, bias)
     else:
         keep_zeros = network.dense.get(layer_name(node), False)
@@ -65,13 +68,11 @@ def convolve(network: Network, node: fx.Node) -> bool:
     return True
 
 
-def convolution_site(
-    network: Network, node: fx.Node, geometry: Geometry, channels: int, after: Fused
-) -> Site:
+def convolution_site(network: Network, node: fx.Node, geometry: Geometry, channels: int, after: Fused) -> Site:
     """Lay out the input and the output of a convolution."""
     batch = shape_of(node)[0]
     shared, lanes = network.gaps.get(node, 0), network.machine.lanes
-    source = network.held(node.args[0])
+    source = network.held(arguments_of(node)[0])
     if geometry.in_place and geometry.shared_gap <= shared:
         grid = Grid(*geometry.target, shared, lanes)
         source, taps = as_grid(network, source, grid, node), geometry.taps_in_grid(grid.pitch)
@@ -132,6 +133,39 @@ def depthwise(network: Network, site: Site, weight: Floats, bias: Floats | None)
     return network.call(call.name, window_kernel(call, network.machine), arguments, site.target)
 
 
+@rule("batch_norm")
+def batch_norm(network: Network, node: fx.Node) -> bool:
+    """Scale and shift each channel: a depthwise convolution of one tap.
+
+    Raises:
+        UserError: It takes statistics from the batch.
+    """
+    gamma, beta, mean, variance = (network.array(term) for term in arguments_of(node)[1:5])
+    if mean is None or variance is None or arguments_of(node)[5]:
+        raise UserError(
+            "the batch norm takes its statistics from the batch",
+            where=layer_name(node),
+            fix="Leave tvm out of --backend; model.pt2 has the same network",
+        )
+    scale = (1 if gamma is None else gamma) / np.sqrt(variance + float(argument_of(node, 7, "eps", 1e-5)))
+    shift = (0 if beta is None else beta) - mean * scale
+    shape = shape_of(node)
+    held = network.held(arguments_of(node)[0])
+    layout = held.layout if len(shape) == 4 else held.layout.reshaped((shape[0], shape[1], 1, math.prod(shape[2:])))
+    if layout is None or held.dtype != "float32":
+        return False
+    grid = Grid(*layout.shape[2:], network.gaps.get(node, 0), network.machine.lanes)
+    source = as_grid(network, Held(held.var, layout), grid, node)
+    after = fused(network, node) if len(shape) == 4 else Fused(node, node)
+    residual = _residual(network, after, grid)
+    site = Site(node, after, source, residual, np.zeros(1, np.int32), grid, grid.layout(*shape[:2]))
+    value = depthwise(network, site, scale.astype(np.float32), shift.astype(np.float32))
+    reading = value.layout if len(shape) == 4 else value.layout.reshaped(shape)
+    assert reading is not None
+    after.put(network, Held(value.var, reading))
+    return True
+
+
 def _residual(network: Network, after: Fused, grid: Grid) -> Held | None:
     """Return the tensor to add, its rows as far apart as the output's."""
     if after.residual is None:
@@ -142,11 +176,11 @@ def _residual(network: Network, after: Fused, grid: Grid) -> Held | None:
 def pooled(network: Network, node: fx.Node, kind: str, scale: Floats | None) -> bool:
     """Compute a pooling: a maximum, or a sum times a number for each pixel."""
     geometry = window_geometry(node)
-    if geometry is None or network.held(node.args[0]).dtype != "float32":
+    if geometry is None or network.held(arguments_of(node)[0]).dtype != "float32":
         return False
     grid = Grid(*geometry.target, max(network.gaps.get(node, 0), geometry.gap), network.machine.lanes)
     fill = float(np.finfo(np.float32).min) if kind == "max" else 0.0
-    source = network.held(node.args[0])
+    source = network.held(arguments_of(node)[0])
     split, taps = split_phases(network, source, geometry.phases(grid, fill), geometry, node)
     batch, channels = shape_of(node)[:2]
     target = grid.layout(batch, channels)

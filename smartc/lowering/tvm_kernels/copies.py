@@ -1,4 +1,4 @@
-"""Move tensors between layouts: any strides to any, and maps of pixels to grids, split by the stride that reads them."""
+"""Move tensors between layouts: any strides to any, and maps of pixels to the phases of the stride that reads them."""
 
 from __future__ import annotations
 
@@ -46,33 +46,32 @@ class Phases:
 
 def phases_kernel(name: str, source: Layout, phases: Phases, lanes: int) -> Any:
     """Return the function ``(x, out)`` that splits a tensor (batch, channels, height, width)."""
-    batch, channels, height, width = source.shape
+    batch, channels, _height, width = source.shape
     target = phases.layout(batch, channels)
-    with IRBuilder() as builder:
-        with T.prim_func(s_tir=True):
-            T.func_name(name)
-            T.func_attr({"tirx.noalias": True})
-            x = T.arg("x", T.buffer((source.size,), "float32"))
-            out = T.arg("out", T.buffer((target.size,), "float32"))
-            with T.parallel(0, batch * channels) as index, T.sblock("channel"):
-                place = T.axis.spatial(batch * channels, index)
-                image, channel = tirx.floordiv(place, channels), tirx.floormod(place, channels)
-                start = image * target.strides[0] + channel * target.strides[1]
-                origin = image * source.strides[0] + channel * source.strides[1] + source.offset
-                with T.serial(0, target.strides[1] // lanes) as step:
-                    T.buffer_store(out, splat(phases.fill, lanes), [T.Ramp(start + step * lanes, 1, lanes)])
-                for numbers in _alike(source, phases):
-                    with T.serial(0, len(numbers)) as step:
-                        number = numbers[0] + step
-                        down, right = _start(phases, numbers, step)
-                        rows, pixels = _extent(source, phases, phases.phases[numbers[0]])
-                        there = start + number * phases.length + phases.lead
-                        with T.serial(0, rows) as y:
-                            row = origin + (y * phases.stride[0] + down) * source.strides[2]
-                            here, width = there + y * phases.pitch, source.shape[3] - phases.phases[numbers[-1]][1]
-                            step_x = phases.stride[1] * source.strides[3]
-                            read = row + right * source.strides[3]
-                            _copy_row((x, read, step_x), (out, here), _pieces(pixels, (width, step_x), lanes))
+    with IRBuilder() as builder, T.prim_func(s_tir=True):
+        T.func_name(name)
+        T.func_attr({"tirx.noalias": True})
+        x = T.arg("x", T.buffer((source.size,), "float32"))
+        out = T.arg("out", T.buffer((target.size,), "float32"))
+        with T.parallel(0, batch * channels) as index, T.sblock("channel"):
+            place = T.axis.spatial(batch * channels, index)
+            image, channel = tirx.floordiv(place, channels), tirx.floormod(place, channels)
+            start = image * target.strides[0] + channel * target.strides[1]
+            origin = image * source.strides[0] + channel * source.strides[1] + source.offset
+            with T.serial(0, target.strides[1] // lanes) as step:
+                T.buffer_store(out, splat(phases.fill, lanes), [T.Ramp(start + step * lanes, 1, lanes)])
+            for numbers in _alike(source, phases):
+                with T.serial(0, len(numbers)) as step:
+                    number = numbers[0] + step
+                    down, right = _start(phases, numbers, step)
+                    rows, pixels = _extent(source, phases, phases.phases[numbers[0]])
+                    there = start + number * phases.length + phases.lead
+                    with T.serial(0, rows) as y:
+                        row = origin + (y * phases.stride[0] + down) * source.strides[2]
+                        here, width = there + y * phases.pitch, source.shape[3] - phases.phases[numbers[-1]][1]
+                        step_x = phases.stride[1] * source.strides[3]
+                        read = row + right * source.strides[3]
+                        _copy_row((x, read, step_x), (out, here), _pieces(pixels, (width, step_x), lanes))
     return builder.get()
 
 
@@ -146,25 +145,26 @@ def copy_kernel(name: str, source: Layout, target: Layout) -> Any:
     """
     axes = sorted((axis for axis, size in enumerate(target.shape) if size > 1), key=lambda axis: -target.strides[axis])
     fast = next((axis for axis in axes if source.strides[axis] == 1), None)
-    tiled = fast is not None and axes and fast != axes[-1]
-    with IRBuilder() as builder:
-        with T.prim_func(s_tir=True):
-            T.func_name(name)
-            T.func_attr({"tirx.noalias": True})
-            x = T.arg("x", T.buffer((source.size,), "float32"))
-            out = T.arg("out", T.buffer((target.size,), "float32"))
-            extents = [target.shape[axis] for axis in axes]
-            if tiled:
-                place = axes.index(fast)
-                extents[place] = -(-extents[place] // _TILE)
-                extents.append(_TILE)
-            with T.grid(*(extents or [1])) as found:
-                loops = list(found) if len(extents) > 1 else [found]
-                _copy_one(x, out, (source, target), (axes, fast if tiled else None), loops)
+    fast = fast if fast is not None and fast != axes[-1] else None
+    with IRBuilder() as builder, T.prim_func(s_tir=True):
+        T.func_name(name)
+        T.func_attr({"tirx.noalias": True})
+        x = T.arg("x", T.buffer((source.size,), "float32"))
+        out = T.arg("out", T.buffer((target.size,), "float32"))
+        extents = [target.shape[axis] for axis in axes]
+        if fast is not None:
+            place = axes.index(fast)
+            extents[place] = -(-extents[place] // _TILE)
+            extents.append(_TILE)
+        with T.grid(*(extents or [1])) as found:
+            loops = list(found) if len(extents) > 1 else [found]
+            _copy_one(x, out, (source, target), (axes, fast), loops)
     return builder.get()
 
 
-def _copy_one(x: Any, out: Any, layouts: tuple[Layout, Layout], order: tuple[list[int], int | None], loops: Any) -> None:
+def _copy_one(
+    x: Any, out: Any, layouts: tuple[Layout, Layout], order: tuple[list[int], int | None], loops: Any
+) -> None:
     """Copy the element that the loops point to."""
     source, target = layouts
     axes, fast = order

@@ -13,7 +13,7 @@ from smartc.lowering.tvm_kernels.matrix_vector import CHAINS, ROWS, MatrixVector
 from smartc.lowering.tvm_kernels.network import Network
 from smartc.lowering.tvm_kernels.packing import Columns, Floats, pack
 from smartc.lowering.tvm_kernels.windows import shape_of
-from smartc.model import layer_name
+from smartc.model import arguments_of, layer_name
 
 # Rows up to which output channels fill the lanes better than rows do.
 FEW_ROWS = 16
@@ -35,7 +35,7 @@ def few_rows(network: Network, node: fx.Node, weight: Floats, bias: Floats | Non
     )
     padded = np.zeros(call.groups * ROWS, np.float32)
     padded[: len(weight)] = 0 if bias is None else bias
-    arguments = [network.plain(network.held(node.args[0]), node)]
+    arguments = [network.plain(network.held(arguments_of(node)[0]), node)]
     arguments += [network.constant(array) for array in (columns.values.ravel(), columns.channel)]
     arguments += [network.constant(columns.row_ptr), network.constant(padded)]
     if after.residual is not None:

@@ -9,7 +9,7 @@ from torch import fx
 from smartc.lowering.tvm_kernels.network import Held, Network, sole_user
 from smartc.lowering.tvm_kernels.vector_math import Activation
 from smartc.lowering.tvm_kernels.windows import shape_of
-from smartc.model import argument_of, operator_name
+from smartc.model import argument_of, arguments_of, operator_name
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,14 @@ def fused(network: Network, node: fx.Node) -> Fused:
             residual, last = other, user
     user = sole_user(last)
     activation = activation_of(user) if user is not None else None
-    if user is not None and activation is not None and user.args[0] is last:
+    if user is not None and activation is not None and arguments_of(user)[0] is last:
         return Fused(node, user, residual, activation)
     return Fused(node, last, residual, None)
 
 
 def _other_term(network: Network, total: fx.Node, node: fx.Node) -> fx.Node | None:
     """Return the other term of a sum, where it is computed already and of the same shape."""
-    terms = total.args[:2]
+    terms = arguments_of(total)[:2]
     other = terms[1] if terms[0] is node else terms[0]
     if not isinstance(other, fx.Node) or other is node or total.kwargs.get("alpha", 1) != 1:
         return None

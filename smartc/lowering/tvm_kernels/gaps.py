@@ -9,7 +9,7 @@ from torch import fx
 
 from smartc.lowering.tvm_kernels.geometry import WIDEST_SHARED_GAP, Geometry
 from smartc.lowering.tvm_kernels.windows import window_geometry
-from smartc.model import operator_name
+from smartc.model import arguments_of, operator_name
 
 # They compute every pixel by itself, or keep it where it is.
 _PIXELWISE = frozenset(
@@ -51,7 +51,7 @@ def _ask(node: fx.Node, geometry: Geometry, state: Any) -> None:
     if wanted > WIDEST_SHARED_GAP:
         return
     if shared:
-        join(node, node.args[0])
+        join(node, arguments_of(node)[0])
     place = find(node)
     need[place] = max(need.get(place, 0), wanted)
 

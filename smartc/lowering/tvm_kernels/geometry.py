@@ -1,4 +1,4 @@
-"""The geometry of windows that slide over a map of pixels: shifts, the phases of a stride, the zeros that are needed."""
+"""Windows that slide over a map of pixels: their shifts, the phases of their stride, the zeros that they need."""
 
 from __future__ import annotations
 

@@ -15,13 +15,13 @@ from smartc.lowering.tvm_kernels.packing import Floats, pack
 from smartc.lowering.tvm_kernels.rules import rule
 from smartc.lowering.tvm_kernels.tokens import as_tokens, token_grid, token_layout
 from smartc.lowering.tvm_kernels.windows import shape_of
-from smartc.model import argument_of, layer_name
+from smartc.model import argument_of, arguments_of, layer_name
 
 
 @rule("linear")
 def linear(network: Network, node: fx.Node) -> bool:
     """Compute a linear layer with a stored weight."""
-    weight, bias = network.array(node.args[1]), network.array(argument_of(node, 2, "bias"))
+    weight, bias = network.array(arguments_of(node)[1]), network.array(argument_of(node, 2, "bias"))
     if weight is None or weight.dtype != np.float32:
         return False
     if math.prod(shape_of(node)[:-1]) <= FEW_ROWS:
@@ -38,7 +38,7 @@ def _tokens(network: Network, node: fx.Node, weight: Floats, bias: Floats | None
     site = Site(
         node=node,
         fused=after,
-        source=as_tokens(network, network.held(node.args[0]), node),
+        source=as_tokens(network, network.held(arguments_of(node)[0]), node),
         residual=None if after.residual is None else as_tokens(network, network.held(after.residual), after.residual),
         taps=np.zeros(1, np.int32),
         grid=grid,

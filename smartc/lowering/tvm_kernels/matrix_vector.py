@@ -50,14 +50,13 @@ def matrix_vector_kernel(call: MatrixVector) -> Any:
     are plain.
     """
     kernel = _Kernel(call)
-    with IRBuilder() as builder:
-        with T.prim_func(s_tir=True):
-            T.func_name(call.name)
-            T.func_attr({"tirx.noalias": True})
-            kernel.declare()
-            with T.parallel(0, call.groups) as group:
-                for first in range(0, call.rows, CHAINS):
-                    kernel.compute(group, first, min(CHAINS, call.rows - first))
+    with IRBuilder() as builder, T.prim_func(s_tir=True):
+        T.func_name(call.name)
+        T.func_attr({"tirx.noalias": True})
+        kernel.declare()
+        with T.parallel(0, call.groups) as group:
+            for first in range(0, call.rows, CHAINS):
+                kernel.compute(group, first, min(CHAINS, call.rows - first))
     return builder.get()
 
 

@@ -18,7 +18,6 @@ from smartc.lowering.tvm_kernels.layout import Layout, plain, plain_strides
 from smartc.lowering.tvm_kernels.machine import Machine
 from smartc.model import layer_name
 
-
 # TVM's mark of a function that is not to be fused with others.
 _OPAQUE = 8
 # Elements of a constant up to which it is worth while to look for an equal one.
@@ -87,7 +86,7 @@ class Network:
         stem = re.sub(r"\W", "_", f"{layer}_{part}" if part else layer) or "kernel"
         stem = stem if stem[0].isalpha() else f"_{stem}"
         name, number = stem, 1
-        while name in self.layers:
+        while name in self.layers or name == "main":
             name, number = f"{stem}_{number}", number + 1
         self.layers[name] = layer
         return name
@@ -131,7 +130,6 @@ class Network:
         held = self.plain(self.held(node), node)
         return self._shaped(held.var, held.layout.shape)
 
-
     def _shaped(self, var: Any, shape: tuple[int, ...]) -> Any:
         """Return a variable in another shape."""
         if tuple(int(size) for size in var.ty.shape) == shape:
@@ -149,8 +147,3 @@ class Network:
 def sole_user(node: fx.Node) -> fx.Node | None:
     """Return the only reader of a node, None where there are none or several."""
     return next(iter(node.users)) if len(node.users) == 1 else None
-
-
-def host_target() -> Any:
-    """Return TVM's target for calls that need one but make no code."""
-    return tvm.target.Target({"kind": "llvm"})

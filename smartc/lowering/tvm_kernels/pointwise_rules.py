@@ -16,7 +16,7 @@ from smartc.lowering.tvm_kernels.rules import rule
 from smartc.lowering.tvm_kernels.tokens import token_layout
 from smartc.lowering.tvm_kernels.vector_math import Activation
 from smartc.lowering.tvm_kernels.windows import shape_of
-from smartc.model import argument_of, operator_name
+from smartc.model import argument_of, arguments_of, operator_name
 
 # Functions that are 0 at 0: what lies between pixels stays zero.
 _KEEP_ZERO = frozenset("silu tanh hardswish gelu gelu_tanh leaky_relu".split())
@@ -26,7 +26,7 @@ _KEEP_ZERO = frozenset("silu tanh hardswish gelu gelu_tanh leaky_relu".split())
 def activation(network: Network, node: fx.Node) -> bool:
     """Apply an activation function that no kernel before it could take in."""
     function = activation_of(node)
-    held = network.held(node.args[0])
+    held = network.held(arguments_of(node)[0])
     if function is None or held.dtype != "float32" or not _dense_buffer(held.layout):
         return False
     call = Pointwise(network.name(node), held.layout.size, None, activation=function)
@@ -40,7 +40,7 @@ def arithmetic(network: Network, node: fx.Node) -> bool:
     """Combine two tensors of one shape, a tensor and a number for each channel, or a tensor and a number."""
     if node.kwargs.get("alpha", 1) != 1 or not str(node.meta["val"].dtype).endswith("float32"):
         return False
-    first, second = node.args[:2]
+    first, second = arguments_of(node)[:2]
     if not isinstance(second, fx.Node):
         return _with_number(network, node, float(second)) if isinstance(first, fx.Node) else False
     if not isinstance(first, fx.Node) or any(network.held(term).dtype != "float32" for term in (first, second)):
@@ -57,7 +57,7 @@ def arithmetic(network: Network, node: fx.Node) -> bool:
 
 def _with_number(network: Network, node: fx.Node, number: float) -> bool:
     """Combine a tensor and a number."""
-    kind, held = operator_name(node.target), network.held(node.args[0])
+    kind, held = operator_name(node.target), network.held(arguments_of(node)[0])
     if held.dtype != "float32" or not _dense_buffer(held.layout):
         return False
     after = _activated(network, node)
@@ -157,9 +157,10 @@ def _keeps_zero(function: Activation) -> bool:
 @rule("adaptive_avg_pool2d", "mean")
 def channel_mean(network: Network, node: fx.Node) -> bool:
     """Take the mean over all pixels of a map."""
-    if not isinstance(node.args[0], fx.Node) or len(shape_of(node.args[0])) != 4 or not _all_pixels(node):
+    source = arguments_of(node)[0]
+    if len(shape_of(source)) != 4 or not _all_pixels(node):
         return False
-    held = network.held(node.args[0])
+    held = network.held(source)
     if held.dtype != "float32":
         return False
     images, channels, height, width = held.layout.shape

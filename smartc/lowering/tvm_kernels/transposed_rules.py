@@ -15,18 +15,18 @@ from smartc.lowering.tvm_kernels.network import Held, Network
 from smartc.lowering.tvm_kernels.packing import Floats, pack
 from smartc.lowering.tvm_kernels.rules import rule
 from smartc.lowering.tvm_kernels.windows import pair, shape_of
-from smartc.model import argument_of
+from smartc.model import argument_of, arguments_of
 
 
 @rule("conv_transpose2d")
 def transposed(network: Network, node: fx.Node) -> bool:
     """Compute a transposed convolution with a stored weight."""
-    weight, bias = network.array(node.args[1]), network.array(argument_of(node, 2, "bias"))
+    weight, bias = network.array(arguments_of(node)[1]), network.array(argument_of(node, 2, "bias"))
     if weight is None or weight.dtype != np.float32 or len(shape_of(node)) != 4:
         return False
     stride, padding = pair(argument_of(node, 3, "stride", 1)), pair(argument_of(node, 4, "padding", 0))
     groups, dilation = int(argument_of(node, 6, "groups", 1)), pair(argument_of(node, 7, "dilation", 1))
-    source, target = pair(shape_of(node.args[0])[2:]), pair(shape_of(node)[2:])
+    source, target = pair(shape_of(arguments_of(node)[0])[2:]), pair(shape_of(node)[2:])
     phases = [-(-size // step) for size, step in zip(target, stride, strict=True)]
     shifts = [_shifts(weight.shape[2 + axis], stride[axis], padding[axis], dilation[axis]) for axis in (0, 1)]
     low = [min(row.values()) for row in shifts]

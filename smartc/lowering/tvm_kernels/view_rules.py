@@ -11,7 +11,7 @@ from smartc.lowering.tvm_kernels.layout import Layout
 from smartc.lowering.tvm_kernels.network import Held, Network
 from smartc.lowering.tvm_kernels.rules import rule
 from smartc.lowering.tvm_kernels.windows import shape_of
-from smartc.model import argument_of
+from smartc.model import argument_of, arguments_of
 
 
 def _put(network: Network, node: fx.Node, held: Held, layout: Layout) -> bool:
@@ -23,14 +23,14 @@ def _put(network: Network, node: fx.Node, held: Held, layout: Layout) -> bool:
 @rule("dropout", "feature_dropout", "alias", "detach", "contiguous", "clone", "lift_fresh_copy", "dropout_")
 def same(network: Network, node: fx.Node) -> bool:
     """Pass a tensor on."""
-    network.values[node] = network.held(node.args[0])
+    network.values[node] = network.held(arguments_of(node)[0])
     return True
 
 
 @rule("view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "_unsafe_view")
 def reshape(network: Network, node: fx.Node) -> bool:
     """Read the same elements in another shape."""
-    held, shape = network.held(node.args[0]), shape_of(node)
+    held, shape = network.held(arguments_of(node)[0]), shape_of(node)
     layout = held.layout.reshaped(shape)
     if layout is None:
         held = network.plain(held, node)
@@ -41,18 +41,18 @@ def reshape(network: Network, node: fx.Node) -> bool:
 @rule("permute")
 def permute(network: Network, node: fx.Node) -> bool:
     """Read the axes in another order."""
-    held = network.held(node.args[0])
+    held = network.held(arguments_of(node)[0])
     count = len(held.layout.shape)
-    return _put(network, node, held, held.layout.permuted([int(axis) % count for axis in node.args[1]]))
+    return _put(network, node, held, held.layout.permuted([int(axis) % count for axis in arguments_of(node)[1]]))
 
 
 @rule("transpose", "t")
 def transpose(network: Network, node: fx.Node) -> bool:
     """Read two axes in each other's place."""
-    held = network.held(node.args[0])
+    held = network.held(arguments_of(node)[0])
     count = len(held.layout.shape)
     axes = list(range(count))
-    first, second = (int(axis) % count for axis in (node.args[1:3] or (0, 1)))
+    first, second = (int(axis) % count for axis in (arguments_of(node)[1:3] or (0, 1)))
     axes[first], axes[second] = axes[second], axes[first]
     return _put(network, node, held, held.layout.permuted(axes))
 
@@ -60,16 +60,16 @@ def transpose(network: Network, node: fx.Node) -> bool:
 @rule("select")
 def select(network: Network, node: fx.Node) -> bool:
     """Read one index of an axis."""
-    held = network.held(node.args[0])
-    axis = int(node.args[1]) % len(held.layout.shape)
-    index = int(node.args[2]) % held.layout.shape[axis]
+    held = network.held(arguments_of(node)[0])
+    axis = int(arguments_of(node)[1]) % len(held.layout.shape)
+    index = int(arguments_of(node)[2]) % held.layout.shape[axis]
     return _put(network, node, held, held.layout.sliced(axis, index, 1).without(axis))
 
 
 @rule("slice")
 def slice_(network: Network, node: fx.Node) -> bool:
     """Read a part of an axis."""
-    held, shape = network.held(node.args[0]), shape_of(node)
+    held, shape = network.held(arguments_of(node)[0]), shape_of(node)
     axis = int(argument_of(node, 1, "dim", 0)) % len(shape)
     start, step = int(argument_of(node, 2, "start") or 0), int(argument_of(node, 4, "step", 1))
     start = max(start + held.layout.shape[axis], 0) if start < 0 else min(start, held.layout.shape[axis])
@@ -79,7 +79,7 @@ def slice_(network: Network, node: fx.Node) -> bool:
 @rule("chunk", "split", "split_with_sizes")
 def split(network: Network, node: fx.Node) -> bool:
     """Read an axis in parts."""
-    held = network.held(node.args[0])
+    held = network.held(arguments_of(node)[0])
     sizes = [tuple(int(size) for size in part.shape) for part in node.meta["val"]]
     axis = int(argument_of(node, 2, "dim", 0)) % len(held.layout.shape)
     network.values[node] = _parts(held, axis, [shape[axis] for shape in sizes])
@@ -89,7 +89,7 @@ def split(network: Network, node: fx.Node) -> bool:
 @rule("unbind")
 def unbind(network: Network, node: fx.Node) -> bool:
     """Read each index of an axis by itself."""
-    held = network.held(node.args[0])
+    held = network.held(arguments_of(node)[0])
     axis = int(argument_of(node, 1, "dim", 0)) % len(held.layout.shape)
     parts = _parts(held, axis, [1] * held.layout.shape[axis])
     network.values[node] = tuple(replace(part, layout=part.layout.without(axis)) for part in parts)
@@ -99,17 +99,17 @@ def unbind(network: Network, node: fx.Node) -> bool:
 @rule("getitem")
 def item(network: Network, node: fx.Node) -> bool:
     """Take one of several tensors."""
-    parts = network.values.get(node.args[0])
+    parts = network.values.get(arguments_of(node)[0])
     if not isinstance(parts, tuple):
         return False
-    network.values[node] = parts[int(node.args[1])]
+    network.values[node] = parts[int(arguments_of(node)[1])]
     return True
 
 
 @rule("expand", "expand_as")
 def expand(network: Network, node: fx.Node) -> bool:
     """Read an axis of one element many times."""
-    held, shape = network.held(node.args[0]), shape_of(node)
+    held, shape = network.held(arguments_of(node)[0]), shape_of(node)
     old = (1,) * (len(shape) - len(held.layout.shape)) + held.layout.shape
     strides = (0,) * (len(shape) - len(held.layout.shape)) + held.layout.strides
     fresh = tuple(0 if size == 1 else stride for size, stride in zip(old, strides, strict=True))

@@ -15,16 +15,33 @@ from tvm import relax
 from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
 
 from smartc.errors import UserError
-from smartc.lowering.tvm_kernels import attention_rules, convolution_rules, linear_rules, pointwise_rules, transposed_rules, view_rules
+from smartc.lowering.tvm_kernels import (
+    attention_rules,
+    convolution_rules,
+    linear_rules,
+    pointwise_rules,
+    product_rules,
+    transposed_rules,
+    view_rules,
+)
 from smartc.lowering.tvm_kernels.gaps import choose_gaps
 from smartc.lowering.tvm_kernels.layout import plain
 from smartc.lowering.tvm_kernels.machine import Machine
 from smartc.lowering.tvm_kernels.network import Held, Network
 from smartc.lowering.tvm_kernels.rules import RULES
 from smartc.lowering.tvm_kernels.windows import shape_of
-from smartc.model import layer_name, operator_name
+from smartc.model import arguments_of, layer_name, operator_name
 
-__all__ = ["attention_rules", "convolution_rules", "linear_rules", "pointwise_rules", "relax_module", "transposed_rules", "view_rules"]
+__all__ = [
+    "attention_rules",
+    "convolution_rules",
+    "linear_rules",
+    "pointwise_rules",
+    "product_rules",
+    "relax_module",
+    "transposed_rules",
+    "view_rules",
+]
 
 
 def relax_module(
@@ -76,7 +93,7 @@ def _input(network: Network, node: fx.Node) -> Any:
 def _outputs(program: ExportedProgram) -> list[fx.Node]:
     """Return the tensors that a program returns."""
     output = next(node for node in program.graph.nodes if node.op == "output")
-    return [node for node in output.args[0] if isinstance(node, fx.Node)]
+    return [node for node in arguments_of(output)[0] if isinstance(node, fx.Node)]
 
 
 def _lower(network: Network, importer: _Importer, node: fx.Node) -> None:

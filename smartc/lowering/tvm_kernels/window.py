@@ -55,20 +55,19 @@ def window_kernel(call: Window, machine: Machine) -> Any:
     """
     kernel = _Kernel(call, machine.lanes)
     channels = call.target.shape[0] * call.target.shape[1]
-    with IRBuilder() as builder:
-        with T.prim_func(s_tir=True):
-            T.func_name(call.name)
-            T.func_attr({"tirx.noalias": True})
-            kernel.declare()
-            with T.parallel(0, channels) as index:
-                kernel.clear_edges(index)
-                full, rest = divmod(call.grid.vectors, VECTORS)
-                if full:
-                    with T.serial(0, full) as chunk:
-                        kernel.compute(index, chunk, 0, VECTORS)
-                if rest:
-                    with T.serial(0, 1) as chunk:
-                        kernel.compute(index, chunk, full * VECTORS, rest)
+    with IRBuilder() as builder, T.prim_func(s_tir=True):
+        T.func_name(call.name)
+        T.func_attr({"tirx.noalias": True})
+        kernel.declare()
+        with T.parallel(0, channels) as index:
+            kernel.clear_edges(index)
+            full, rest = divmod(call.grid.vectors, VECTORS)
+            if full:
+                with T.serial(0, full) as chunk:
+                    kernel.compute(index, chunk, 0, VECTORS)
+            if rest:
+                with T.serial(0, 1) as chunk:
+                    kernel.compute(index, chunk, full * VECTORS, rest)
     return builder.get()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from torch import fx
 
 from smartc.lowering.tvm_kernels.geometry import Geometry, Pair
-from smartc.model import argument_of, operator_name
+from smartc.model import argument_of, arguments_of, operator_name
 
 
 def pair(value: Any, default: Any = None) -> Pair:
@@ -30,11 +30,11 @@ def window_geometry(node: fx.Node) -> Geometry | None:
     kind = operator_name(node.target)
     if node.op != "call_function" or kind not in ("conv2d", "max_pool2d", "avg_pool2d"):
         return None
-    source, target = shape_of(node.args[0]), shape_of(node)
+    source, target = shape_of(arguments_of(node)[0]), shape_of(node)
     if len(source) != 4:
         return None
     if kind == "conv2d":
-        kernel = pair(shape_of(node.args[1])[2:])
+        kernel = pair(shape_of(arguments_of(node)[1])[2:])
         stride, dilation = pair(argument_of(node, 3, "stride", 1)), pair(argument_of(node, 5, "dilation", 1))
         padding = _padding(argument_of(node, 4, "padding", 0), kernel, dilation)
     else:

@@ -119,4 +119,3 @@ def prepare(
     search = new_search(project, steps, batch_norm)
     search.harden_if_due()
     return Preparation(project, search, seed)
-

@@ -1,0 +1,219 @@
+"""CPU time of TVM's block-sparse code against dense ONNX Runtime, PyTorch and torch.compile, in one process.
+
+Random blocks of every convolution and linear layer with at least eight input channels are zero.  Rounds are
+interleaved and medians printed: milliseconds, the ratio to dense ONNX Runtime, and the share of the ideal ratio,
+one over the density.
+
+    python benchmarks/runtime.py layers [--densities 1 0.5 0.3 0.1] [--block 8x8] [--rounds 15]
+    python benchmarks/runtime.py resnet50 mobilenet_v2 vgg16 timm.vit_tiny_patch16_224 bert [--others]
+
+Set TVM_NUM_THREADS and OMP_NUM_THREADS to the same number; with one thread the processor's time is taken, with
+more the wall's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import smartc
+from smartc.lowering.to_onnx import to_onnx
+from smartc.lowering.to_program import to_program
+from smartc.lowering.to_tvm import to_tvm
+from smartc.model import TracedModel
+from smartc.passes.base import run_passes
+from smartc.passes.fold_batch_norm import FoldBatchNorm
+from tests.torchvision_models import declare_missing_operators
+
+Run = Callable[[], Any]
+THREADS = int(os.environ.get("TVM_NUM_THREADS", "1"))
+
+# Kernel, input channels, output channels, height and width.
+LAYERS = (
+    (3, 64, 64, 56),
+    (3, 128, 128, 28),
+    (3, 256, 256, 14),
+    (3, 512, 512, 14),
+    (3, 512, 512, 7),
+    (1, 64, 256, 56),
+    (1, 256, 64, 56),
+    (1, 128, 512, 28),
+    (1, 512, 128, 28),
+    (1, 256, 1024, 14),
+    (1, 1024, 256, 14),
+    (1, 512, 2048, 7),
+    (1, 2048, 512, 7),
+)
+
+
+def main() -> None:
+    """Time every layer or network asked for and print a line for each density."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("subjects", nargs="+", help="'layers', 'bert', a torchvision network or timm.NAME")
+    parser.add_argument("--densities", nargs="+", type=float, default=[1.0, 0.7, 0.5, 0.3, 0.1])
+    parser.add_argument("--block", default="8x8", help="output by input channels of a block")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--others", action="store_true", help="time dense torch.compile too")
+    options = parser.parse_args()
+    declare_missing_operators()
+    torch.set_num_threads(THREADS)
+    print(
+        f"{'network':<28}{'density':>8}{'ms':>10}{'ONNX Runtime':>14}{'ratio':>8}{'of ideal':>10}  {THREADS} thread(s)"
+    )
+    for subject in options.subjects:
+        for name, module, x in _cases(subject):
+            _compare(name, module, x, options)
+
+
+def _cases(subject: str) -> list[tuple[str, nn.Module, Tensor]]:
+    """Return names, modules and inputs."""
+    torch.manual_seed(0)
+    if subject == "layers":
+        return [(f"{k}x{k} {a}->{b} at {s}", *_layer(k, a, b, s)) for k, a, b, s in LAYERS]
+    if subject == "bert":
+        layer = nn.TransformerEncoderLayer(768, 12, 3072, activation="gelu", batch_first=True, dropout=0.0)
+        return [("BERT encoder layer, 128", _Encoder(layer), torch.randn(1, 128, 768))]
+    if subject.startswith("timm."):
+        import timm
+
+        return [(subject, timm.create_model(subject[5:], pretrained=False), torch.randn(1, 3, 224, 224))]
+    import torchvision
+
+    return [(subject, getattr(torchvision.models, subject)(weights=None), torch.randn(1, 3, 224, 224))]
+
+
+def _layer(kernel: int, inner: int, outer: int, size: int) -> tuple[nn.Module, Tensor]:
+    """Return one convolution with a ReLU."""
+    layer = nn.Sequential(nn.Conv2d(inner, outer, kernel, padding=kernel // 2), nn.ReLU())
+    return layer, torch.randn(1, inner, size, size)
+
+
+class _Encoder(nn.Module):
+    """The layer's own operators: its fast path is one that no exporter takes."""
+
+    def __init__(self, layer: nn.TransformerEncoderLayer) -> None:
+        super().__init__()
+        self.query, self.key, self.value, self.out = (nn.Linear(768, 768) for _ in range(4))
+        self.up, self.down = layer.linear1, layer.linear2
+        self.first, self.second = layer.norm1, layer.norm2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the tokens after attention and perceptron."""
+        images, tokens, channels = x.shape
+        heads = [part(x).view(images, tokens, 12, 64).transpose(1, 2) for part in (self.query, self.key, self.value)]
+        mixed = nn.functional.scaled_dot_product_attention(*heads).transpose(1, 2).reshape(images, tokens, channels)
+        x = self.first(x + self.out(mixed))
+        return self.second(x + self.down(nn.functional.gelu(self.up(x))))
+
+
+def _compare(name: str, module: nn.Module, x: Tensor, options: argparse.Namespace) -> None:
+    """Time one network at every density."""
+    module = module.eval()
+    runs = {"dense": _onnx(module, x)}
+    if options.others:
+        runs["torch.compile"] = _compiled(module, x)
+    for density in options.densities:
+        runs[str(density)] = _tvm(_sparse(module, density, options.block), x)
+    spent = _medians(runs, options.rounds)
+    for label, seconds in spent.items():
+        if label == "dense":
+            continue
+        ratio = spent["dense"] / seconds
+        ideal = f"{ratio * float(label):>10.0%}" if label[0].isdigit() else f"{'':>10}"
+        print(
+            f"{name:<28}{label:>8}{seconds * 1e3:>10.3f}{spent['dense'] * 1e3:>14.3f}{ratio:>8.2f}{ideal}", flush=True
+        )
+
+
+def _medians(runs: dict[str, Run], rounds: int) -> dict[str, float]:
+    """Return the median seconds of each, one round that warms up left out."""
+    clock = time.process_time if THREADS == 1 else time.perf_counter
+    spent: dict[str, list[float]] = {label: [] for label in runs}
+    for number in range(rounds + 1):
+        for label, run in runs.items():
+            # Once unmeasured: the code before it has filled the caches with weights of its own.
+            run()
+            start = clock()
+            run()
+            if number:
+                spent[label].append(clock() - start)
+    return {label: statistics.median(seconds) for label, seconds in spent.items()}
+
+
+@torch.no_grad()
+def _sparse(module: nn.Module, density: float, block: str) -> nn.Module:
+    """Return a copy in which random blocks of the weights are zero."""
+    rows, columns = (int(size) for size in block.split("x"))
+    rng, module = np.random.default_rng(0), copy.deepcopy(module)
+    for layer in module.modules():
+        if not isinstance(layer, nn.Conv2d | nn.Linear) or getattr(layer, "groups", 1) > 1 or layer.weight.shape[1] < 8:
+            continue
+        outer, inner = layer.weight.shape[:2]
+        taps = layer.weight[0, 0].numel()
+        keep = np.zeros((-(-outer // rows), -(-inner // columns), taps), np.float32)
+        keep.ravel()[rng.permutation(keep.size)[: round(keep.size * density)]] = density**-0.5
+        mask = keep.repeat(rows, 0).repeat(columns, 1)[:outer, :inner].reshape(layer.weight.shape)
+        layer.weight.mul_(torch.from_numpy(mask))
+    return module
+
+
+def _trace(module: nn.Module, x: Tensor) -> TracedModel:
+    """Return a module captured for any batch."""
+    return smartc.trace(module, (torch.cat([x, x]),))
+
+
+def _onnx(module: nn.Module, x: Tensor) -> Run:
+    """Return a run of the dense network in ONNX Runtime."""
+    model = run_passes(_trace(module, x), (FoldBatchNorm(),)).model
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = THREADS, 3
+    content = to_onnx(model, to_program(model), {"version": smartc.__version__}).SerializeToString()
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    feeds = {session.get_inputs()[0].name: x.numpy()}
+    return lambda: session.run(None, feeds)
+
+
+def _compiled(module: nn.Module, x: Tensor) -> Run:
+    """Return a run of the dense network by torch.compile."""
+    compiled = torch.compile(module)
+
+    def run() -> Any:
+        with torch.no_grad():
+            return compiled(x)
+
+    return run
+
+
+def _tvm(module: nn.Module, x: Tensor) -> Run:
+    """Return a run of a network in TVM, checked against PyTorch."""
+    compiled = to_tvm(_trace(module, x))
+    with torch.no_grad():
+        wanted = module(x).numpy()
+    _check(compiled.run((x,)), wanted)
+    main_function, arguments = compiled.runner["main"], compiled.arguments((x,))
+    return lambda: main_function(*arguments)
+
+
+def _check(outputs: Sequence[np.ndarray[Any, Any]], wanted: np.ndarray[Any, Any]) -> None:
+    """Check what was computed, before it is timed."""
+    error = np.abs(outputs[0] - wanted).max() / np.abs(wanted).max()
+    if not error < 1e-5:
+        raise SystemExit(f"the output is off by {error:.1e}")
+
+
+if __name__ == "__main__":
+    main()
