@@ -13,6 +13,7 @@ from torch import fx, nn
 from smartc.model import Remark, TracedModel, value_of
 from smartc.passes.base import PassResult
 from smartc.passes.mask_layouts import MaskLayout
+from smartc.passes.scaled_rows import Memory
 
 # The module that the masks come from, in the masked graph.
 MASKS = "smartc_masks"
@@ -92,7 +93,7 @@ class RemoveMasks:
         remarks = []
         for node in list(plain.graph.nodes):
             if node.op == "call_module" and str(node.target).startswith(_WEIGHT):
-                node.replace_all_uses_with(node.args[0])  # type: ignore[arg-type]
+                node.replace_all_uses_with(node.args[0])
                 plain.graph.erase_node(node)
                 remarks.append(Remark(str(node.target), "removed", changed=True))
         masks = next((node for node in plain.graph.nodes if node.op == "call_module" and node.target == MASKS), None)
@@ -108,10 +109,11 @@ class MaskedBy(nn.Module):
         """Take how the units lie in the weight."""
         super().__init__()
         self.layout = layout
+        self.memory = Memory()
 
     def forward(self, weight: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Return the masked weight, given the mask of its units."""
-        return self.layout.apply(weight, mask)
+        return self.layout.apply(weight, mask, self.memory)
 
 
 def _stored(model: TracedModel) -> dict[str, list[fx.Node]]:

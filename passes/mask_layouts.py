@@ -12,6 +12,7 @@ import torch
 
 from smartc.passes.channel_groups import FROZEN
 from smartc.passes.labels import IntArray
+from smartc.passes.scaled_rows import Memory, row_sums, scaled_rows
 
 BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
 
@@ -34,8 +35,14 @@ class MaskLayout(Protocol):
         """Return the number of units."""
         ...
 
-    def apply(self, weight: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Return the weight times the mask of its units; differentiable by both."""
+    def apply(self, weight: torch.Tensor, mask: torch.Tensor, memory: Memory | None = None) -> torch.Tensor:
+        """Return the weight times the mask of its units; differentiable by both.
+
+        Args:
+            weight: The weight.
+            mask: Flat, an entry per unit.
+            memory: Where the product may be put, if it is made again and again.
+        """
         ...
 
     def sums(self, values: torch.Tensor) -> torch.Tensor:
@@ -109,20 +116,19 @@ class Tiles:
         """Return the number of tiles."""
         return math.prod(self.grid)
 
-    def apply(self, weight: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def apply(self, weight: torch.Tensor, mask: torch.Tensor, memory: Memory | None = None) -> torch.Tensor:
         """Return the weight times the mask of its tiles."""
         groups, down, across, own = self.grid
         spread = mask.reshape(groups, down, across, 1, own)
         spread = spread.expand(groups, down, across, self.columns, self.taps).reshape(groups, down, -1)
         scale = spread[..., : self.into * self.taps].to(weight.dtype)
         matrix = self._matrix(weight)
-        scaled: torch.Tensor = _ScaledRows.apply(matrix, scale, self.rows)  # type: ignore[no-untyped-call]
-        return self._restored(scaled)
+        return self._restored(scaled_rows(matrix, scale, self.rows, memory))
 
     def sums(self, values: torch.Tensor) -> torch.Tensor:
         """Return the sum over each tile."""
         groups, down, across, own = self.grid
-        rows = _row_sums(self._matrix(values), self.rows).reshape(groups, down, self.into, self.taps)
+        rows = row_sums(self._matrix(values), self.rows).reshape(groups, down, self.into, self.taps)
         missing = across * self.columns - self.into
         rows = torch.nn.functional.pad(rows, (0, 0, 0, missing)).reshape(groups, down, across, self.columns, self.taps)
         columns = rows.sum(3)
@@ -171,10 +177,14 @@ class Channels:
         """Return the unit of each index, with one more that is always kept for the frozen."""
         return torch.from_numpy(np.where(self.units == FROZEN, self.count, self.units))
 
-    def apply(self, weight: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def apply(self, weight: torch.Tensor, mask: torch.Tensor, memory: Memory | None = None) -> torch.Tensor:
         """Return the weight times the mask of the axis."""
         extended = torch.cat([mask, mask.new_ones(1)]).to(weight.dtype)
         scale = extended.index_select(0, self._index.to(mask.device))
+        if self.axis == 1:
+            row = scale[:, None].expand(-1, math.prod(weight.shape[2:])).reshape(1, 1, -1)
+            matrix = weight.reshape(1, weight.shape[0], -1)
+            return scaled_rows(matrix, row, weight.shape[0], memory).reshape(weight.shape)
         return weight * scale.reshape([-1 if axis == self.axis else 1 for axis in range(weight.ndim)])
 
     def sums(self, values: torch.Tensor) -> torch.Tensor:
@@ -220,7 +230,7 @@ class Pattern:
         out, covered, _, taps = self._sizes
         return out * covered * taps
 
-    def apply(self, weight: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def apply(self, weight: torch.Tensor, mask: torch.Tensor, memory: Memory | None = None) -> torch.Tensor:
         """Return the weight times the mask."""
         out, covered, rest, taps = self._sizes
         spread = mask.reshape(out, taps, covered).transpose(1, 2)
@@ -253,43 +263,3 @@ def _times_inputs(weight: torch.Tensor, factors: torch.Tensor, groups: int, flip
         return weight * factors.reshape(-1, 1, *kernel)
     table = factors.reshape(groups, 1, -1).expand(groups, weight.shape[0] // groups, -1)
     return weight * table.reshape(weight.shape[0], -1, *kernel)
-
-
-class _ScaledRows(torch.autograd.Function):
-    """Multiply each run of rows of a matrix by one row of scales, in as few passes over memory as that takes.
-
-    Shapes: matrix (groups, out, length), scale (groups, ceil(out / rows), length).
-    """
-
-    @staticmethod
-    def forward(ctx: Any, matrix: torch.Tensor, scale: torch.Tensor, rows: int) -> torch.Tensor:
-        """Return the scaled matrix."""
-        ctx.save_for_backward(matrix, scale)
-        ctx.rows = rows
-        return _scaled(matrix, scale, rows)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None, None]:
-        """Return the gradients of the matrix and of the scales."""
-        matrix, scale = ctx.saved_tensors
-        gradient = gradients[0].contiguous()
-        by_matrix = _scaled(gradient, scale, ctx.rows) if ctx.needs_input_grad[0] else None
-        by_scale = _row_sums(gradient * matrix, ctx.rows) if ctx.needs_input_grad[1] else None
-        return by_matrix, by_scale, None
-
-
-def _scaled(matrix: torch.Tensor, scale: torch.Tensor, rows: int) -> torch.Tensor:
-    """Return a matrix with each run of rows times its row of scales."""
-    groups, out, length = matrix.shape
-    if out % rows == 0:
-        return (matrix.reshape(groups, -1, rows, length) * scale[:, :, None]).reshape(matrix.shape)
-    return matrix * scale.repeat_interleave(rows, dim=1)[:, :out]
-
-
-def _row_sums(matrix: torch.Tensor, rows: int) -> torch.Tensor:
-    """Return the sums of each run of rows, the last one shorter if need be."""
-    groups, out, length = matrix.shape
-    missing = -out % rows
-    if missing:
-        matrix = torch.nn.functional.pad(matrix, (0, 0, 0, missing))
-    return matrix.reshape(groups, -1, rows, length).sum(2)

@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from smartc.model import TracedModel
     from smartc.learning.settings import Settings
     from smartc.pipeline import compile
-    from smartc.preparation import prepare
+    from smartc.preparation import Preparation, prepare
 
 __version__ = "0.1.0"
 __all__ = [
     "Compiled",
     "InternalError",
+    "Preparation",
     "Settings",
     "SmartcError",
     "TracedModel",
@@ -33,6 +34,7 @@ __all__ = [
 _HOME = {
     "Compiled": "smartc.compiled",
     "InternalError": "smartc.errors",
+    "Preparation": "smartc.preparation",
     "Settings": "smartc.learning.settings",
     "SmartcError": "smartc.errors",
     "TracedModel": "smartc.model",

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
+Codes = np.ndarray[Any, np.dtype[np.int32]]
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
 # Costs are sums of floats; what exceeds a capacity by less than this share is rounding.
@@ -59,7 +60,7 @@ def multiple_choice_knapsack(
     return _trace_back(_best_states(states, limits, slack / tick), chosen, prices)
 
 
-def _with_group(states: _States, value: FloatArray, price: FloatArray, most: int) -> tuple[_States, IntArray]:
+def _with_group(states: _States, value: FloatArray, price: FloatArray, most: int) -> tuple[_States, Codes]:
     """Return the states with one more group, and what gave each: twice the option, plus one if ticks carried."""
     size, places = len(states.value), np.arange(len(states.value))
     best = np.full(min(most, size + int(price.max()) + 1), -np.inf)
@@ -77,7 +78,7 @@ def _with_group(states: _States, value: FloatArray, price: FloatArray, most: int
     return _States(best, states.cost[source] + np.repeat(price, 2)[choice]), choice
 
 
-def _improve(best: FloatArray, choice: IntArray, worths: FloatArray, shift: int, code: int) -> None:
+def _improve(best: FloatArray, choice: Codes, worths: FloatArray, shift: int, code: int) -> None:
     """Take what is worth more, in place; ``worths`` is for states of so many ticks less."""
     worths = worths[: max(len(best) - shift, 0)]
     part = slice(shift, shift + len(worths))
@@ -103,7 +104,7 @@ def _best_states(states: _States, limits: FloatArray, slack: float) -> IntArray:
     return found
 
 
-def _trace_back(places: IntArray, chosen: list[IntArray], prices: list[FloatArray]) -> IntArray:
+def _trace_back(places: IntArray, chosen: list[Codes], prices: list[FloatArray]) -> IntArray:
     """Follow the choices from the last group to the first, for all capacities at once."""
     picked = np.full((len(places), len(chosen)), -1, dtype=np.int64)
     feasible = places >= 0

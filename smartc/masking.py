@@ -28,6 +28,7 @@ from smartc.learning.settings import ENOUGH_FOR_STATISTICS, Settings
 from smartc.learning.train import Run, Training
 from smartc.learning.unit_budget import SAME, CountBudget, PatternBudget, PricedBudget, UnitBudget
 from smartc.learning.units import Units, find_units
+from smartc.learning.weight_optimizer import GENTLE_RATE, RATE
 from smartc.learning.workers import Workers, joined
 from smartc.plan import model_hash
 from smartc.project import Project
@@ -132,7 +133,7 @@ def learn(
         calibration = [part.inputs for part in samples.in_order(RECONSTRUCT_ON // 4, RECONSTRUCT_ON)]
         search = new_search(project, steps, not few, input_energy(project.original, calibration))
         objective = _objective(project, samples, train, settings.seed)
-        training = Training(steps, batch, settings.seed, settings.precision)
+        training = Training(steps, batch, settings.seed, settings.precision, GENTLE_RATE if few else RATE)
         checkpoint = _checkpoint(project, samples, training, settings, workers)
         if few or not steps:
             search.on_hard = lambda found: _reconstruct(project, found, samples)

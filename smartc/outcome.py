@@ -47,10 +47,9 @@ class Outcome:
     def _inputs(self) -> tuple[list[tuple[Any, ...]], str]:
         """Return the inputs to compare on: the user's, or seeded ones."""
         if self.samples is not None:
-            some = self.samples.in_order(BATCH, LABELLED_INPUTS)
-            return [
-                tuple(cast_value(value, self.original.dtype) for value in b.inputs) for b in some
-            ], self.samples.source
+            parts = self.samples.in_order(BATCH, LABELLED_INPUTS)
+            cast = [tuple(cast_value(value, self.original.dtype) for value in part.inputs) for part in parts]
+            return cast, self.samples.source
         if isinstance(self.labelled, Labelled) and self.original.dynamic_batch:
             some = self.labelled.inputs[:LABELLED_INPUTS]
             return list(_chunks(some, self.original.inputs[0])), self.labelled.source

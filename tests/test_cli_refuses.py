@@ -69,7 +69,11 @@ def _refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path, code: i
             ["--latency", "0.6x", "--sparsity", "0.5"],
             "compile: argument --sparsity: not allowed with argument --latency. See smartc compile --help.",
         ),
-        (["--granularity", "row"], "--granularity row: not known. Choose one of auto, channel."),
+        (
+            ["--granularity", "row"],
+            "--granularity row: not known. "
+            "Choose one of auto, channel, block, RxC such as 16x8, RxC/shared, or n:m such as 2:4.",
+        ),
         (["--backend", "onnx,c"], "--backend c: not known. Choose one of pt2, onnx."),
         (["--eval", "nowhere.npz"], "nowhere.npz: there is no such file. Check the path."),
         (

@@ -142,7 +142,17 @@ def test_the_users_model_is_left_as_it_was(network: tuple[nn.Module, tuple[Any, 
     [
         ({"sparsity": 1.0}, "--sparsity 1.0: not a share of channels. Give a number from 0 to less than 1."),
         ({"latency": "fast"}, "--latency fast: not a latency. Give a share such as 0.6x or a time such as 1.5ms."),
-        ({"granularity": "block"}, "--granularity block: not known. Choose one of auto, channel."),
+        (
+            {"granularity": "row"},
+            "--granularity row: not known. "
+            "Choose one of auto, channel, block, RxC such as 16x8, RxC/shared, or n:m such as 2:4.",
+        ),
+        (
+            {"granularity": "2:4", "sparsity": 0.7},
+            "--granularity 2:4: 2:4 removes 50.0% of the weights, and no other budget can be met by it. "
+            "Leave the budget out.",
+        ),
+        ({"learner": "pdp"}, "--learner pdp: learns from data, and none is given. Add --data."),
         ({"learner": "luck"}, "--learner luck: not known. Choose one of sp-lamp, magnitude."),
         ({"backends": ("tvm",)}, "--backend tvm: not known. Choose one of pt2, onnx."),
         ({"sparsity": 0.5, "latency": "0.5x"}, "--sparsity, --latency: both a sparsity and a latency are given."),
@@ -163,14 +173,24 @@ def test_data_and_metric_go_into_the_report(network: tuple[nn.Module, tuple[Any,
     module, inputs = network
     data = torch.randn(6, *inputs[0].shape[1:])
     result = smartc.compile(
-        module, inputs, target="npu-8x8", backends=(), data=data, evaluate=lambda model: float(model(data).numel())
+        module,
+        inputs,
+        target="npu-8x8",
+        granularity="channel",
+        backends=(),
+        data=data,
+        settings=smartc.Settings(steps=2),
+        evaluate=lambda model: float(model(data).numel()),
     )
     assert result.report.agreement.inputs == 6
     assert result.report.agreement.source == "the data given"
     assert result.report.evaluation is not None
     assert result.report.evaluation.dense == result.report.evaluation.compiled == float(module(data).numel())
-    with pytest.raises(UserError, match="batch 0 has the shape 6x1x1x1"):
+    with pytest.raises(UserError) as caught:
         smartc.compile(module, inputs, target="npu-8x8", backends=(), data=torch.randn(6, 1, 1, 1))
+    assert str(caught.value) == (
+        "data: input has the shape 6x1x1x1 and the model takes input: float32 Nx3x16x16. Reshape it."
+    )
 
 
 def test_an_operator_that_onnx_lacks_is_told(tmp_path: Path) -> None:

@@ -172,6 +172,8 @@ def test_norms_keep_the_mean_and_variance_of_what_they_give(match_norms: bool) -
     model = sequential(nn.Conv2d(3, 4, 1, bias=False), nn.BatchNorm2d(4))
     support = torch.ones(4, 3, 1, 1, dtype=torch.bool)
     support[:, 2] = False
+    weight = torch.rand(4, 3, 1, 1, dtype=torch.float64) + 0.5
+    model = model.with_tensors({"0.weight": weight})
     data = [seeded_inputs(model, 8, seed) for seed in (1, 2)]
     supports = {"0.weight": support}
     result = reconstruct(model, masked(model, supports), supports, data, match_norms=match_norms)

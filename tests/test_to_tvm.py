@@ -130,6 +130,16 @@ def test_an_operator_that_tvm_lacks_is_refused() -> None:
     )
 
 
+def test_statistics_from_the_batch_are_refused() -> None:
+    module = nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False)).eval()
+    with pytest.raises(UserError) as caught:
+        to_tvm(smartc.trace(module, (torch.randn(2, 3, 4, 4),)))
+    assert str(caught.value) == (
+        "0: the batch norm takes its statistics from the batch. "
+        "Leave tvm out of --backend; model.pt2 has the same network."
+    )
+
+
 ALONE = """
 import sys
 sys.modules["torch"] = sys.modules["smartc"] = None  # an import of either fails

@@ -29,8 +29,10 @@ class Statistics:
     @classmethod
     def of(cls, x: Tensor) -> Statistics:
         """Return the statistics of a norm's input, shape (N, channels, *space)."""
-        wide = x.detach().to(torch.promote_types(x.dtype, torch.float32)).contiguous()
-        # In two passes and far faster than var_mean, as a norm in training does it; memory in order is exact.
+        # Exact over space; along the batch alone it sums in the input's own precision.
+        kind = torch.float64 if x.ndim == 2 else torch.promote_types(x.dtype, torch.float32)
+        wide = x.detach().to(kind).contiguous()
+        # What a norm in training calls: two passes, and far faster than var_mean.
         mean, variance = torch.ops.aten.batch_norm_update_stats(wide, None, None, 0.0)
         count = wide.numel() // max(wide.shape[1], 1)
         return cls(count, mean.double(), variance.double() * count)

@@ -36,7 +36,7 @@ class ChannelBudget:
     def reprice(self, mask: FloatArray) -> None:
         """Make costs what a channel of each group adds at the moment, and the limit what the budget leaves for them."""
         search, of = self.search, self.search.groups.group_of
-        kept = np.bincount(of, mask, minlength=len(search.full))
+        kept = np.bincount(of, mask, minlength=len(search.full)).astype(np.float64)
         if self.budget.kind == "sparsity":
             each = search.weights.astype(np.float64)
             self.limit = (1 - self.budget.amount) * float(each @ search.full)

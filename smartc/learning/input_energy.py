@@ -9,7 +9,7 @@ import torch
 from torch import fx
 
 from smartc.model import TracedModel, arguments_of, operator_name
-from smartc.passes.pack_blocks import CONVOLUTIONS, TRANSPOSED, weight_use
+from smartc.passes.pack_blocks import PRODUCTS, WeightUse, weight_use
 
 
 def input_energy(model: TracedModel, batches: Iterable[tuple[Any, ...]]) -> dict[str, torch.Tensor]:
@@ -35,20 +35,28 @@ class _Recorder(fx.Interpreter):
     def __init__(self, model: TracedModel) -> None:
         """Find the calls to record."""
         super().__init__(model.graph_module)
-        found = {node: weight_use(model, node) for node in model.calls()}
-        self.uses = {node: use for node, use in found.items() if use is not None}
+        self.sources: dict[fx.Node, tuple[WeightUse, fx.Node, int]] = {}
+        for node in model.calls():
+            use, source = weight_use(model, node), _source(node)
+            if use is not None and source is not None:
+                self.sources[node] = use, source, model.tensor(use.name).ndim
         self.totals: dict[str, torch.Tensor] = {}
         self.counts: dict[str, int] = {}
 
     def run_node(self, n: fx.Node) -> Any:
         """Run a call, and record it if it multiplies by a weight."""
-        use = self.uses.get(n)
-        if use is not None:
-            source = next(arg for arg in arguments_of(n) if isinstance(arg, fx.Node) and arg.op != "get_attr")
-            value = self.env[source].detach()
-            spatial = operator_name(n.target) in CONVOLUTIONS | TRANSPOSED
-            axis = 1 if spatial else value.ndim - 1
-            squares = value.double().square().movedim(axis, 0).reshape(value.shape[axis], -1)
-            self.totals[use.name] = self.totals.get(use.name, 0) + squares.sum(1)
-            self.counts[use.name] = self.counts.get(use.name, 0) + squares.shape[1]
+        if n in self.sources:
+            use, source, rank = self.sources[n]
+            # A convolution's kernel has as many axes as its input has behind the channels.
+            squares = self.env[source].detach().double().square().movedim(1 - rank, 0)
+            self.totals[use.name] = self.totals.get(use.name, 0) + squares.reshape(len(squares), -1).sum(1)
+            self.counts[use.name] = self.counts.get(use.name, 0) + squares[0].numel()
         return super().run_node(n)
+
+
+def _source(node: fx.Node) -> fx.Node | None:
+    """Return what a call multiplies by a weight; None where that is stored, too."""
+    # It stands before the weight, which comes second but in a product that something is added to.
+    place = PRODUCTS.get(operator_name(node.target), 1) - 1
+    source = arguments_of(node)[place] if len(node.args) > place else None
+    return source if isinstance(source, fx.Node) and source.op != "get_attr" else None

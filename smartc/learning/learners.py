@@ -35,25 +35,27 @@ def first_worth(
 ) -> FloatArray:
     """Return per unit what it is worth before anything is learned, comparable between layers.
 
-    For ``sp-lamp`` each layer's LAMP score; for ``smart`` the share of its layer's energy; for the others,
-    of blocks, the rank within the layer, and of channels the energy relative to the layer's mean.  The
-    energy of a unit is the mean square of its weights, for ``smart`` times that of what they see if it is
-    known; of a channel, for ``smart`` and ``sp-lamp``, what it is expected to give the layers that read it.
+    For ``smart`` and ``sp-lamp`` the LAMP score within the layer; for the others, of blocks, the rank within
+    the layer, and of channels the energy relative to the layer's mean.  The energy of a unit is the sum
+    of its squared weights, for ``smart`` each times the mean square of what it sees if that is known; of
+    a channel, for ``smart`` and ``sp-lamp``, what it is expected to give the layers that read it.
     """
     channels = units.granularity.kind == "channel" and learner in ("smart", "sp-lamp")
     energy = unit_energy(model, groups) if channels else units.energy(model, seen if learner == "smart" else None)
-    if learner == "smart":
-        return units.shares(energy) if not channels else _relative(units, energy)
-    if learner == "sp-lamp":
-        total = energy if channels else energy * units.sizes
-        worth = np.empty_like(total)
-        order = np.argsort(units.layer_of, kind="stable")
-        for part in np.split(order, np.cumsum(units.per_layer)[:-1]):
-            worth[part] = sp_lamp(total[part])
-        return worth
+    if learner in ("smart", "sp-lamp"):
+        return _lamp(units, energy if channels else energy * units.sizes)
     if units.granularity.kind != "channel":
         return layer_ranks(units, energy)
     return _relative(units, energy)
+
+
+def _lamp(units: Units, energy: FloatArray) -> FloatArray:
+    """Return each unit's energy as a share of that of all units of its layer that are at least as strong."""
+    worth = np.empty_like(energy)
+    order = np.argsort(units.layer_of, kind="stable")
+    for part in np.split(order, np.cumsum(units.per_layer)[:-1]):
+        worth[part] = sp_lamp(energy[part])
+    return worth
 
 
 def _relative(units: Units, energy: FloatArray) -> FloatArray:

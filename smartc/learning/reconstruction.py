@@ -22,7 +22,7 @@ from smartc.model import Remark, TracedModel, arguments_of, layer_name, stored_n
 from smartc.passes.base import PassResult
 from smartc.passes.training_mode import TrainingMode
 
-RIDGE = 1e-2
+RIDGE = 1e-1
 # Rows that a layer is fitted to: so many, and so many per unknown of an output channel.
 ROWS = 8192
 ROWS_PER_UNKNOWN = 4
@@ -71,8 +71,8 @@ def reconstruct(
         raise UserError("there is no input to reconstruct layers from", where=pruned.name, fix="Give at least one")
     _check(dense, pruned, supports)
     evaluated = [TrainingMode(False, False).run(model).model for model in (dense, pruned)]
-    walks = [ActivationWalk(model, batches) for model in evaluated]
-    work = _Reconstruction(*walks, supports, [_count(batch) for batch in batches], ridge, match_norms)
+    before, after = (ActivationWalk(model, batches) for model in evaluated)
+    work = _Reconstruction(before, after, supports, [_count(batch) for batch in batches], ridge, match_norms)
     remarks = work.run()
     return PassResult(pruned.with_tensors(work.changed), remarks)
 

@@ -72,7 +72,9 @@ def with_shortcut(
 
 def _scale(norm: fx.Node, walk: ActivationWalk) -> Tensor:
     """Return one over a norm's scale, 0 for channels that it scales down too far."""
-    gamma, _, _, variance = (None if argument is None else walk.read(argument, 0) for argument in norm.args[1:5])
+    gamma, _, _, variance = (
+        None if argument is None else walk.read(argument, 0) for argument in arguments_of(norm)[1:5]
+    )
     scale = (variance + arguments_of(norm)[7]).rsqrt()
     scale = (scale if gamma is None else scale * gamma).detach()
     usable = scale.abs() > LEAST_SCALE * scale.abs().max()

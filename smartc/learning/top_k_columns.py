@@ -74,8 +74,9 @@ class ColumnTopK:
         return Budget(self.amount.to(kind), self.total.to(kind), TOLERANCES[kind])
 
     def _roots(self, sums: _ColumnSums, shift: Tensor, solved: Tensor) -> ColumnRoots:
-        """Return the roots at shifts."""
-        return ColumnRoots(sums.soft, sums.anchor.double() - shift.double() * self.temperature, solved)
+        """Return the roots at shifts; far from the anchor these are not exact enough."""
+        threshold = sums.anchor.double() - shift.double() * self.temperature
+        return ColumnRoots(sums.soft, threshold, solved & (shift.abs() <= REACH))
 
 
 @dataclass(frozen=True)

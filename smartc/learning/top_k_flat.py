@@ -53,20 +53,30 @@ class FlatTopK:
         """
         kind = self.scores.dtype
         budget = Budget(amount, total, TOLERANCES[kind], STRAIGHT[kind])
-        # Rounded to the scores' type, an anchor near the scores that matter is subtracted from them without error.
-        anchor = soft.new_tensor(start).item()
-        threshold = math.nan if math.isnan(anchor) else self._search(soft, budget, anchor, WARM)
+        threshold = self._warm(soft, budget, start)
         if math.isnan(threshold) and self.scores.isfinite().all():
             anchor, first = self._critical_score(amount)
             threshold = self._search(soft, budget, anchor, Bracket(first, REACH, MOST_PASSES))
         return threshold
 
+    def _warm(self, soft: Tensor, budget: Budget[float], start: float) -> float:
+        """Search from a threshold, again from the one found if that is far away; return what ``solve`` does."""
+        for _ in range(2):
+            # Rounded to the scores' type, it is subtracted from the scores that matter without error.
+            anchor = soft.new_tensor(start).item()
+            start = math.nan if math.isnan(anchor) else self._search(soft, budget, anchor, WARM)
+            # Far away the shift, in the scores' type, would not be exact enough.
+            if not abs(start - anchor) > REACH * self.temperature:
+                return start
+        return math.nan
+
     def _search(self, soft: Tensor, budget: Budget[float], anchor: float, bracket: Bracket[float]) -> float:
         """Search about an anchor; return what ``solve`` does."""
         sums = _FlatSums(self, anchor, soft)
         shift, solved = search_one(sums, budget, bracket)
-        sums.settle(shift)
-        return anchor - shift * self.temperature if solved else math.nan
+        if not solved:
+            return math.nan
+        return anchor - (shift + sums.settle(budget)) * self.temperature
 
     def _critical_score(self, amount: float) -> tuple[float, float]:
         """Return the score about which the root is, and a first shift."""
@@ -81,7 +91,7 @@ class _FlatSums:
 
     def __init__(self, problem: FlatTopK, anchor: float, soft: Tensor) -> None:
         self.anchor, self.per_temperature, self.soft = anchor, 1 / problem.temperature, soft
-        self.shift = math.nan
+        self.shift = self.spent = self.slope = math.nan
         self.buffer = _buffer(soft)
         self.chunks = list(_chunks(problem.scores, problem.cost, soft))
 
@@ -96,14 +106,18 @@ class _FlatSums:
             paid = f if c is None else torch.mul(f, c, out=buffer)
             spent += _sum(paid)
             square += torch.dot(paid, f).item()
-        return spent, spent - square
+        self.spent, self.slope = spent, spent - square
+        return self.spent, self.slope
 
-    def settle(self, shift: float) -> None:
-        """Go to a shift so near that soft indicators are straight lines up to there."""
-        move = shift - self.shift
-        if move:
-            for _, _, f in self.chunks:
-                f.lerp_(torch.mul(f, f, out=self.buffer[: f.numel()]), -move)
+    def settle(self, budget: Budget[float]) -> float:
+        """Spend what is missing along straight lines, where it is so little; return how far the shift went."""
+        missing = budget.amount - self.spent
+        if abs(missing) <= budget.tolerance * budget.amount or abs(missing) > budget.straight * self.slope:
+            return 0.0
+        move = missing / self.slope
+        for _, _, f in self.chunks:
+            f.lerp_(torch.mul(f, f, out=self.buffer[: f.numel()]), -move)
+        return move
 
     def _evaluator(self) -> _Update:
         """Return what computes a chunk.

@@ -61,7 +61,7 @@ def search_one(sums: Sums[float], budget: Budget[float], bracket: Bracket[float]
     """Solve an increasing equation.
 
     A step is Newton's in the log-odds of the share spent, which is a straight line in the shift where all scores are
-    equal and nearly one where they are normally distributed.
+    equal and nearly one where they are normally distributed.  The last call of ``sums`` is at the shift returned.
 
     Args:
         sums: Gives the sum and its slope at a shift; a NaN sum ends the search.
@@ -69,20 +69,17 @@ def search_one(sums: Sums[float], budget: Budget[float], bracket: Bracket[float]
         bracket: Where to look.
 
     Returns:
-        The shift, and whether it solves the equation.  From where ``sums`` was called last it is at most
-        ``budget.straight`` away.
+        The shift, and whether it solves the equation or is at most ``budget.straight`` away from what does.
     """
     shift, lower, upper, before = bracket.first, -bracket.bound, bracket.bound, math.inf
     for _ in range(bracket.passes):
         spent, slope = sums(shift)
         missing = budget.amount - spent
-        if abs(missing) <= budget.tolerance * budget.amount:
+        if abs(missing) <= max(budget.tolerance * budget.amount, budget.straight * slope):
             return shift, True
-        if abs(missing) <= budget.straight * slope:
-            return shift + missing / slope, True
         lower, upper = (shift, upper) if missing > 0 else (lower, shift)
-        if upper - lower <= FINEST * max(1.0, abs(shift)):
-            return shift, math.isfinite(bracket.bound)
+        if math.isnan(spent) or upper - lower <= FINEST * max(1.0, abs(shift)):
+            return shift, math.isfinite(spent) and math.isfinite(bracket.bound)
         newton = shift + _newton_step_one(spent, slope, missing, budget)
         slow = abs(missing) > GOOD_STEP * before and math.isfinite(upper - lower)
         following = newton if lower < newton < upper and not slow else (lower + upper) / 2

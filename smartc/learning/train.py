@@ -14,7 +14,7 @@ from smartc.errors import UserError
 from smartc.learning.checkpoint import Checkpoint
 from smartc.learning.mask_search import MaskSearch, Moment
 from smartc.learning.objective import Objective
-from smartc.learning.weight_optimizer import set_rate, weight_optimizer
+from smartc.learning.weight_optimizer import RATE, set_rate, weight_optimizer
 from smartc.learning.workers import Workers
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
@@ -29,12 +29,14 @@ class Training:
         batch: Samples of a step, over all processes.
         seed: Decides the order of the samples and what dropout draws.
         precision: ``float32``, or ``bfloat16`` for autocast.
+        rate: How far a step moves a weight, relative to the size of its tensor.
     """
 
     steps: int
     batch: int
     seed: int = 0
     precision: str = "float32"
+    rate: float = RATE
 
     def autocast(self) -> AbstractContextManager[object]:
         """Return the context in which the model runs."""
@@ -72,7 +74,7 @@ class Run:
         """
         search, training = self.search, self.training
         learner = {f"smartc_masks.{name}" for name, _ in search.learner.named_parameters()}
-        optimizer = weight_optimizer(search.model, learner)
+        optimizer = weight_optimizer(search.model, learner, training.rate)
         if self.checkpoint is not None:
             self.checkpoint.restore(search, optimizer)
         search.harden_if_due()
@@ -97,7 +99,7 @@ class Run:
             fact = f"the loss is {float(loss)} at step {self.search.done}"
             raise UserError(fact, where=self.objective.name, fix="Check the data, and the loss if it is your own")
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         return float(loss.detach())
 

@@ -9,14 +9,13 @@ import numpy as np
 
 from smartc.learning.live_weights import LiveWeights
 from smartc.learning.units import FloatArray
+from smartc.passes.labels import IntArray
 from smartc.passes.mask_layouts import BoolArray
 
 # A layer's next tiles are priced together, so many parts of all that it has.
 STRIDE = 20
 # What costs nothing at the moment costs this part of what it would elsewhere: it is taken, but not for ever.
 NEXT_TO_NOTHING = 1e-3
-# Bisections of a threshold: more than there are bits in a rank.
-HALVINGS = 60
 # Costs are sums of floats; differences below this share are rounding.
 SAME = 1e-11
 
@@ -117,40 +116,37 @@ class PricedBudget:
         self.limit = min(self.limit, float(slope @ total))
 
     def keep(self, worth: FloatArray) -> BoolArray:
-        """Return the units worth most for their cost, as many as the amount allows.
+        """Return the units worth most for their cost; none that is left out would fit into the amount.
 
-        Units that add nothing to their layer's cost stay too.
+        The search takes the longest run of the best that fits, leaves out layers that are too dear for
+        what remains, and goes on with the others.  A smaller amount therefore never gives what costs more.
         """
         assert self.cost is not None
+        layer_of, layers = self.weights.units.layer_of, len(self.weights.units.names)
         order = np.argsort(-worth / self.cost, kind="stable")
-        kept = self.weights.units.per_layer * 0
-        low, high = 0, len(order)
-        layer_of = self.weights.units.layer_of
+        keep, kept = np.zeros(len(worth), dtype=bool), np.zeros(layers, dtype=np.int64)
+        while len(order):
+            run = self._longest_run(kept, layer_of[order])
+            keep[order[:run]] = True
+            kept = np.bincount(layer_of[keep], minlength=layers)
+            order = order[run:]
+            room = self._room(kept)
+            room[layer_of[order[:1]]] = False
+            order = order[room[layer_of[order]]]
+        return keep
+
+    def _longest_run(self, kept: IntArray, layers: IntArray) -> int:
+        """Return how many of the next units fit, given their layers in order."""
+        low, high = 0, len(layers)
         while low < high:
             middle = (low + high + 1) // 2
-            kept = np.bincount(layer_of[order[:middle]], minlength=len(self.weights.units.names))
-            low, high = (middle, high) if self._fits(kept) else (low, middle - 1)
-        keep = np.zeros(len(worth), dtype=bool)
-        keep[order[:low]] = True
-        return self._with_free(keep, order)
+            more = kept + np.bincount(layers[:middle], minlength=len(kept))
+            fits = self.weights.other + float(self.weights.by_layer(more).sum()) <= self.amount * (1 + SAME)
+            low, high = (middle, high) if fits else (low, middle - 1)
+        return low
 
-    def _fits(self, kept: FloatArray) -> bool:
-        """Return whether the network is within the amount."""
-        return self.weights.other + float(self.weights.by_layer(kept).sum()) <= self.amount * (1 + SAME)
-
-    def _with_free(self, keep: BoolArray, order: FloatArray) -> BoolArray:
-        """Return the units with those that cost nothing more, best first."""
-        units = self.weights.units
-        kept = np.bincount(units.layer_of[keep], minlength=len(units.names)).astype(np.float64)
-        most, low, high = self.weights.by_layer(kept) * (1 + SAME), kept.copy(), units.per_layer.astype(np.float64)
-        for _ in range(HALVINGS):
-            middle = np.ceil((low + high) / 2)
-            free = self.weights.by_layer(middle) <= most
-            low, high = np.where(free, middle, low), np.where(free, high, np.maximum(middle - 1, low))
-        room = (low - kept).astype(np.int64)
-        for unit in order[~keep[order]]:
-            layer = units.layer_of[unit]
-            if room[layer] > 0:
-                keep[unit] = True
-                room[layer] -= 1
-        return keep
+    def _room(self, kept: IntArray) -> BoolArray:
+        """Return which layers can keep one unit more within the amount."""
+        here = self.weights.by_layer(kept)
+        more = self.weights.by_layer(np.minimum(kept + 1, self.weights.units.per_layer)) - here
+        return np.asarray(self.weights.other + float(here.sum()) + more <= self.amount * (1 + SAME), dtype=bool)

@@ -76,12 +76,6 @@ class Units:
             total[weight.part] += weight.layout.sums(squares).numpy()
         return total / np.maximum(self.sizes, 1)
 
-    def shares(self, energy: FloatArray) -> FloatArray:
-        """Return each unit's share of the energy of its layer, given mean squares."""
-        whole = energy * self.sizes
-        layers = np.bincount(self.layer_of, whole, minlength=len(self.names))
-        return whole / np.maximum(layers, 1e-300)[self.layer_of]
-
     def supports(self, keep: BoolArray) -> dict[str, torch.Tensor]:
         """Return for each masked weight which of its elements stay."""
         found: dict[str, torch.Tensor] = {}
@@ -118,7 +112,8 @@ def find_units(model: TracedModel, layers: Layers, granularity: Granularity) -> 
         weights.append(MaskedWeight(use.name, layout, first))
         names.append(row.name)
         first += layout.count
-    layer_of = np.repeat(np.arange(len(weights)), [weight.layout.count for weight in weights]).astype(np.int64)
+    counts = np.array([weight.layout.count for weight in weights], dtype=np.int64)
+    layer_of = np.repeat(np.arange(len(weights), dtype=np.int64), counts)
     return Units(granularity, tuple(weights), tuple(weights), first, layer_of, tuple(names), tuple(skipped))
 
 

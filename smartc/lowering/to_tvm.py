@@ -57,7 +57,11 @@ class TvmModule:
         return [output.numpy() for output in result]
 
     def arguments(self, flat_inputs: Sequence[Any]) -> list[Any]:
-        """Return TVM's tensors of PyTorch's."""
+        """Return TVM's tensors of PyTorch's.
+
+        Raises:
+            UserError: One has another shape than the module was compiled for.
+        """
         tensors = [leaf for leaf in flat_inputs if isinstance(leaf, torch.Tensor)]
         for tensor, shape in zip(tensors, self.shapes, strict=True):
             if tuple(tensor.shape) != shape:

@@ -28,7 +28,7 @@ def attention(network: Network, node: fx.Node) -> bool:
         return False
     lanes = network.machine.lanes
     query = _in_runs(network, query, arguments_of(node)[0])
-    mask = _mask(network, node, (*shapes[0][:3], shapes[1][2]))
+    mask = _mask(network, node, (shapes[0][0], shapes[0][1], shapes[0][2], shapes[1][2]))
     scale = argument_of(node, 6, "scale")
     images, heads, tokens, _ = shapes[0]
     length, channels = rounded(tokens, lanes), shapes[2][3]

@@ -154,7 +154,7 @@ def batch_norm(network: Network, node: fx.Node) -> bool:
     layout = held.layout if len(shape) == 4 else held.layout.reshaped((shape[0], shape[1], 1, math.prod(shape[2:])))
     if layout is None or held.dtype != "float32":
         return False
-    grid = Grid(*layout.shape[2:], network.gaps.get(node, 0), network.machine.lanes)
+    grid = Grid(layout.shape[2], layout.shape[3], network.gaps.get(node, 0), network.machine.lanes)
     source = as_grid(network, Held(held.var, layout), grid, node)
     after = fused(network, node) if len(shape) == 4 else Fused(node, node)
     residual = _residual(network, after, grid)
@@ -209,7 +209,8 @@ def average_pool(network: Network, node: fx.Node) -> bool:
         return False
     divisor = argument_of(node, 6, "divisor_override")
     counts = _counts(geometry, bool(argument_of(node, 5, "count_include_pad", True)))
-    return pooled(network, node, "sum", (1 / (np.full_like(counts, divisor) if divisor else counts)))
+    scale = 1 / (np.full_like(counts, divisor) if divisor else counts)
+    return pooled(network, node, "sum", scale.astype(np.float32))
 
 
 def _counts(geometry: Geometry, include_padding: bool) -> Floats:

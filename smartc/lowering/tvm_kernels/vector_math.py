@@ -85,48 +85,58 @@ def _polynomial(x: Vector, coefficients: tuple[float, ...], lanes: int) -> Vecto
 
 
 def _floats(lanes: int) -> str:
+    """Return the type of a vector of floats."""
     return "float32" if lanes == 1 else f"float32x{lanes}"
 
 
 def _integers(lanes: int) -> str:
+    """Return the type of a vector of whole numbers."""
     return "int32" if lanes == 1 else f"int32x{lanes}"
 
 
 def _whole(value: int, lanes: int) -> Vector:
+    """Return a vector of one whole number."""
     constant = tirx.IntImm("int32", value)
     return constant if lanes == 1 else tirx.Broadcast(constant, lanes)
 
 
 def _clamp(x: Vector, activation: Activation, lanes: int) -> Vector:
+    """Return what lies between two bounds."""
     if activation.low > -math.inf:
         x = tirx.max(x, splat(activation.low, lanes))
     return tirx.min(x, splat(activation.high, lanes)) if activation.high < math.inf else x
 
 
 def _sigmoid(x: Vector, lanes: int) -> Vector:
+    """Return the logistic function."""
     return splat(1.0, lanes) / (splat(1.0, lanes) + exponential(splat(0.0, lanes) - x, lanes))
 
 
 def _hard_sigmoid(x: Vector, lanes: int) -> Vector:
+    """Return (x + 3) / 6, between 0 and 1."""
     raised = tirx.max(tirx.min(x + splat(3.0, lanes), splat(6.0, lanes)), splat(0.0, lanes))
     return raised * splat(1 / 6, lanes)
 
 
 def _tanh(x: Vector, lanes: int) -> Vector:
+    """Return the hyperbolic tangent."""
     return splat(2.0, lanes) * _sigmoid(x + x, lanes) - splat(1.0, lanes)
 
 
 def _gelu(x: Vector, lanes: int) -> Vector:
+    """Return the Gaussian error linear unit."""
     inner = error_function(x * splat(math.sqrt(0.5), lanes), lanes)
     return x * splat(0.5, lanes) * (inner + splat(1.0, lanes))
 
 
 def _gelu_tanh(x: Vector, lanes: int) -> Vector:
+    """Return its approximation by the hyperbolic tangent."""
     inner = splat(math.sqrt(2 / math.pi), lanes) * (x + splat(0.044715, lanes) * x * x * x)
     return x * _sigmoid(inner + inner, lanes)
 
 
 def _leaky(x: Vector, activation: Activation, lanes: int) -> Vector:
+    """Return the vector, less steep below zero."""
     return tirx.Select(x > splat(0.0, lanes), x, x * splat(activation.low, lanes))
 
 

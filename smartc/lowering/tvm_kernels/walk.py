@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -55,6 +54,10 @@ def relax_module(
     weights, inputs = _stored(program)
     network = Network(machine, weights, choose_gaps(program.graph), dense)
     importer = _Importer(network)
+    for node in program.graph.nodes:
+        # Before anything is built: TVM complains of what is left half built.
+        if node.op == "call_function" and operator_name(node.target) not in RULES:
+            importer.rule_for(node)
     parameters = [_input(network, node) for node in inputs]
     builder = network.builder
     with builder.function("main", parameters):
@@ -103,7 +106,7 @@ def _lower(network: Network, importer: _Importer, node: fx.Node) -> None:
         importer.lower(node)
 
 
-class _Importer(ExportedProgramImporter):  # type: ignore[misc]
+class _Importer(ExportedProgramImporter):
     """TVM's own rules for ATen operators, on the tensors of our network."""
 
     def __init__(self, network: Network) -> None:
@@ -117,19 +120,27 @@ class _Importer(ExportedProgramImporter):  # type: ignore[misc]
         Raises:
             UserError: There is none, or it cannot express this call.
         """
-        name = str(node.target).removeprefix("aten.")
-        convert = self.convert_map.get(getattr(node.target, "__name__", name))
-        if convert is None:
-            raise _refusal(node, f"TVM has no form for the operator {name}")
+        convert = self.rule_for(node)
         for other in node.all_input_nodes:
             value = self.network.values.get(other)
             self.env[other] = value if isinstance(value, tuple) else self.network.var(other)
         try:
             value = convert(node)
         except Exception as error:
-            logging.getLogger(__name__).debug("TVM's rule for %s failed", name, exc_info=True)
-            raise _refusal(node, f"TVM cannot express {name}: {str(error).strip().splitlines()[-1]}") from error
+            reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+            raise _refusal(node, f"TVM cannot express {_name(node)}: {reason[0]}") from error
         self.network.values[node] = self._taken(value)
+
+    def rule_for(self, node: fx.Node) -> Any:
+        """Return TVM's rule for a node.
+
+        Raises:
+            UserError: There is none.
+        """
+        convert = self.convert_map.get(getattr(node.target, "__name__", _name(node)))
+        if convert is None:
+            raise _refusal(node, f"TVM has no form for the operator {_name(node)}")
+        return convert
 
     def _taken(self, value: Any) -> Any:
         """Return tensors of the network for what a rule of TVM's gives."""
@@ -139,6 +150,11 @@ class _Importer(ExportedProgramImporter):  # type: ignore[misc]
             parts = [self.block_builder.emit(relax.TupleGetItem(value, i)) for i in range(len(value.ty.fields))]
             return tuple(self._taken(part) for part in parts)
         return self.network.taken(value)
+
+
+def _name(node: fx.Node) -> str:
+    """Return an operator's name as TVM's rules have it."""
+    return str(node.target).removeprefix("aten.")
 
 
 def _refusal(node: fx.Node, fact: str) -> UserError:

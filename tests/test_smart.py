@@ -1,0 +1,127 @@
+"""SMART: the soft mask meets its budget at every step, and only its own optimizer moves the scores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from smartc.errors import UserError
+from smartc.learning.smart import COLDEST, HOTTEST, Smart
+from tests.learning_networks import search, train
+
+# The sum of some hundred numbers in float32.
+ROUNDING = 1e-5
+BUDGETS: list[tuple[str, dict[str, Any]]] = [
+    ("4x4", {"sparsity": 0.7}),
+    ("4x4", {"latency": "0.7x"}),
+    ("8x8", {"bytes": "0.6x"}),
+    ("channel", {"macs": "0.6x"}),
+    ("channel", {"sparsity": 0.5}),
+    ("2:4", {}),
+]
+
+
+def _sgd(found: Any) -> torch.optim.Optimizer:
+    """Return an optimizer over all parameters, those of the masks too."""
+    return torch.optim.SGD(found.model.parameters(), lr=1e-2, weight_decay=0.1)
+
+
+def _sums(learner: Smart) -> torch.Tensor:
+    """Return what the soft mask adds up to, per group where there are groups."""
+    with torch.no_grad():
+        mask = learner.soft().double()
+    assert bool(((mask >= 0) & (mask <= 1)).all())
+    size = learner.start.budget.group_size
+    if size:
+        return mask.view(-1, size).sum(1)
+    return (mask if learner.cost is None else mask * learner.cost.double()).sum()
+
+
+@pytest.mark.parametrize(("granularity", "budget"), BUDGETS)
+def test_the_budget_of_the_moment_is_met_at_every_step(granularity: str, budget: dict[str, Any]) -> None:
+    found = search(granularity, **budget)
+    learner = found.learner
+    assert isinstance(learner, Smart)
+    errors, limits, heats, met = [], [], [], []
+
+    def look() -> None:
+        met.append(found.met)
+        if found.searching:
+            errors.append(float((_sums(learner) / learner.limit - 1).abs().max()))
+            limits.append(float(learner.limit))
+            heats.append(learner.heat)
+
+    look()
+    train(found, _sgd(found), look)
+    assert len(errors) == found.search_steps == 6
+    assert max(errors) < ROUNDING
+    assert heats[0] == pytest.approx(HOTTEST)
+    assert all(later < sooner for sooner, later in zip(heats, heats[1:], strict=False))
+    assert met == sorted(met)
+    assert met[-1] == 1
+    # Prices change as the search goes, a count does not.
+    if learner.cost is None:
+        assert limits == sorted(limits, reverse=True)
+        assert limits[-1] == pytest.approx(learner.start.budget.limit)
+
+
+def test_at_the_start_everything_is_kept_and_at_the_end_next_to_nothing_is_fractional() -> None:
+    found = search(sparsity=0.6, steps=60)
+    learner = found.learner
+    assert isinstance(learner, Smart)
+    with torch.no_grad():
+        assert bool((learner.soft() > 1 - ROUNDING).all())
+    train(found, _sgd(found))
+    assert found.keep is not None
+    assert int(found.keep.sum()) == round(0.4 * found.units.count)
+    assert found.units.count > 200
+    assert found.fractional < 0.01
+    assert found.curve[29].temperature == pytest.approx(HOTTEST * (COLDEST / HOTTEST) ** (29 / 30))
+    assert found.curve[30].temperature is None
+
+
+@pytest.mark.parametrize("granularity", ["4x4", "2:4"])
+def test_the_optimizer_of_the_user_does_not_move_the_scores(granularity: str) -> None:
+    """Even one with a huge rate and weight decay on them: only the gradients matter, which are the same."""
+    ended = []
+    for rate in (0.0, 1e3):
+        found = search(granularity)
+        scores = [found.learner.scores]
+        others = [parameter for parameter in found.model.parameters() if parameter is not scores[0]]
+        groups = [{"params": others}, {"params": scores, "lr": rate, "weight_decay": 0.5, "momentum": 0.9}]
+        train(found, torch.optim.SGD(groups, lr=1e-2))
+        assert found.keep is not None
+        ended.append((found.keep, scores[0].detach().clone(), found.model.state_dict()))
+    assert np.array_equal(ended[0][0], ended[1][0])
+    others_equal = [
+        torch.equal(ended[0][2][name], ended[1][2][name]) for name in ended[0][2] if not name.endswith(".scores")
+    ]
+    assert all(others_equal)
+
+
+def test_a_step_without_gradients_is_an_error() -> None:
+    found = search()
+    with pytest.raises(UserError) as caught:
+        found.step()
+    assert str(caught.value) == (
+        "step 1: the masks have no gradient. "
+        "Call search.step() after loss.backward(), and before the gradients are set to zero."
+    )
+
+
+def test_scores_follow_their_gradient() -> None:
+    """A unit whose removal lowers the loss goes, however large it is."""
+    found = search(sparsity=0.5, steps=100)
+    learner = found.learner
+    assert isinstance(learner, Smart)
+    unwanted = torch.zeros(found.units.count)
+    unwanted[learner.scores.detach().argsort(descending=True)[: found.units.count // 4]] = 1.0
+    while found.searching:
+        (learner.soft() * unwanted).sum().backward()  # type: ignore[no-untyped-call]
+        found.step()
+    assert found.keep is not None
+    assert not found.keep[unwanted.bool().numpy()].any()
+    assert int(found.keep.sum()) == round(0.5 * found.units.count)
