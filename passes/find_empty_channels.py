@@ -24,7 +24,7 @@ def find_empty_channels(model: TracedModel, groups: ChannelGroups, target: Targe
     keep = np.ones(groups.count, dtype=bool)
     for group in groups.groups:
         whole = group.units[: len(group) // run * run].reshape(-1, run)
-        gone: BoolArray = silent[whole].all(axis=1)
+        gone: BoolArray = np.logical_and.reduce(silent[whole], axis=1)
         if gone.all() and len(gone) * run == len(group):
             gone[:1] = False
         keep[whole[gone]] = False

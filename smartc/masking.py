@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from smartc.batch import Samples
 from smartc.budget import impossible
@@ -16,7 +18,9 @@ from smartc.errors import UserError
 from smartc.learning.batch_norm_statistics import reestimate_batch_norm
 from smartc.learning.channel_budget import ChannelBudget
 from smartc.learning.checkpoint import Checkpoint
+from smartc.learning.damage import damage
 from smartc.learning.distillation import Distillation
+from smartc.learning.granularity import Granularity
 from smartc.learning.input_energy import input_energy
 from smartc.learning.learner import Start
 from smartc.learning.learners import LEARNERS, Seen, first_worth
@@ -30,6 +34,7 @@ from smartc.learning.unit_budget import SAME, CountBudget, PatternBudget, Priced
 from smartc.learning.units import Units, find_units
 from smartc.learning.weight_optimizer import GENTLE_RATE, RATE
 from smartc.learning.workers import Workers, joined
+from smartc.model import operator_name
 from smartc.plan import model_hash
 from smartc.project import Project
 from smartc.references import load_function
@@ -68,10 +73,42 @@ def new_search(project: Project, steps: int, batch_norm: bool, seen: Seen | None
         worth = worth * budget.cost  # ranks hold whatever a unit costs
     kind = LEARNERS[project.learner]
     share = getattr(kind, "share", 0.0)
-    start = Start(units, budget, worth, int(share * steps))
+    start = Start(units, budget, worth, int(share * steps), is_gentle(project, batch_norm))
     # A budget that cannot be met is told before any work is done.
     budget.keep(worth)
     return MaskSearch.of(project.original, units, kind(start), steps, batch_norm)
+
+
+def with_better_granularity(project: Project, samples: Samples | None) -> Project:
+    """Return the project with channels in place of blocks where these would lose more for the same budget.
+
+    Blocks are finer, but cost nothing less in layers that have no tiles, such as depthwise ones.
+    """
+    if project.granularity.kind != "block" or project.budget.kind == "sparsity":
+        return project
+    seen = {} if samples is None else input_energy(project.original, _calibration(samples))
+    losses = {}
+    for granularity in (project.granularity, Granularity("channel")):
+        candidate = replace(project, granularity=granularity)
+        try:
+            search = new_search(candidate, 0, batch_norm=False, seen=seen)
+            keep = search.learner.start.budget.keep(search.learner.priorities())
+        except UserError:
+            continue  # the budget cannot be met by these
+        losses[granularity] = damage(project.original, search.units.supports(keep), seen)
+    best = min(losses, key=lambda granularity: losses[granularity], default=project.granularity)
+    return replace(project, granularity=best)
+
+
+def _calibration(samples: Samples) -> list[tuple[Any, ...]]:
+    """Return flattened inputs of a few samples."""
+    return [part.inputs for part in samples.in_order(RECONSTRUCT_ON // 4, RECONSTRUCT_ON)]
+
+
+def is_gentle(project: Project, batch_norm: bool) -> bool:
+    """Return whether no batch norm learns, which would take up what training does to the size of activations."""
+    norms = any(operator_name(node.target) == "batch_norm" for node in project.original.calls())
+    return not (batch_norm and norms)
 
 
 def unit_budget(project: Project, units: Units) -> UnitBudget:
@@ -130,11 +167,13 @@ def learn(
     steps, batch = settings.steps_for(samples.count), settings.batch_for(samples.count)
     few = samples.count is not None and samples.count < ENOUGH_FOR_STATISTICS
     with project.clock("learning"), joined() as workers:
-        calibration = [part.inputs for part in samples.in_order(RECONSTRUCT_ON // 4, RECONSTRUCT_ON)]
+        calibration = _calibration(samples)
         search = new_search(project, steps, not few, input_energy(project.original, calibration))
         objective = _objective(project, samples, train, settings.seed)
-        training = Training(steps, batch, settings.seed, settings.precision, GENTLE_RATE if few else RATE)
-        checkpoint = _checkpoint(project, samples, training, settings, workers)
+        rate = GENTLE_RATE if is_gentle(project, not few) else RATE
+        training = Training(steps, batch, settings.seed, settings.precision, rate)
+        about = (objective.name, samples.source, samples.count, _inputs_hash(calibration), training)
+        checkpoint = _checkpoint(project, about, settings, workers)
         if few or not steps:
             search.on_hard = lambda found: _reconstruct(project, found, samples)
         run = Run(
@@ -168,7 +207,8 @@ def _objective(project: Project, samples: Samples, train: str | Callable[..., An
     # With the variance of each batch's own outputs, a batch cut among processes would have another loss.
     distillation = Distillation.of(original).fitted(outputs)
     if samples.count is not None and samples.count < ENOUGH_FOR_STATISTICS:
-        return LayerByLayer(original, distillation, _taps(project), seed)
+        inputs = [batch.inputs for batch in batches]
+        return replace(LayerByLayer.fitted(original, distillation, _taps(project), inputs), seed=seed)
     return FromDense(original, distillation, samples.labelled)
 
 
@@ -178,20 +218,27 @@ def _taps(project: Project) -> tuple[str, ...]:
     return tuple((row.fused[-1] if row.fused else row.node).name for row in matrices)
 
 
-def _checkpoint(
-    project: Project, samples: Samples, training: Training, settings: Settings, workers: Workers
-) -> Checkpoint | None:
+def _inputs_hash(batches: Sequence[tuple[Any, ...]]) -> str:
+    """Return a hash of inputs, by which other data of the same name are told from these."""
+    digest = hashlib.sha256()
+    for value in itertools.chain.from_iterable(batches):
+        tensor = torch.as_tensor(value).detach().cpu().contiguous()
+        digest.update(tensor.view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _checkpoint(project: Project, learning: object, settings: Settings, workers: Workers) -> Checkpoint | None:
     """Return where the state is kept, and what it is for, if it shall be.
 
     Raises:
-        UserError: A state is there that would be lost, or none is there to resume.
+        UserError: A state is there that would be lost, or no place for one is named.
     """
     if settings.checkpoint is None:
         if settings.resume:
             raise UserError("no checkpoint is named", where="resume", fix="Give the path of one")
         return None
     facts = (model_hash(project.original), project.target.to_dict(), project.budget, project.granularity)
-    about = repr((facts, project.learner, samples.source, samples.count, training))
+    about = repr((facts, project.learner, learning))
     digest = hashlib.sha256(about.encode()).hexdigest()
     checkpoint = Checkpoint(settings.checkpoint, digest, settings.resume, writes=workers.first)
     checkpoint.check()
@@ -201,8 +248,8 @@ def _checkpoint(
 def _reconstruct(project: Project, search: MaskSearch, samples: Samples) -> None:
     """Refit the weights that are left to the dense model's activations, layer by layer."""
     assert search.keep is not None
-    batches = [batch.inputs for batch in samples.in_order(RECONSTRUCT_ON // 4, RECONSTRUCT_ON)]
-    refitted = reconstruct(project.original, search.learned(), search.units.supports(search.keep), batches)
+    supports = search.units.supports(search.keep)
+    refitted = reconstruct(project.original, search.learned(), supports, _calibration(samples))
     search.take(refitted.model)
 
 

@@ -18,7 +18,7 @@ from smartc.learning.granularity import parse_granularity
 from smartc.learning.learners import LEARNERS
 from smartc.learning.settings import Settings
 from smartc.lowering import BACKENDS, Lowered, lower
-from smartc.masking import Watch, learn, mask_once
+from smartc.masking import Watch, learn, mask_once, with_better_granularity
 from smartc.model import Remark, TracedModel
 from smartc.outcome import Outcome, outcome_for
 from smartc.passes.base import run_passes
@@ -66,7 +66,8 @@ def compile(
         macs: Multiply-accumulates to reach, as a share or an amount (``"300M"``).
         bytes: Bytes of weights to reach, as a share or an amount (``"2MB"``).
         granularity: ``channel``; ``block``, the target's tile; ``RxC``; ``n:m``; or ``auto``: with data
-            blocks where the target skips zero tiles, else channels.
+            blocks where the target skips zero tiles, unless channels lose less for the same budget;
+            without data channels.
         learner: Where masks come from: with data ``smart`` (the default), ``pdp``, ``sp-lamp``,
             ``magnitude``, ``taylor`` or ``ac-dc``; without data ``sp-lamp`` (the default) or ``magnitude``.
         data: What to learn from, with labels or without: anything that ``load_samples`` takes.  Without
@@ -96,6 +97,9 @@ def compile(
     project = start_project(model_or_path, example_inputs, options)
     samples = None if data is None else load_samples(data, project.original, preprocess)
     outcome = outcome_for(project.original, samples, evaluate)
+    if granularity == "auto":
+        with project.clock("planning"):
+            project = with_better_granularity(project, samples)
     if samples is not None:
         decision = learn(project, samples, train, settings or Settings(), watch)
     elif project.granularity.kind == "channel":

@@ -12,7 +12,7 @@ from torch import fx
 from smartc.compiled import Compiled
 from smartc.errors import UserError
 from smartc.learning.mask_search import MaskSearch, Moment
-from smartc.masking import decided, learning_facts, new_search
+from smartc.masking import decided, learning_facts, new_search, with_better_granularity
 from smartc.outcome import outcome_for
 from smartc.pipeline import Options, check_backends, finish, start_project
 from smartc.project import Project
@@ -116,6 +116,8 @@ def prepare(
         raise UserError(f"{steps} is no number of steps", where="steps", fix="Give how many steps the loop will take")
     options = Options(target, (sparsity, latency, macs, bytes), granularity, learner, with_data=True)
     project = start_project(model, example_inputs, options)
+    if granularity == "auto":
+        project = with_better_granularity(project, None)
     search = new_search(project, steps, batch_norm)
     search.harden_if_due()
     return Preparation(project, search, seed)

@@ -45,13 +45,16 @@ class Taylor(Learner):
         """Return a mask of ones, whose gradient is each unit's sum of weight x gradient."""
         return self.probe
 
+    def settle(self) -> None:
+        """Undo what another optimizer did to the mask."""
+        with torch.no_grad():
+            self.probe.fill_(1.0)
+
     def advance(self, step: int) -> None:
-        """Add up the squares, and undo what another optimizer did to the mask."""
+        """Add up the squares."""
         if self.probe.grad is not None:
             self.total += self.probe.grad.double() ** 2
             self.probe.grad = None
-        with torch.no_grad():
-            self.probe.fill_(1.0)
 
     def priorities(self) -> FloatArray:
         """Return the mean squares, or the starting worth where no gradient was seen."""

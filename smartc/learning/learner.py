@@ -26,12 +26,15 @@ class Start:
         budget: What may stay.
         worth: Per unit what it is worth at the start; comparable between layers, 0 or more.
         steps: How many steps the search will take.
+        gentle: Whether nothing takes up what masks do to the size of activations, as batch norms that
+            learn do.
     """
 
     units: Units
     budget: UnitBudget
     worth: FloatArray
     steps: int
+    gentle: bool = False
 
 
 class Learner(nn.Module):
@@ -68,6 +71,9 @@ class Learner(nn.Module):
     def met(self) -> float:
         """Return how much of the budget is met, 0 to 1."""
         return 0.0 if self.searching else 1.0
+
+    def settle(self) -> None:
+        """Undo what another optimizer did to the learner's own parameters."""
 
     def advance(self, step: int) -> None:
         """Take note that so many steps of the search are done."""

@@ -82,7 +82,7 @@ class MaskSearch:
         """
         own = _with_own_tensors(original)
         insert = InsertMasks(units.weights, learner, learner.measured)
-        masked = run_passes(own, (TrainingMode(batch_norm=batch_norm), insert)).model
+        masked = run_passes(own, (TrainingMode(batch_norm=batch_norm, dropout=batch_norm), insert)).model
         return cls(original, units, learner, steps, masked)
 
     @property
@@ -121,6 +121,7 @@ class MaskSearch:
         Raises:
             UserError: The masks got no gradient.
         """
+        self.learner.settle()
         number = None if loss is None else float(torch.as_tensor(loss).detach())
         due = self.done % max(self.steps // MOMENTS, 1) == 0 or self.done + 1 == self.steps
         moment = self._moment(number) if due else Moment(self.done, self.learner.heat, None, (), number)

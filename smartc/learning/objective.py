@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,6 +18,11 @@ from smartc.learning.distillation import Distillation
 from smartc.learning.taps import Tapped
 from smartc.learning.views import random_views
 from smartc.model import TracedModel
+
+# Stands for the mean square of a layer that gives only zeros.
+SMALLEST_SQUARE = 1e-12
+# Labels that torch's cross-entropy leaves out.
+IGNORED = -100
 
 
 class Objective(Protocol):
@@ -93,14 +98,30 @@ class LayerByLayer:
     Attributes:
         dense: The model as it was, in eval mode.
         distillation: How far two outputs are from each other.
-        taps: The nodes that are compared, by name.
+        taps: The nodes that are compared, by name, and the mean square that each one's error is divided by.
         seed: What random views of the samples are drawn from.
     """
 
     dense: TracedModel
     distillation: Distillation
-    taps: tuple[str, ...]
+    taps: Mapping[str, float]
     seed: int
+
+    @classmethod
+    def fitted(
+        cls, dense: TracedModel, distillation: Distillation, names: Sequence[str], inputs: Sequence[tuple[Any, ...]]
+    ) -> LayerByLayer:
+        """Return the distance of some nodes, with the mean squares that they have on some inputs.
+
+        With fixed mean squares the loss of a batch is the mean of its parts', whichever way it is cut.
+        """
+        squares = dict.fromkeys(names, 0.0)
+        tapped = Tapped(dense.graph_module, names)
+        with torch.no_grad():
+            for flat in inputs:
+                for name, value in tapped(*flat)[1].items():
+                    squares[name] += float(value.float().square().mean()) / len(inputs)
+        return cls(dense, distillation, squares, 0)
 
     @property
     def name(self) -> str:
@@ -109,7 +130,7 @@ class LayerByLayer:
 
     def prepared(self, model: fx.GraphModule) -> nn.Module:
         """Return the model as ``loss`` takes it."""
-        return Tapped(model, self.taps)
+        return Tapped(model, tuple(self.taps))
 
     def varied(self, batch: Batch, step: int) -> Batch:
         """Return other views of the same samples."""
@@ -118,18 +139,16 @@ class LayerByLayer:
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Return the distance to the dense model's outputs plus the mean distance of its layers."""
         with torch.no_grad():
-            expected, inside = Tapped(self.dense.graph_module, self.taps)(*batch.inputs)
+            expected, inside = Tapped(self.dense.graph_module, tuple(self.taps))(*batch.inputs)
         outputs, found = model(*batch.inputs)
         loss = self.distillation.loss(outputs, expected)
         if inside:
-            loss = loss + torch.stack([_distance(found[name], value) for name, value in inside.items()]).mean()
+            loss = loss + torch.stack([self._distance(name, found[name], value) for name, value in inside.items()]).mean()
         return loss if batch.labels is None else loss + cross_entropy(outputs, batch.labels)
 
-
-def _distance(found: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
-    """Return the mean squared error as a share of the mean square."""
-    expected = expected.float()
-    return (found.float() - expected).square().mean() / expected.square().mean().clamp_min(1e-12)
+    def _distance(self, name: str, found: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
+        """Return the mean squared error of a node as a share of its mean square."""
+        return (found.float() - expected.float()).square().mean() / max(self.taps[name], SMALLEST_SQUARE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +193,7 @@ def cross_entropy(outputs: Any, labels: torch.Tensor) -> torch.Tensor:
     tensors = [leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, torch.Tensor)]
     scores = tensors[0]
     fits = scores.ndim >= 2 and scores.shape[2:] == labels.shape[1:] and not labels.is_floating_point()
-    if not fits or (labels.numel() and int(labels.max()) >= scores.shape[1]):
+    if not fits or bool((((labels < 0) & (labels != IGNORED)) | (labels >= scores.shape[1])).any()):
         shapes = " and ".join("x".join(map(str, tensor.shape)) for tensor in (labels, scores))
         fact = f"labels and outputs have the shapes {shapes}, which are no class numbers and their scores"
         raise UserError(fact, where="--data", fix="Give a loss of your own with --train, or leave the labels out")

@@ -44,8 +44,8 @@ def reconstruct(
 
     Layer by layer, the weights on the support, and the bias, are moved to minimise
     ``|layer(x_pruned) - dense_layer(x_dense)|^2 + ridge * |change|^2``, where x_pruned comes from layers that
-    are refitted already.  A layer without a bias shifts the running mean of the batch norm that alone reads it.
-    Each output channel's change is shortened to what serves held-out inputs best, so that none gets worse
+    are refitted already.  A layer whose output is added to another value also makes up for what that has lost.
+    A layer without a bias shifts the running mean of the batch norm that alone reads it.  Each output channel's change is shortened to what serves held-out inputs best, so that none gets worse
     on them.
 
     Args:
@@ -58,8 +58,8 @@ def reconstruct(
             a fit to other inputs varies less than what it is fitted to.
 
     Returns:
-        The refitted model, and a remark per layer: its error before and after, as shares of the variance of
-        the dense outputs on held-out inputs, or why it was left alone.
+        The refitted model, and a remark per layer: the share of its squared output error on held-out inputs
+        that is left, or why it was left alone.
 
     Raises:
         UserError: There is no input.

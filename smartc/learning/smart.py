@@ -13,11 +13,13 @@ from smartc.learning.units import FloatArray
 
 # In standard deviations of the first scores: at the start all units compete, at the end a quarter of a percent does.
 HOTTEST, COLDEST = 1.0, 1e-3
+# Where many masks between 0 and 1 would shrink all activations, only a tenth compete at a time.
+GENTLE_HOTTEST = 0.1
 # The optimizer can carry a score so many standard deviations over the whole search.
 REACH = 10.0
 SLOWEST, FASTEST = 1e-2, 5e-2
 # The budget tightens over this part of the search, so that the network can follow.
-TIGHTENING = 0.5
+TIGHTENING, GENTLE_TIGHTENING = 0.5, 0.7
 # Costs are priced anew so many times over a search.
 PRICINGS = 50
 
@@ -28,7 +30,7 @@ class Smart(Learner):
     Source: arXiv 2403.19969; budgets in costs, and their tightening, are ours.
     """
 
-    share = 0.5
+    share = 0.35
 
     def __init__(self, start: Start) -> None:
         """Begin with scores in the order of what the units are worth for their cost."""
@@ -37,7 +39,9 @@ class Smart(Learner):
         self.scores = nn.Parameter(scores)
         # A copy of its own: the user's optimizer may be given the parameter, too.
         self.values = scores.clone()
-        self.register_buffer("temperature", torch.tensor(HOTTEST), persistent=False)
+        self.hottest = GENTLE_HOTTEST if start.gentle else HOTTEST
+        self.tightening = GENTLE_TIGHTENING if start.gentle else TIGHTENING
+        self.register_buffer("temperature", torch.tensor(self.hottest), persistent=False)
         self.register_buffer("limit", torch.tensor(0.0, dtype=torch.float64), persistent=False)
         cost = start.budget.cost
         self.register_buffer("cost", None if cost is None else torch.from_numpy(cost).float(), persistent=False)
@@ -71,6 +75,12 @@ class Smart(Learner):
             return soft_top_k(rows, self.limit, self.temperature, dim=-1, start=self.threshold).view(-1)
         return soft_top_k(self.scores, self.limit, self.temperature, self.cost, start=self.threshold)
 
+    def settle(self) -> None:
+        """Undo what another optimizer did to the scores."""
+        self._follow_device()
+        with torch.no_grad():
+            self.scores.copy_(self.values)
+
     def advance(self, step: int) -> None:
         """Move the scores by their gradient, lower the temperature, tighten the budget."""
         if step and self.scores.grad is None:
@@ -84,12 +94,12 @@ class Smart(Learner):
         with torch.no_grad():
             self.scores.copy_(self.values)
         progress = min(step / max(self.start.steps, 1), 1.0)
-        self.temperature.fill_(HOTTEST * (COLDEST / HOTTEST) ** progress)
+        self.temperature.fill_(self.hottest * (COLDEST / self.hottest) ** progress)
         if self.cost is not None and step and step % max(self.start.steps // PRICINGS, 1) == 0:
             self._reprice(self.cost)
         budget = self.start.budget
         whole = float(budget.group_size or (self.start.units.count if budget.cost is None else budget.cost.sum()))
-        self.loose = (1 - min(progress / TIGHTENING, 1.0)) ** 3
+        self.loose = (1 - min(progress / self.tightening, 1.0)) ** 3
         self.limit.fill_(budget.limit + (whole - budget.limit) * self.loose)
 
     def _follow_device(self) -> None:
@@ -108,7 +118,10 @@ class Smart(Learner):
     def state(self) -> dict[str, torch.Tensor]:
         """Return the scores' optimizer and the prices of the moment."""
         own = {f"adam.{name}": value for name, value in self.optimizer.state.get(self.values, {}).items()}
-        return {**own, "values": self.values, "budget": torch.tensor(self.start.budget.limit, dtype=torch.float64)}
+        limit, cost = self.start.budget.limit, self.start.budget.cost
+        # As they are, in float64: another rounding of the prices could keep other units.
+        prices = {} if cost is None else {"cost": torch.from_numpy(cost)}
+        return {**own, **prices, "values": self.values, "budget": torch.tensor(limit, dtype=torch.float64)}
 
     def restore(self, state: dict[str, torch.Tensor]) -> None:
         """Take over the scores' optimizer and the prices."""
@@ -119,7 +132,7 @@ class Smart(Learner):
             self.optimizer.state[self.values] = adam
         self.start.budget.limit = float(state["budget"])
         if self.cost is not None:
-            self.start.budget.cost = self.cost.double().numpy()
+            self.start.budget.cost = state["cost"].numpy()
 
     def priorities(self) -> FloatArray:
         """Return what makes a knapsack keep the units of the highest scores: a rising function of these, per cost."""

@@ -123,6 +123,9 @@ class PricedBudget:
         """
         assert self.cost is not None
         layer_of, layers = self.weights.units.layer_of, len(self.weights.units.names)
+        if self._fits(self.weights.units.per_layer):
+            # Lists of live tiles take bytes, too: a little less than everything may be larger.
+            return np.ones(len(worth), dtype=bool)
         order = np.argsort(-worth / self.cost, kind="stable")
         keep, kept = np.zeros(len(worth), dtype=bool), np.zeros(layers, dtype=np.int64)
         while len(order):
@@ -141,9 +144,12 @@ class PricedBudget:
         while low < high:
             middle = (low + high + 1) // 2
             more = kept + np.bincount(layers[:middle], minlength=len(kept))
-            fits = self.weights.other + float(self.weights.by_layer(more).sum()) <= self.amount * (1 + SAME)
-            low, high = (middle, high) if fits else (low, middle - 1)
+            low, high = (middle, high) if self._fits(more) else (low, middle - 1)
         return low
+
+    def _fits(self, kept: IntArray) -> bool:
+        """Return whether the network is within the amount."""
+        return self.weights.other + float(self.weights.by_layer(kept).sum()) <= self.amount * (1 + SAME)
 
     def _room(self, kept: IntArray) -> BoolArray:
         """Return which layers can keep one unit more within the amount."""

@@ -1,0 +1,31 @@
+"""How much of what its layers compute a model loses to masks, before anything is learned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from smartc.learning.learners import Seen
+from smartc.model import TracedModel
+
+
+def damage(model: TracedModel, supports: Mapping[str, torch.Tensor], seen: Seen) -> float:
+    """Return the mean ratio of lost to kept energy over the masked weights; infinite where one keeps nothing.
+
+    Args:
+        model: Holds the weights.
+        supports: For each masked weight which of its elements stay.
+        seen: The mean square of what each input channel of a weight sees, where it is known.
+    """
+    ratios = []
+    for name, kept in supports.items():
+        energy = model.tensor(name).detach().double().square()
+        inputs = seen.get(name)
+        # Those of a grouped convolution are not in the order of one axis; its weights alone must do.
+        if inputs is not None and energy.ndim > 1 and len(inputs) == energy.shape[1]:
+            energy = energy * inputs.double().reshape(1, -1, *[1] * (energy.ndim - 2))
+        lost, left = float(energy[~kept].sum()), float(energy[kept].sum())
+        ratios.append(lost / left if left else (np.inf if lost else 0.0))
+    return float(np.mean(ratios)) if ratios else 0.0
