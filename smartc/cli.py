@@ -110,7 +110,7 @@ def _add_compile(commands: Commands) -> _Parser:
     learners = "smart (default with --data), pdp, taylor, ac-dc, sp-lamp (default without), magnitude"
     parser.add_argument("--learner", metavar="NAME", help=f"where masks come from: {learners}")
     parser.add_argument("--eval", metavar="E", help="labelled inputs, or a metric package.module:name")
-    parser.add_argument("--backend", default="onnx", metavar="B", help="onnx (default) or pt2")
+    parser.add_argument("--backend", default="onnx", metavar="B", help="onnx (default), tvm, both with a comma, or pt2")
     parser.add_argument("-o", "--output", required=True, metavar="BUILD", help="folder to write")
     _add_learning(parser)
     return parser

@@ -19,7 +19,7 @@ from smartc.learning.mask_search import Moment
 from smartc.learning.weight_optimizer import weight_optimizer
 from tests.learning_networks import images, search, traced, train
 
-STEPS = 12
+STEPS, RATE = 12, 0.01
 OTHER = "holds a training of something else. Resume with the same model, data and options, or delete the file."
 
 
@@ -162,7 +162,7 @@ def test_to_resume_needs_a_path_and_starts_anew_where_there_is_no_state(tmp_path
         _compile(None, resume=True)
     assert str(caught.value) == "resume: no checkpoint is named. Give the path of one."
     found = search()
-    optimizer = weight_optimizer(found.model, set())
+    optimizer = weight_optimizer(found.model, set(), RATE)
     Checkpoint(tmp_path / "state", "a", resume=True).restore(found, optimizer)
     assert found.done == 0
 
@@ -170,7 +170,7 @@ def test_to_resume_needs_a_path_and_starts_anew_where_there_is_no_state(tmp_path
 def test_what_is_written_comes_back(tmp_path: Path) -> None:
     """The mask, the learner's own optimizer and prices, the curve and the weights' optimizer."""
     first, second = (search("4x4", latency="0.7x", steps=STEPS) for _ in range(2))
-    optimizers = [weight_optimizer(found.model, {"smartc_masks.scores"}) for found in (first, second)]
+    optimizers = [weight_optimizer(found.model, {"smartc_masks.scores"}, RATE) for found in (first, second)]
     first.steps = 4
     train(first, optimizers[0])
     path = tmp_path / "state"
@@ -190,7 +190,7 @@ def test_what_is_written_comes_back(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_gone_is_told_and_nothing_is_left(tmp_path: Path) -> None:
     found = search()
-    optimizer = weight_optimizer(found.model, set())
+    optimizer = weight_optimizer(found.model, set(), RATE)
     path = tmp_path / "nowhere" / "state"
     with pytest.raises(UserError) as caught:
         Checkpoint(path, "a").write(found, optimizer)
@@ -201,7 +201,7 @@ def test_a_folder_that_is_gone_is_told_and_nothing_is_left(tmp_path: Path) -> No
 
 def test_one_of_several_processes_writes_and_removes(tmp_path: Path) -> None:
     found = search()
-    optimizer = weight_optimizer(found.model, set())
+    optimizer = weight_optimizer(found.model, set(), RATE)
     path = tmp_path / "state"
     silent, writing = (Checkpoint(path, "a", interval=0.0, writes=writes) for writes in (False, True))
     silent.keep(found, optimizer)

@@ -78,7 +78,7 @@ def test_in_and_out_again(name: str, kind: str) -> None:
     units, keep = units_of(name, kind), random_keep(units_of(name, kind))
     expected = model.run(inputs)
     whole = inserted(model, units, torch.ones(units.count))
-    assert relative_error(expected, whole.run(inputs)) == 0
+    assert relative_error(expected, whole.run(inputs)) <= TOLERANCE
     hard = inserted(model, units, torch.from_numpy(keep.astype(np.float32)))
     zeros = {place: model.tensor(place).detach() * kept for place, kept in units.supports(keep).items()}
     assert relative_error(model.with_tensors(zeros).run(inputs), hard.run(inputs)) <= TOLERANCE
@@ -129,7 +129,7 @@ def test_a_tied_weight_is_masked_for_all_who_read_it() -> None:
         for sign in (1, -1):
             given.mask = mask.detach().clone()
             given.mask[unit] += sign * step
-            values.append(float(masked.model.graph_module(x).square().sum()))
+            values.append(float(masked.model.graph_module(x).detach().square().sum()))
         assert float(mask.grad[unit]) == pytest.approx((values[0] - values[1]) / (2 * step), rel=1e-5, abs=1e-7)
 
 
@@ -163,9 +163,8 @@ def test_masks_see_weights_as_they_are() -> None:
     masked = run_pure(InsertMasks(weights, Watching(), ("2.weight", "0.weight")), model).model
     output = masked.graph_module(torch.randn(2, 4))
     assert torch.equal(output, model.tensor("2.bias").expand(2, 4))
-    assert [torch.equal(weight, model.tensor(name)) for weight, name in zip(seen, ("2.weight", "0.weight"))] == [
-        True
-    ] * 2
+    for weight, name in zip(seen, ("2.weight", "0.weight"), strict=True):
+        assert torch.equal(weight, model.tensor(name))
 
 
 def test_there_may_be_nothing_to_mask_or_to_take_out() -> None:

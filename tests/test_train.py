@@ -86,7 +86,7 @@ def test_bfloat16_is_autocast_and_weights_stay_float32() -> None:
     found = search(steps=4)
     _run(found, OwnLoss(loss, traced(), "loss"), precision="bfloat16")
     assert kinds == {torch.bfloat16}
-    assert {parameter.dtype for parameter in found.model.parameters()} == {torch.float32}
+    assert {parameter.dtype for parameter in found.learned().graph_module.parameters()} == {torch.float32}
     assert found.keep is not None
 
 
@@ -159,7 +159,7 @@ def test_steps_are_relative_to_the_size_of_each_tensor() -> None:
 
 
 def test_a_model_without_parameters_has_an_optimizer_all_the_same() -> None:
-    optimizer = weight_optimizer(nn.ReLU(), set())
+    optimizer = weight_optimizer(nn.ReLU(), set(), rate=1.0)
     optimizer.step()
     assert [group["lr"] for group in optimizer.param_groups] == [0.0]
 

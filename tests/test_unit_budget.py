@@ -11,7 +11,7 @@ from torch import nn
 
 from smartc.budget import Measure
 from smartc.capture import trace
-from smartc.learning.granularity import Granularity
+from smartc.learning.granularity import Granularity, parse_granularity
 from smartc.learning.live_weights import LiveWeights
 from smartc.learning.unit_budget import CountBudget, PatternBudget, PricedBudget
 from smartc.learning.units import FloatArray, find_units
@@ -19,9 +19,12 @@ from smartc.model import TracedModel
 from smartc.passes.live_layers import price_layers
 from smartc.passes.mask_layouts import BoolArray
 from smartc.project import analysed
-from smartc.targets.target import load_target
+from smartc.targets.target import Target, load_target
+from tests.random_layers import changed
 
 NPU = load_target("npu-8x8")
+SHARED = changed(NPU, sparsity__per_kernel_position=False)
+FOLDED = changed(NPU, array__reduction="im2col")
 # Sums of floats in another order.
 ROUNDING = 1e-9
 MEASURES: tuple[Measure, ...] = ("latency", "macs", "bytes")
@@ -134,6 +137,21 @@ def test_time_is_what_the_latency_model_says_of_the_zeros() -> None:
         cycles = float(price_layers(model.with_tensors(zeros), weights.layers, NPU).total.sum())
         assert cycles == pytest.approx(spent(weights, keep), rel=ROUNDING)
         assert cycles <= amount * (1 + ROUNDING)
+
+
+@pytest.mark.parametrize("kind", ["4x4", "4x8/shared", "16x8", "5x12", "64x16", "8x8"])
+@pytest.mark.parametrize("target", [NPU, SHARED, FOLDED], ids=["own", "shared", "folded"])
+def test_blocks_that_are_no_tiles_are_within_the_amount_too(kind: str, target: Target) -> None:
+    model, layers = network(), live_weights().layers
+    units = find_units(model, layers, parse_granularity(kind, target))
+    weights = LiveWeights(units, layers, target)
+    for seed, amount in enumerate(amounts(weights, 3)):
+        budget = PricedBudget(weights, float(amount))
+        keep = budget.keep(random_worth(seed, units.count))
+        zeros = {name: model.tensor(name).detach() * kept for name, kept in units.supports(keep).items()}
+        cycles = float(price_layers(model.with_tensors(zeros), layers, target).total.sum())
+        assert cycles <= spent(weights, keep) * (1 + ROUNDING)
+        assert spent(weights, keep) <= amount * (1 + ROUNDING)
 
 
 @pytest.mark.parametrize("measure", MEASURES)

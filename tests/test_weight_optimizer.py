@@ -71,7 +71,7 @@ def test_the_rate_rises_at_first_and_then_falls(steps: int) -> None:
     assert top <= 0.06 * steps
     assert all(low < high for low, high in itertools.pairwise(shares[: top + 1]))
     assert all(low > high for low, high in itertools.pairwise(shares[top:]))
-    assert 0 < min(shares)
+    assert min(shares) > 0
     assert 0.9 < max(shares) <= 1
 
 

@@ -11,6 +11,7 @@ from smartc.budget import Measure
 from smartc.learning.units import FloatArray, Units
 from smartc.passes.find_layers import Layers
 from smartc.passes.labels import IntArray
+from smartc.passes.mask_layouts import MaskLayout, Tiles
 from smartc.targets.latency import Latency, price
 from smartc.targets.target import Target
 
@@ -18,6 +19,9 @@ from smartc.targets.target import Target
 @dataclass(frozen=True, eq=False)
 class LiveWeights:
     """The layers of a network whose weights keep some of their units.
+
+    Where a unit is a tile of the target, costs are exact; of smaller ones each is taken to keep a tile alive
+    by itself, as several can lie in one only by chance.
 
     Attributes:
         units: Blocks or single weights.
@@ -49,6 +53,11 @@ class LiveWeights:
         return price(self.target, self.layers.workload(self.target, self.layers.full_sizes))
 
     @cached_property
+    def _reach(self) -> IntArray:
+        """Return how many tiles of the target a unit of each masked weight keeps alive at most."""
+        return np.array([_reach(weight.layout, self.target) for weight in self.units.weights], dtype=np.int64)
+
+    @cached_property
     def other(self) -> float:
         """Return the cost of all layers that no mask acts on."""
         rest = np.ones(len(self.layers.rows), dtype=bool)
@@ -68,8 +77,9 @@ class LiveWeights:
     def by_layer(self, kept: FloatArray | IntArray) -> FloatArray:
         """Return the cost of each masked weight's layers, given how many of its units it keeps."""
         rows, weights = self._places
-        share = (np.asarray(kept, dtype=np.float64) / np.maximum(self.units.per_layer, 1))[weights]
-        live = np.ceil(share * self._whole.tiles[rows] - 1e-9).astype(np.int64)
+        kept = np.asarray(kept, dtype=np.float64)
+        share = (kept / np.maximum(self.units.per_layer, 1))[weights]
+        live = np.minimum(np.ceil((kept * self._reach)[weights] - 1e-9), self._whole.tiles[rows]).astype(np.int64)
         sizes = self.layers.full_sizes
         work = self.layers.workload(self.target, (sizes[0][rows], sizes[1][rows]), rows, live)
         amounts = self._amounts(price(self.target, work), share)
@@ -80,3 +90,23 @@ class LiveWeights:
         if self.measure == "macs":
             return np.asarray(costs.macs * share, dtype=np.float64)
         return np.asarray(costs.total if self.measure == "latency" else costs.weight_bytes, dtype=np.float64)
+
+
+def _reach(layout: MaskLayout, target: Target) -> int:
+    """Return how many tiles of a target's array a unit of a weight lies in at most."""
+    if not isinstance(layout, Tiles):
+        return 1
+    array, alone = target.array, layout.per_tap and target.sparsity.per_kernel_position
+    # Where kernel positions are folded into the rows, a run of channels begins anywhere in a tile.
+    aligned = array.reduction == "channel" or layout.taps == 1
+    deep = _runs(layout.columns, layout.into, array.rows, aligned)
+    return _runs(layout.rows, layout.out, array.cols, True) * deep * (1 if alone else layout.taps)
+
+
+def _runs(length: int, whole: int, tile: int, aligned: bool) -> int:
+    """Return in how many tiles a run of channels lies at most, one of several such runs in a row or all channels."""
+    if aligned and length >= whole:
+        return -(-whole // tile)
+    if aligned and (length % tile == 0 or tile % length == 0):
+        return max(length // tile, 1)
+    return (min(length, whole) - 2) // tile + 2

@@ -143,7 +143,8 @@ class LayerByLayer:
         outputs, found = model(*batch.inputs)
         loss = self.distillation.loss(outputs, expected)
         if inside:
-            loss = loss + torch.stack([self._distance(name, found[name], value) for name, value in inside.items()]).mean()
+            terms = [self._distance(name, found[name], value) for name, value in inside.items()]
+            loss = loss + torch.stack(terms).mean()
         return loss if batch.labels is None else loss + cross_entropy(outputs, batch.labels)
 
     def _distance(self, name: str, found: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:

@@ -45,8 +45,8 @@ def reconstruct(
     Layer by layer, the weights on the support, and the bias, are moved to minimise
     ``|layer(x_pruned) - dense_layer(x_dense)|^2 + ridge * |change|^2``, where x_pruned comes from layers that
     are refitted already.  A layer whose output is added to another value also makes up for what that has lost.
-    A layer without a bias shifts the running mean of the batch norm that alone reads it.  Each output channel's change is shortened to what serves held-out inputs best, so that none gets worse
-    on them.
+    A layer without a bias shifts the running mean of the batch norm that alone reads it.  Each output
+    channel's change is shortened to what serves held-out inputs best, so that none gets worse on them.
 
     Args:
         dense: The model before masking.

@@ -30,6 +30,8 @@ class Training:
         seed: Decides the order of the samples and what dropout draws.
         precision: ``float32``, or ``bfloat16`` for autocast.
         rate: How far a step moves a weight, relative to the size of its tensor.
+        masks_first: Whether the weights stay as they are until the masks are hard: a few samples tell
+            what can be spared, but weights that follow soft masks fit the samples.
     """
 
     steps: int
@@ -37,6 +39,7 @@ class Training:
     seed: int = 0
     precision: str = "float32"
     rate: float = RATE
+    masks_first: bool = False
 
     def autocast(self) -> AbstractContextManager[object]:
         """Return the context in which the model runs."""
@@ -84,7 +87,8 @@ class Run:
         batches = self.samples.shuffled(training.batch, training.seed, start=search.done)
         with self._own_randomness():
             while search.done < training.steps:
-                set_rate(optimizer, search.done, training.steps)
+                waited = search.search_steps if training.masks_first else 0
+                set_rate(optimizer, search.done - waited, training.steps - waited)
                 loss = self._step(module, self.objective.varied(next(batches), search.done), optimizer)
                 self.watch(search.step(loss))
                 if self.checkpoint is not None:
@@ -100,7 +104,8 @@ class Run:
             raise UserError(fact, where=self.objective.name, fix="Check the data, and the loss if it is your own")
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        optimizer.step()
+        if not (self.training.masks_first and self.search.searching):
+            optimizer.step()
         return float(loss.detach())
 
     @contextmanager

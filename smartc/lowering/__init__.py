@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from smartc.errors import UserError
@@ -21,7 +22,7 @@ from smartc.passes.pack_blocks import pack_blocks
 from smartc.targets.target import Target
 from smartc.verify import Reference, Verification
 
-BACKENDS = ("pt2", "onnx")
+BACKENDS = ("pt2", "onnx", "tvm")
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +82,8 @@ def lower(
             lowered.append(_onnx(model.to(torch.float32), metadata, tile))
         except UserError as error:
             remarks.append(Remark("model.onnx", f"is not written: {error.fact}"))
+    if "tvm" in backends:
+        lowered.append(_tvm(model.to(torch.float32)))
     return lowered, remarks
 
 
@@ -106,6 +109,34 @@ def _program(model: TracedModel, program: torch.export.ExportedProgram) -> Lower
             return module(*args, **kwargs)
 
     return Lowered("model.pt2", "masked == .pt2", lambda path: save_program(program, path), run, model.dtype)
+
+
+def _tvm(model: TracedModel) -> Lowered:
+    """Return the library that TVM compiles for this processor, for one sample at a time.
+
+    Raises:
+        UserError: TVM is not installed, or has no form for an operator of the model.
+    """
+    try:
+        from smartc.lowering.to_tvm import to_tvm
+    except ImportError as error:
+        fix = "Install it with pip install 'smartc[tvm]'"
+        raise UserError(f"TVM is not installed: {error}", where="--backend tvm", fix=fix) from error
+    module = to_tvm(model)
+
+    def run(flat: tuple[Any, ...]) -> Any:
+        if not model.dynamic_batch:
+            return module.run(flat)
+        count = next(len(value) for value in flat if isinstance(value, torch.Tensor))
+        rows = [tuple(_row(value, place) for value in flat) for place in range(count)]
+        return [np.concatenate(parts) for parts in zip(*(module.run(row) for row in rows), strict=True)]
+
+    return Lowered("model.so", "masked == TVM", module.export, run, torch.float32)
+
+
+def _row(value: Any, place: int) -> Any:
+    """Return one sample of an input."""
+    return value[place : place + 1] if isinstance(value, torch.Tensor) else value
 
 
 def _onnx(model: TracedModel, metadata: Mapping[str, str], tile: tuple[int, int] | None) -> Lowered:
