@@ -72,8 +72,9 @@ def new_search(project: Project, steps: int, batch_norm: bool, seen: Seen | None
     ):
         worth = worth * budget.cost  # ranks hold whatever a unit costs
     kind = LEARNERS[project.learner]
-    share = getattr(kind, "share", 0.0)
-    start = Start(units, budget, worth, int(share * steps), is_gentle(project, batch_norm))
+    gentle = is_gentle(project, batch_norm)
+    share = kind.gentle_share if gentle and kind.gentle_share is not None else kind.share
+    start = Start(units, budget, worth, int(share * steps), gentle)
     # A budget that cannot be met is told before any work is done.
     budget.keep(worth)
     return MaskSearch.of(project.original, units, kind(start), steps, batch_norm)

@@ -49,6 +49,8 @@ class Learner(nn.Module):
     measured: tuple[str, ...] = ()
     # How much of all steps goes to the search; the rest trains the weights that are left.
     share = 0.0
+    # The same where nothing takes up what soft masks do; None for no difference.
+    gentle_share: float | None = None
     # The temperature at the moment, where there is one.
     heat: float | None = None
 

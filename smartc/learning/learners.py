@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from smartc.scores import sp_lamp
 
 Seen = Mapping[str, torch.Tensor]
 
-LEARNERS: dict[str, Callable[[Start], Learner]] = {
+LEARNERS: dict[str, type[Learner]] = {
     "smart": Smart,
     "pdp": Pdp,
     "sp-lamp": OneShot,

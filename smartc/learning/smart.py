@@ -18,6 +18,8 @@ GENTLE_HOTTEST = 0.1
 # The optimizer can carry a score so many standard deviations over the whole search.
 REACH = 10.0
 SLOWEST, FASTEST = 1e-2, 5e-2
+# A few samples must not carry scores far from where the weights put them.
+GENTLE_FASTEST = 1e-2
 # The budget tightens over this part of the search, so that the network can follow.
 TIGHTENING, GENTLE_TIGHTENING = 0.5, 0.7
 # Costs are priced anew so many times over a search.
@@ -31,6 +33,7 @@ class Smart(Learner):
     """
 
     share = 0.35
+    gentle_share = 0.2
 
     def __init__(self, start: Start) -> None:
         """Begin with scores in the order of what the units are worth for their cost."""
@@ -48,7 +51,7 @@ class Smart(Learner):
         size = start.budget.group_size
         roots = torch.full((start.units.count // size,) if size else (), torch.nan)
         self.register_buffer("threshold", roots, persistent=False)
-        rate = min(max(REACH / max(start.steps, 1), SLOWEST), FASTEST)
+        rate = min(max(REACH / max(start.steps, 1), SLOWEST), GENTLE_FASTEST if start.gentle else FASTEST)
         self.optimizer = torch.optim.Adam([self.values], lr=rate)
         self.advance(0)
 

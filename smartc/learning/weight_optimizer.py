@@ -9,7 +9,7 @@ from torch import nn
 
 # A step moves a tensor by at most about this part of its root mean square: where batch norms take up what
 # that does to the size of activations, and where nothing does.
-RATE, GENTLE_RATE = 1e-2, 1e-3
+RATE, GENTLE_RATE = 1e-2, 2e-4
 # What a tensor of next to nothing, such as a bias that starts at zero, is taken to be worth.
 SMALLEST = 1e-2
 # Steps over which the rate rises, as part of all.
