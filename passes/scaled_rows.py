@@ -83,22 +83,18 @@ class _ScaledRows(torch.autograd.Function):
 def _both_gradients(
     gradient: torch.Tensor, matrix: torch.Tensor, scale: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the gradients of matrix and scales, a few rows at a time so that they stay in the cache.
-
-    The incoming gradient is overwritten: a masked weight goes to the layers that read it and nowhere
-    else, so that its gradient is a tensor of its own.  To write another one takes as long as the products.
-    """
+    """Return the gradients of matrix and scales, a few rows at a time so that they stay in the cache."""
     length = matrix.shape[-1]
     runs = scale.reshape(-1, 1, length)
     incoming, weights = (tensor.reshape(len(runs), -1, length) for tensor in (gradient, matrix))
-    by_scale = torch.empty_like(runs)
+    by_matrix, by_scale = torch.empty_like(incoming), torch.empty_like(runs)
     step = max(CACHED // max(incoming[0].numel(), 1), 1)
     products = torch.empty_like(incoming[:step])
-    blocks = (tensor.split(step) for tensor in (incoming, weights, runs, by_scale))
-    for part, weight, factors, sums in zip(*blocks, strict=True):
+    blocks = (tensor.split(step) for tensor in (incoming, weights, runs, by_scale, by_matrix))
+    for part, weight, factors, sums, scaled in zip(*blocks, strict=True):
         torch.sum(torch.mul(part, weight, out=products[: len(part)]), dim=1, keepdim=True, out=sums)
-        part.mul_(factors)
-    return gradient, by_scale.reshape(scale.shape)
+        torch.mul(part, factors, out=scaled)
+    return by_matrix.reshape(matrix.shape), by_scale.reshape(scale.shape)
 
 
 def _scaled(matrix: torch.Tensor, scale: torch.Tensor, rows: int) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""The mean square of what each input channel of a weight sees, from a few samples."""
+"""How much what each input channel of a weight sees varies, from a few samples."""
 
 from __future__ import annotations
 
@@ -11,9 +11,15 @@ from torch import fx
 from smartc.model import TracedModel, arguments_of, operator_name
 from smartc.passes.pack_blocks import PRODUCTS, WeightUse, weight_use
 
+# The share of a constant input's square that counts.
+CONSTANT = 0.02
+
 
 def input_energy(model: TracedModel, batches: Iterable[tuple[Any, ...]]) -> dict[str, torch.Tensor]:
-    """Return for each weight that multiplies activations the mean square of these per input channel.
+    """Return for each weight that multiplies activations the variance of these per input channel.
+
+    What does not vary adds a constant to the layer's outputs, which a bias or a batch norm takes up; it
+    counts for ``CONSTANT`` of its square, as padding and what has no bias do not.
 
     Args:
         model: In eval mode.
@@ -26,11 +32,15 @@ def input_energy(model: TracedModel, batches: Iterable[tuple[Any, ...]]) -> dict
     for flat in batches:
         with torch.no_grad():
             recorder.run(*flat, enable_io_processing=False)
-    return {name: (total / max(recorder.counts[name], 1)).float() for name, total in recorder.totals.items()}
+    energies = {}
+    for name, (total, squares) in recorder.totals.items():
+        mean, square = total / recorder.counts[name], squares / recorder.counts[name]
+        energies[name] = (square - (1 - CONSTANT) * mean.square()).clamp_min(0).float()
+    return energies
 
 
 class _Recorder(fx.Interpreter):
-    """Runs a graph and adds up squares at the inputs of its weights."""
+    """Runs a graph and adds up values and squares at the inputs of its weights."""
 
     def __init__(self, model: TracedModel) -> None:
         """Find the calls to record."""
@@ -40,7 +50,7 @@ class _Recorder(fx.Interpreter):
             use, source = weight_use(model, node), _source(node)
             if use is not None and source is not None:
                 self.sources[node] = use, source, model.tensor(use.name).ndim
-        self.totals: dict[str, torch.Tensor] = {}
+        self.totals: dict[str, tuple[Any, Any]] = {}
         self.counts: dict[str, int] = {}
 
     def run_node(self, n: fx.Node) -> Any:
@@ -48,9 +58,11 @@ class _Recorder(fx.Interpreter):
         if n in self.sources:
             use, source, rank = self.sources[n]
             # A convolution's kernel has as many axes as its input has behind the channels.
-            squares = self.env[source].detach().double().square().movedim(1 - rank, 0)
-            self.totals[use.name] = self.totals.get(use.name, 0) + squares.reshape(len(squares), -1).sum(1)
-            self.counts[use.name] = self.counts.get(use.name, 0) + squares[0].numel()
+            values = self.env[source].detach().double().movedim(1 - rank, 0)
+            rows = values.reshape(len(values), -1)
+            total, squares = self.totals.get(use.name, (0.0, 0.0))
+            self.totals[use.name] = (total + rows.sum(1), squares + rows.square().sum(1))
+            self.counts[use.name] = self.counts.get(use.name, 0) + rows.shape[1]
         return super().run_node(n)
 
 

@@ -9,7 +9,7 @@ import torch
 
 from smartc.energy import unit_energy
 from smartc.learning.fixed import AcDc, OneShot, Taylor
-from smartc.learning.learner import Learner, Start
+from smartc.learning.learner import Learner
 from smartc.learning.pdp import Pdp
 from smartc.learning.smart import Smart
 from smartc.learning.squares import layer_ranks
@@ -41,12 +41,33 @@ def first_worth(
     a channel, for ``smart`` and ``sp-lamp``, what it is expected to give the layers that read it.
     """
     channels = units.granularity.kind == "channel" and learner in ("smart", "sp-lamp")
-    energy = unit_energy(model, groups) if channels else units.energy(model, seen if learner == "smart" else None)
+    if channels:
+        energy = read_energy(model, units, seen) if seen and learner == "smart" else unit_energy(model, groups)
+    else:
+        energy = units.energy(model, seen if learner == "smart" else None)
     if learner in ("smart", "sp-lamp"):
         return _lamp(units, energy if channels else energy * units.sizes)
     if units.granularity.kind != "channel":
         return layer_ranks(units, energy)
     return _relative(units, energy)
+
+
+def read_energy(model: TracedModel, units: Units, seen: Seen) -> FloatArray:
+    """Return for each channel the sum of its shares of the energy of the layers that read it.
+
+    Args:
+        model: Holds the weights.
+        units: Channels.
+        seen: How much the input channels of each weight vary.
+    """
+    total = np.zeros(units.count)
+    for weight in units.weights:
+        energy = model.tensor(weight.name).detach().double().square()
+        inputs = seen.get(weight.name)
+        if inputs is not None and energy.ndim > 1 and len(inputs) == energy.shape[1]:
+            energy = energy * inputs.double().reshape(1, -1, *[1] * (energy.ndim - 2))
+        total += (weight.layout.sums(energy) / energy.sum().clamp_min(1e-300)).numpy()
+    return total
 
 
 def _lamp(units: Units, energy: FloatArray) -> FloatArray:
