@@ -37,10 +37,14 @@ def main() -> None:
     base = statistics.median(times["no masks"])
     for name, seconds in times.items():
         median = statistics.median(seconds)
-        print(f"{name:10} {median * 1e3:8.1f} ms  {median / base:6.3f}x  CPU seconds, {torch.get_num_threads()} threads")
+        print(
+            f"{name:10} {median * 1e3:8.1f} ms  {median / base:6.3f}x  CPU seconds, {torch.get_num_threads()} threads"
+        )
 
 
-def step_of(model: nn.Module, x: torch.Tensor, y: torch.Tensor, search: smartc.Preparation | None) -> Callable[[], None]:
+def step_of(
+    model: nn.Module, x: torch.Tensor, y: torch.Tensor, search: smartc.Preparation | None
+) -> Callable[[], None]:
     """Return a function that trains one step."""
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
 

@@ -51,12 +51,14 @@ class _Weight:
         live: Which of its elements are not zero, in the order reached so far.
         units: The units of its first two axes, FROZEN where an index stays.
         tiles: Its live tiles.
+        moves: How often its channels have changed places.
     """
 
     use: WeightUse
     live: torch.Tensor
     units: tuple[IntArray, IntArray]
     tiles: int
+    moves: int = 0
 
 
 def find_channel_order(model: TracedModel, groups: ChannelGroups, target: Target) -> ChannelOrder:
@@ -69,14 +71,16 @@ def find_channel_order(model: TracedModel, groups: ChannelGroups, target: Target
     free = find_free_groups(model, groups)
     orders: dict[int, IntArray] = {}
     gains: dict[int, int] = {}
-    for _ in range(_ROUNDS):
-        rounds = {index: _improve(weights, groups, index, target) for index in free.free}
-        found = {index: improved for index, improved in rounds.items() if improved is not None}
-        for index, (members, gain) in found.items():
+    seen: dict[int, list[int]] = {}
+    for index in free.free * _ROUNDS:
+        touched = _touched(weights, groups, index)
+        # What a search has found holds until another group moves channels of the same weights.
+        if seen.get(index) != [weight.moves for weight in touched]:
+            members, gain = _improve(touched, groups, index, target)
             orders[index] = orders.get(index, np.arange(len(members)))[members]
             gains[index] = gains.get(index, 0) + gain
-        if not found:
-            break
+            seen[index] = [weight.moves for weight in touched]
+    gains = {index: gain for index, gain in gains.items() if gain}
     remarks = [Remark(groups.groups[index].name, f"{gain} fewer live tiles", True) for index, gain in gains.items()]
     remarks += [Remark(groups.groups[index].name, f"keeps its order: {why}") for index, why in free.reasons.items()]
     after = sum(weight.tiles for weight in weights)
@@ -107,22 +111,30 @@ def _count(use: WeightUse, live: torch.Tensor, target: Target) -> int:
     return live_tiles(live, target, groups=use.groups, transposed=use.transposed)
 
 
-def _improve(weights: list[_Weight], groups: ChannelGroups, index: int, target: Target) -> tuple[IntArray, int] | None:
-    """Put one group in a better order, in place; return it and the tiles saved, or None where none was found."""
+def _touched(weights: list[_Weight], groups: ChannelGroups, index: int) -> list[_Weight]:
+    """Return the weights that have channels of a group."""
     units = groups.groups[index].units
-    touched = [weight for weight in weights if any(np.isin(axis, units).any() for axis in weight.units)]
+    return [weight for weight in weights if any(np.isin(axis, units).any() for axis in weight.units)]
+
+
+def _improve(touched: list[_Weight], groups: ChannelGroups, index: int, target: Target) -> tuple[IntArray, int]:
+    """Put one group in a better order, in place; return it and the tiles saved, or the same order and 0."""
+    units = groups.groups[index].units
     patterns = [pattern for weight in touched for pattern in _patterns(weight, units, target)]
+    same = np.arange(len(units))
     if not patterns:
-        return None
+        return same, 0
     members = gather_rows(np.concatenate(patterns, axis=1), max(target.array.rows, target.array.cols))
+    if np.array_equal(members, same):
+        return same, 0
     order = whole_order(groups, {index: members})
     moved = [_moved(weight, order) for weight in touched]
     tiles = [_count(weight.use, live, target) for weight, live in zip(touched, moved, strict=True)]
     gain = sum(weight.tiles for weight in touched) - sum(tiles)
     if gain <= 0:
-        return None
+        return same, 0
     for weight, live, count in zip(touched, moved, tiles, strict=True):
-        weight.live, weight.tiles = live, count
+        weight.live, weight.tiles, weight.moves = live, count, weight.moves + 1
     return members, gain
 
 

@@ -11,8 +11,9 @@ from smartc.passes.labels import IntArray
 _Flags = np.ndarray[Any, np.dtype[np.bool_]]
 _Floats = np.ndarray[Any, np.dtype[np.float32]]
 
-# Exchanges stop after so many rounds, or multiply-adds: a second or two for the widest layers.
-_ROUNDS, _WORK = 60, 1e11
+# Exchanges stop after so many rounds, or multiply-adds; a greedy order is sought up to so many additions.
+# Each takes about a second at its limit, which only layers of 4096 channels reach.
+_ROUNDS, _MULTIPLY_ADDS, _ADDITIONS = 60, 4e10, 1e9
 
 
 def gather_rows(flags: _Flags, size: int) -> IntArray:
@@ -25,11 +26,14 @@ def gather_rows(flags: _Flags, size: int) -> IntArray:
         flags: Shape (rows, columns).
         size: Rows of a run; the last run may be shorter.
     """
-    given = np.arange(len(flags))
-    if size == 1 or len(flags) <= size:
-        return given
-    greedy = _greedy(flags, size)
-    order = greedy if held_columns(flags[greedy], size) < held_columns(flags, size) else given
+    order = np.arange(len(flags))
+    held = held_columns(flags, size)
+    fewest = -(-flags.sum(axis=0) // size)
+    if size == 1 or held == fewest.sum():
+        return order
+    if flags.size * len(flags) / size <= _ADDITIONS:
+        greedy = _greedy(flags, size)
+        order = greedy if held_columns(flags[greedy], size) < held else order
     part = size
     while part % 2 == 0 and len(flags) % (part // 2) == 0:
         part //= 2
@@ -67,7 +71,7 @@ def _exchanged(flags: _Flags, size: int) -> IntArray:
     """Exchange rows of different runs as long as that saves columns, at most one of each run at a time."""
     order, rows = np.arange(len(flags)), flags.astype(np.float32)
     runs = np.arange(len(rows)) // size
-    for _ in range(min(_ROUNDS, int(_WORK / (len(rows) * max(rows.size, 1))) + 1)):
+    for _ in range(min(_ROUNDS, int(_MULTIPLY_ADDS / (len(rows) * rows.size)))):
         change = _changes(rows, runs)
         partner = change.argmin(axis=1)
         best = change[np.arange(len(rows)), partner]

@@ -66,7 +66,9 @@ CASES: list[tuple[str, dict[str, Any], list[int]]] = [
 
 @pytest.mark.usefixtures("often")
 @pytest.mark.parametrize(("learner", "options", "kills"), CASES)
-def test_a_training_goes_on_where_it_was(tmp_path: Path, learner: str, options: dict[str, Any], kills: list[int]) -> None:
+def test_a_training_goes_on_where_it_was(
+    tmp_path: Path, learner: str, options: dict[str, Any], kills: list[int]
+) -> None:
     """Killed several times on the way; the first kill is before the first state is written if it is at step 0."""
     whole = _compile(None, learner=learner, **options)
     path = tmp_path / "state"

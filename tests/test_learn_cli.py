@@ -207,9 +207,7 @@ def test_a_learner_that_needs_data(folder: Path, tmp_path: Path, capsys: pytest.
 
 
 @pytest.mark.parametrize("name", ["nan.npz", "flat.npz", "torn.npz", "nowhere.npz"])
-def test_data_that_do_not_fit(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
-) -> None:
+def test_data_that_do_not_fit(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     command = ("compile", folder / "program.pt", TARGET, "-o", tmp_path / "build", "--data", folder / name)
     assert _refused(capsys, *command).startswith(f"{folder / name}: ")
     assert not list(tmp_path.iterdir())

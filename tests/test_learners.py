@@ -43,11 +43,12 @@ def test_the_budget_is_met_and_the_result_proved(learner: str, granularity: str,
     found = search(granularity, learner, steps=10, **budget)
     train(found, _adam(found))
     job = project(granularity, learner, **budget)
-    compiled = finish(
-        job, decided(job, found, learning_facts(job, found)), outcome_for(job.original, None, None), ()
-    )
+    compiled = finish(job, decided(job, found, learning_facts(job, found)), outcome_for(job.original, None, None), ())
     report = compiled.report
-    assert [proof.stage for proof in report.verify] == ["masks in the graph == masked (float64)", "masked == removed (float64)"]
+    assert [proof.stage for proof in report.verify] == [
+        "masks in the graph == masked (float64)",
+        "masked == removed (float64)",
+    ]
     assert all(proof.passed for proof in report.verify)
     kept = _kept(found)
     if granularity == "2:4":

@@ -35,7 +35,7 @@ def test_a_loop_of_ones_own() -> None:
     learning = report.learning
     assert learning is not None
     assert (learning.learner, learning.objective, learning.source) == ("smart", "a loop of the user's own", "")
-    assert (learning.steps, learning.search_steps, learning.samples) == (10, 5, None)
+    assert (learning.steps, learning.search_steps, learning.samples) == (10, search.search.search_steps, None)
     assert len(learning.losses) == 10
     assert learning.losses[-1] == float(loss)
     assert compiled(INPUTS).shape == (8, 10)
@@ -98,7 +98,11 @@ def test_unfinished_masks_are_made_hard(tmp_path: Path) -> None:
     assert compiled.plan.budget["reached"] == "0.750"
     compiled.save(tmp_path / "build")
     saved = smartc.load(tmp_path / "build").plan
-    assert (saved.masks, saved.tensors, saved.budget) == (compiled.plan.masks, compiled.plan.tensors, compiled.plan.budget)
+    assert (saved.masks, saved.tensors, saved.budget) == (
+        compiled.plan.masks,
+        compiled.plan.tensors,
+        compiled.plan.budget,
+    )
 
 
 @pytest.mark.parametrize(

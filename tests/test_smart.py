@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -56,10 +57,10 @@ def test_the_budget_of_the_moment_is_met_at_every_step(granularity: str, budget:
 
     look()
     train(found, _sgd(found), look)
-    assert len(errors) == found.search_steps == 6
+    assert len(errors) == found.search_steps > 2
     assert max(errors) < ROUNDING
     assert heats[0] == pytest.approx(HOTTEST)
-    assert all(later < sooner for sooner, later in zip(heats, heats[1:], strict=False))
+    assert all(later < sooner for sooner, later in itertools.pairwise(heats))
     assert met == sorted(met)
     assert met[-1] == 1
     # Prices change as the search goes, a count does not.
@@ -79,8 +80,9 @@ def test_at_the_start_everything_is_kept_and_at_the_end_next_to_nothing_is_fract
     assert int(found.keep.sum()) == round(0.4 * found.units.count)
     assert found.units.count > 200
     assert found.fractional < 0.01
-    assert found.curve[29].temperature == pytest.approx(HOTTEST * (COLDEST / HOTTEST) ** (29 / 30))
-    assert found.curve[30].temperature is None
+    end = found.search_steps
+    assert found.curve[end - 1].temperature == pytest.approx(HOTTEST * (COLDEST / HOTTEST) ** (1 - 1 / end))
+    assert found.curve[end].temperature is None
 
 
 @pytest.mark.parametrize("granularity", ["4x4", "2:4"])

@@ -109,8 +109,7 @@ def test_a_batch_is_cut_in_order() -> None:
     with pytest.raises(UserError) as caught:
         Workers(0, 4).share(batch)
     assert str(caught.value) == (
-        "data: a batch of 6 samples is no multiple of 4 processes. "
-        "Give a batch size that is, and at least 4 samples."
+        "data: a batch of 6 samples is no multiple of 4 processes. Give a batch size that is, and at least 4 samples."
     )
 
 
