@@ -9,9 +9,9 @@ if TYPE_CHECKING:
     from smartc.capture import trace
     from smartc.compiled import Compiled, load
     from smartc.errors import InternalError, SmartcError, UserError
+    from smartc.learning.settings import Settings
     from smartc.learning.soft_top_k import soft_top_k
     from smartc.model import TracedModel
-    from smartc.learning.settings import Settings
     from smartc.pipeline import compile
     from smartc.preparation import Preparation, prepare
 

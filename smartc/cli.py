@@ -126,7 +126,7 @@ def _add_learning(parser: _Parser) -> None:
     group.add_argument("--steps", metavar="N", help="steps in all (default: two passes over the data, at least 200)")
     group.add_argument("--batch", metavar="N", help="samples of a step (default 64, fewer where there are few)")
     group.add_argument("--seed", metavar="N", help="order of the samples (default 0)")
-    group.add_argument("--precision", default="float32", metavar="P", help="float32 (default) or bfloat16")
+    group.add_argument("--precision", metavar="P", help="float32 (default) or bfloat16")
     group.add_argument("--resume", action="store_true", help="go on with a training that was cut off")
 
 

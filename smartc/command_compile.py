@@ -15,7 +15,7 @@ from smartc.terminal import learning_bar, output, progress
 if TYPE_CHECKING:
     from smartc.learning.settings import Settings
 
-LEARNING = ("preprocess", "train", "steps", "batch", "seed", "resume")
+LEARNING = ("preprocess", "train", "steps", "batch", "seed", "precision", "resume")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -80,7 +80,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         steps=_number(arguments.steps, "--steps"),
         batch=_number(arguments.batch, "--batch"),
         seed=_number(arguments.seed, "--seed") or 0,
-        precision=arguments.precision,
+        precision=arguments.precision or "float32",
         checkpoint=None if arguments.data is None else folder.with_name(f"{folder.name}.checkpoint"),
         resume=arguments.resume,
     )

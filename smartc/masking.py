@@ -50,7 +50,9 @@ SCALES_ON = 64
 Watch = Callable[[Moment, int, float], None]
 
 
-def new_search(project: Project, steps: int, batch_norm: bool, seen: Seen | None = None) -> MaskSearch:
+def new_search(
+    project: Project, steps: int, batch_norm: bool, seen: Seen | None = None, few: bool = False
+) -> MaskSearch:
     """Return a search for a project's masks that has not begun.
 
     Args:
@@ -58,6 +60,7 @@ def new_search(project: Project, steps: int, batch_norm: bool, seen: Seen | None
         steps: Steps of the weights in all.
         batch_norm: Whether batch norms learn.
         seen: What the inputs of each weight are like, see ``input_energy``.
+        few: Whether there are few samples to learn from.
 
     Raises:
         UserError: The budget cannot be met.
@@ -73,7 +76,7 @@ def new_search(project: Project, steps: int, batch_norm: bool, seen: Seen | None
         worth = worth * budget.cost  # ranks hold whatever a unit costs
     kind = LEARNERS[project.learner]
     gentle = is_gentle(project, batch_norm)
-    share = kind.gentle_share if gentle and kind.gentle_share is not None else kind.share
+    share = kind.share_of_few if few else kind.share
     start = Start(units, budget, worth, int(share * steps), gentle)
     # A budget that cannot be met is told before any work is done.
     budget.keep(worth)
@@ -169,7 +172,7 @@ def learn(
     few = samples.count is not None and samples.count < ENOUGH_FOR_STATISTICS
     with project.clock("learning"), joined() as workers:
         calibration = _calibration(samples)
-        search = new_search(project, steps, not few, input_energy(project.original, calibration))
+        search = new_search(project, steps, not few, input_energy(project.original, calibration), few)
         objective = _objective(project, samples, train, settings.seed)
         rate = GENTLE_RATE if is_gentle(project, not few) else RATE
         training = Training(steps, batch, settings.seed, settings.precision, rate, masks_first=few)

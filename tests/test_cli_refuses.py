@@ -74,7 +74,7 @@ def _refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path, code: i
             "--granularity row: not known. "
             "Choose one of auto, channel, block, RxC such as 16x8, RxC/shared, or n:m such as 2:4.",
         ),
-        (["--backend", "onnx,c"], "--backend c: not known. Choose one of pt2, onnx."),
+        (["--backend", "onnx,c"], "--backend c: not known. Choose one of pt2, onnx, tvm."),
         (["--eval", "nowhere.npz"], "nowhere.npz: there is no such file. Check the path."),
         (
             ["--input", "1x3x9x9"],

@@ -1,4 +1,4 @@
-"""Input energy: the mean square of what each input channel of a weight sees, over all samples."""
+"""Input energy: how much what each input channel of a weight sees varies, over all samples."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from smartc.capture import trace
-from smartc.learning.input_energy import input_energy
+from smartc.learning.input_energy import CONSTANT, input_energy
 from tests.awkward_networks import READABLE
 
 # The result is float32.
@@ -42,7 +42,13 @@ class EveryUse(nn.Module):
         return torch.addmm(x[:, :3], x, self.added), seen
 
 
-def test_is_the_mean_square_over_samples_and_places() -> None:
+def varying(values: Tensor) -> Tensor:
+    """Return the energy of each column by definition."""
+    values = values.double()
+    return (values.var(0, correction=0) + CONSTANT * values.mean(0).square()).float()
+
+
+def test_is_the_variance_over_samples_and_places() -> None:
     torch.manual_seed(0)
     module = EveryUse().eval()
     batches = [(torch.randn(count, 4, 5, 5),) for count in (3, 1, 2)]
@@ -52,8 +58,7 @@ def test_is_the_mean_square_over_samples_and_places() -> None:
         seen = module(torch.cat([x for (x,) in batches]))[1]
     assert found.keys() == seen.keys()
     for name, values in seen.items():
-        expected = values.double().square().flatten(0, -2).mean(0).float()
-        assert torch.allclose(found[name], expected, rtol=1e-4, atol=TOLERANCE), name
+        assert torch.allclose(found[name], varying(values.flatten(0, -2)), rtol=1e-4, atol=TOLERANCE), name
 
 
 def test_a_weight_that_is_read_twice_sees_both() -> None:
@@ -61,8 +66,8 @@ def test_a_weight_that_is_read_twice_sees_both() -> None:
     model = trace(nn.Sequential(layer, nn.ReLU(), layer), torch.randn(2, 3))
     x = torch.randn(5, 3)
     (energy,) = input_energy(model, [(x,)]).values()
-    both = torch.cat([x, layer(x).relu()]).detach().double()
-    assert torch.allclose(energy, both.square().mean(0).float(), rtol=1e-5, atol=TOLERANCE)
+    both = torch.cat([x, layer(x).relu()]).detach()
+    assert torch.allclose(energy, varying(both), rtol=1e-5, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize(
@@ -71,8 +76,7 @@ def test_a_weight_that_is_read_twice_sees_both() -> None:
 def test_takes_a_sample_without_a_batch(module: nn.Module, shape: tuple[int, ...]) -> None:
     x = torch.randn(shape)
     (energy,) = input_energy(trace(module, x), [(x,)]).values()
-    squares = x.double().square()
-    assert torch.allclose(energy, squares.reshape(len(squares), -1).mean(1).float(), rtol=1e-5, atol=TOLERANCE)
+    assert torch.allclose(energy, varying(x.reshape(len(x), -1).T), rtol=1e-5, atol=TOLERANCE)
 
 
 def test_a_product_of_two_weights_sees_nothing() -> None:

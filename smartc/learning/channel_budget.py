@@ -7,9 +7,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from smartc.choose import Budget, Choice, Search, choose
+from smartc.errors import UserError
 from smartc.learning.unit_budget import NEXT_TO_NOTHING
 from smartc.learning.units import FloatArray
 from smartc.passes.mask_layouts import BoolArray
+
+# How far along the way to the budget, and beyond it, knapsacks tell the order in which channels go.
+LEVELS = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0, 1.2, 1.4, 1.7, 2.0)
 
 
 @dataclass
@@ -66,6 +70,31 @@ class ChannelBudget:
         each = difference / np.maximum(above - below, 1)
         floor = max(float(each.max(initial=0.0)), 1.0) * NEXT_TO_NOTHING
         return np.maximum(each, floor), float(search.cost(now)) + float(each @ (kept - now))
+
+    def order(self, worth: FloatArray) -> FloatArray:
+        """Return a number per channel that is higher the tighter a budget may be before the channel goes.
+
+        The knapsacks of several budgets tell it, in whole tiles and with every layer priced as it then is;
+        among channels that go together, the worth does.
+        """
+        search = replace(self.search, scores=np.asarray(worth, dtype=np.float64))
+        levels = np.zeros(len(worth))
+        for share in LEVELS:
+            try:
+                levels += search.kept_units(choose(search, self._budget_at(share)).kept)
+            except UserError:
+                break  # tighter than the target allows
+        return levels + np.argsort(np.argsort(worth, kind="stable"), kind="stable") / (2 * max(len(worth), 1))
+
+    def _budget_at(self, share: float) -> Budget:
+        """Return the budget of a share of the way from nothing to what was asked for, or beyond."""
+        search, budget = self.search, self.budget
+        if budget.kind == "sparsity":
+            return replace(budget, amount=min(budget.amount * share, 0.99))
+        dense = float(search.cost(search.full))
+        limit = budget.limit(dense, search.target.array.frequency_hz)
+        left = (dense - share * (dense - limit)) / dense if dense else 1.0
+        return Budget(budget.kind, max(left, 1e-6), f"{max(left, 1e-6)}x")
 
     def keep(self, worth: FloatArray) -> BoolArray:
         """Return the channels worth most within the budget, in whole tiles."""

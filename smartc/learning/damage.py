@@ -17,7 +17,7 @@ def damage(model: TracedModel, supports: Mapping[str, torch.Tensor], seen: Seen)
     Args:
         model: Holds the weights.
         supports: For each masked weight which of its elements stay.
-        seen: The mean square of what each input channel of a weight sees, where it is known.
+        seen: How much what each input channel of a weight sees varies, where it is known.
     """
     ratios = []
     for name, kept in supports.items():

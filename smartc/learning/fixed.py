@@ -31,7 +31,7 @@ class Taylor(Learner):
     Source: Molchanov et al., arXiv 1906.10771.
     """
 
-    share = 0.1
+    share = share_of_few = 0.1
 
     def __init__(self, start: Start) -> None:
         """Begin without any gradient seen."""
@@ -68,7 +68,7 @@ class AcDc(Learner):
     Source: AC/DC, arXiv 2106.12379.
     """
 
-    share = 0.75
+    share = share_of_few = 0.75
 
     def __init__(self, start: Start) -> None:
         """Begin with everything kept."""

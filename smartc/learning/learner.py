@@ -49,8 +49,8 @@ class Learner(nn.Module):
     measured: tuple[str, ...] = ()
     # How much of all steps goes to the search; the rest trains the weights that are left.
     share = 0.0
-    # The same where nothing takes up what soft masks do; None for no difference.
-    gentle_share: float | None = None
+    # The same where there are few samples: what these say of a unit soon is no more than chance.
+    share_of_few = 0.0
     # The temperature at the moment, where there is one.
     heat: float | None = None
 

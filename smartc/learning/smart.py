@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from smartc.errors import UserError
+from smartc.learning.channel_budget import ChannelBudget
 from smartc.learning.learner import Learner, Start
 from smartc.learning.soft_top_k import soft_top_k
 from smartc.learning.units import FloatArray
@@ -33,7 +34,7 @@ class Smart(Learner):
     """
 
     share = 0.35
-    gentle_share = 0.2
+    share_of_few = 0.05
 
     def __init__(self, start: Start) -> None:
         """Begin with scores in the order of what the units are worth for their cost."""
@@ -145,10 +146,21 @@ class Smart(Learner):
 
 
 def first_scores(start: Start) -> FloatArray:
-    """Return scores of mean 0 and deviation 1: the logarithm of what each unit is worth for its cost."""
+    """Return scores of mean 0 and deviation 1.
+
+    They are the logarithm of what each unit is worth for its cost; of channels, whose costs depend on each
+    other, the order in which knapsacks for ever tighter budgets let them go.
+    """
+    if isinstance(start.budget, ChannelBudget):
+        return _standard(start.budget.order(start.worth))
     smallest = start.worth[start.worth > 0].min(initial=1.0)
     worth = np.log(np.maximum(start.worth, smallest))
     if start.budget.cost is not None:
         worth -= np.log(start.budget.cost)
-    deviation = worth.std()
-    return (worth - worth.mean()) / (deviation if deviation > 0 else 1.0)
+    return _standard(worth)
+
+
+def _standard(values: FloatArray) -> FloatArray:
+    """Return values with mean 0 and deviation 1."""
+    deviation = values.std()
+    return (values - values.mean()) / (deviation if deviation > 0 else 1.0)

@@ -100,7 +100,7 @@ class Run:
         with self.training.autocast():
             loss = self.objective.loss(module, self.workers.share(batch))
         if not bool(torch.isfinite(loss)):
-            fact = f"the loss is {float(loss)} at step {self.search.done}"
+            fact = f"the loss is {float(loss.detach())} at step {self.search.done}"
             raise UserError(fact, where=self.objective.name, fix="Check the data, and the loss if it is your own")
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -65,8 +65,8 @@ class Units:
 
         Args:
             model: Holds the weights.
-            seen: By a weight's name, the mean square of what each of its input channels sees, shape (in,):
-                then it is the mean square of what the unit adds to its layer's outputs.
+            seen: By a weight's name, the variance of what each of its input channels sees, shape (in,):
+                then it is the variance of what the unit adds to its layer's outputs.
         """
         total = np.zeros(self.count)
         for weight in self.owners:

@@ -8,7 +8,7 @@ from torch.nn import functional
 from smartc.batch import Batch
 
 # A crop has at least this share of an image's sides.
-SMALLEST_SIDE = 0.6
+SMALLEST_SIDE = 0.85
 # Smaller tensors are no images.
 SMALLEST_IMAGE = 16
 
