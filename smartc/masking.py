@@ -175,7 +175,8 @@ def learn(
         search = new_search(project, steps, not few, input_energy(project.original, calibration), few)
         objective = _objective(project, samples, train, settings.seed)
         rate = GENTLE_RATE if is_gentle(project, not few) else RATE
-        training = Training(steps, batch, settings.seed, settings.precision, rate, masks_first=few)
+        masks_first = few and LEARNERS[project.learner].moves_alone
+        training = Training(steps, batch, settings.seed, settings.precision, rate, masks_first)
         about = (objective.name, samples.source, samples.count, _inputs_hash(calibration), training)
         checkpoint = _checkpoint(project, about, settings, workers)
         if few or not steps:

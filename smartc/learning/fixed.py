@@ -32,6 +32,7 @@ class Taylor(Learner):
     """
 
     share = share_of_few = 0.1
+    moves_alone = True
 
     def __init__(self, start: Start) -> None:
         """Begin without any gradient seen."""

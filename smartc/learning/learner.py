@@ -51,6 +51,8 @@ class Learner(nn.Module):
     share = 0.0
     # The same where there are few samples: what these say of a unit soon is no more than chance.
     share_of_few = 0.0
+    # Whether masks find their way though the weights stay as they are.
+    moves_alone = False
     # The temperature at the moment, where there is one.
     heat: float | None = None
 

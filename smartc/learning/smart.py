@@ -35,6 +35,7 @@ class Smart(Learner):
 
     share = 0.35
     share_of_few = 0.05
+    moves_alone = True
 
     def __init__(self, start: Start) -> None:
         """Begin with scores in the order of what the units are worth for their cost."""
