@@ -36,7 +36,7 @@ from smartc.learning.weight_optimizer import GENTLE_RATE, RATE
 from smartc.learning.workers import Workers, joined
 from smartc.model import operator_name
 from smartc.plan import model_hash
-from smartc.project import Project
+from smartc.project import Project, analysed
 from smartc.references import load_function
 from smartc.report_figures import Learning, LearningMoment
 from smartc.search import Search
@@ -148,7 +148,7 @@ def decided(project: Project, search: MaskSearch, learning: Learning | None) -> 
         assert isinstance(budget, ChannelBudget)
         assert budget.choice is not None
         assert search.keep is not None
-        layers = unread_channels(model, project).search.layers
+        layers = analysed(model)
         found = Search(layers, project.target, np.ones(layers.groups.count))
         return Decision(model, found, budget.choice, search.keep, masked=masked, learning=learning)
     return replace(

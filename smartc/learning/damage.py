@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
+from smartc.learning.input_energy import weighted_squares
 from smartc.learning.learners import Seen
 from smartc.model import TracedModel
 
@@ -21,11 +22,7 @@ def damage(model: TracedModel, supports: Mapping[str, torch.Tensor], seen: Seen)
     """
     ratios = []
     for name, kept in supports.items():
-        energy = model.tensor(name).detach().double().square()
-        inputs = seen.get(name)
-        # Those of a grouped convolution are not in the order of one axis; its weights alone must do.
-        if inputs is not None and energy.ndim > 1 and len(inputs) == energy.shape[1]:
-            energy = energy * inputs.double().reshape(1, -1, *[1] * (energy.ndim - 2))
+        energy = weighted_squares(model, name, seen)
         lost, left = float(energy[~kept].sum()), float(energy[kept].sum())
         ratios.append(lost / left if left else (np.inf if lost else 0.0))
     return float(np.mean(ratios)) if ratios else 0.0

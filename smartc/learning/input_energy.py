@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -37,6 +37,18 @@ def input_energy(model: TracedModel, batches: Iterable[tuple[Any, ...]]) -> dict
         mean, square = total / recorder.counts[name], squares / recorder.counts[name]
         energies[name] = (square - (1 - CONSTANT) * mean.square()).clamp_min(0).float()
     return energies
+
+
+def weighted_squares(model: TracedModel, name: str, seen: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Return a weight's squares in float64, each times how much its input varies where that is known.
+
+    The inputs of a grouped convolution are not in the order of one axis: there the squares stay alone.
+    """
+    squares = model.tensor(name).detach().double().square()
+    inputs = seen.get(name)
+    if inputs is None or squares.ndim < 2 or len(inputs) != squares.shape[1]:
+        return squares
+    return squares * inputs.double().reshape(1, -1, *[1] * (squares.ndim - 2))
 
 
 class _Recorder(fx.Interpreter):

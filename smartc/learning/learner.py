@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,6 +114,3 @@ def standard_scores(values: FloatArray) -> FloatArray:
     """Return values with mean 0 and standard deviation 1."""
     deviation = values.std()
     return (values - values.mean()) / (deviation if deviation > 0 else 1.0)
-
-
-Make = Callable[[Start], Learner]

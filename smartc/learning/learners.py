@@ -9,6 +9,7 @@ import torch
 
 from smartc.energy import unit_energy
 from smartc.learning.fixed import AcDc, OneShot, Taylor
+from smartc.learning.input_energy import weighted_squares
 from smartc.learning.learner import Learner
 from smartc.learning.pdp import Pdp
 from smartc.learning.smart import Smart
@@ -37,7 +38,7 @@ def first_worth(
 
     For ``smart`` and ``sp-lamp`` the LAMP score within the layer; for the others, of blocks, the rank within
     the layer, and of channels the energy relative to the layer's mean.  The energy of a unit is the sum
-    of its squared weights, for ``smart`` each times the mean square of what it sees if that is known; of
+    of its squared weights, for ``smart`` each times how much what it sees varies if that is known; of
     a channel, for ``smart`` and ``sp-lamp``, what it is expected to give the layers that read it.
     """
     channels = units.granularity.kind == "channel" and learner in ("smart", "sp-lamp")
@@ -62,10 +63,7 @@ def read_energy(model: TracedModel, units: Units, seen: Seen) -> FloatArray:
     """
     total = np.zeros(units.count)
     for weight in units.weights:
-        energy = model.tensor(weight.name).detach().double().square()
-        inputs = seen.get(weight.name)
-        if inputs is not None and energy.ndim > 1 and len(inputs) == energy.shape[1]:
-            energy = energy * inputs.double().reshape(1, -1, *[1] * (energy.ndim - 2))
+        energy = weighted_squares(model, weight.name, seen)
         total += (weight.layout.sums(energy) / energy.sum().clamp_min(1e-300)).numpy()
     return total
 

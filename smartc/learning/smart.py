@@ -8,11 +8,11 @@ from torch import nn
 
 from smartc.errors import UserError
 from smartc.learning.channel_budget import ChannelBudget
-from smartc.learning.learner import Learner, Start
+from smartc.learning.learner import Learner, Start, standard_scores
 from smartc.learning.soft_top_k import soft_top_k
 from smartc.learning.units import FloatArray
 
-# In standard deviations of the first scores: at the start all units compete, at the end a quarter of a percent does.
+# In standard deviations of the first scores: at the start all units compete, at the end next to none.
 HOTTEST, COLDEST = 1.0, 1e-3
 # Where many masks between 0 and 1 would shrink all activations, only a tenth compete at a time.
 GENTLE_HOTTEST = 0.1
@@ -153,15 +153,9 @@ def first_scores(start: Start) -> FloatArray:
     other, the order in which knapsacks for ever tighter budgets let them go.
     """
     if isinstance(start.budget, ChannelBudget):
-        return _standard(start.budget.order(start.worth))
+        return standard_scores(start.budget.order(start.worth))
     smallest = start.worth[start.worth > 0].min(initial=1.0)
     worth = np.log(np.maximum(start.worth, smallest))
     if start.budget.cost is not None:
         worth -= np.log(start.budget.cost)
-    return _standard(worth)
-
-
-def _standard(values: FloatArray) -> FloatArray:
-    """Return values with mean 0 and deviation 1."""
-    deviation = values.std()
-    return (values - values.mean()) / (deviation if deviation > 0 else 1.0)
+    return standard_scores(worth)
