@@ -10,14 +10,19 @@ from typing import ClassVar
 import torch
 from torch import fx, nn
 
-from smartc.model import Remark, TracedModel, value_of
+from smartc.model import Remark, TracedModel, operator_name, value_of
 from smartc.passes.base import PassResult
-from smartc.passes.mask_layouts import MaskLayout
+from smartc.passes.mask_layouts import Channels, MaskLayout
 from smartc.passes.scaled_rows import Memory
 
 # The module that the masks come from, in the masked graph.
 MASKS = "smartc_masks"
-_WEIGHT = "smartc_masked_"
+_MASKED = "smartc_masked_"
+# The axis of a weight, the second operand, that runs over what the first operand is read by.
+_INPUT_AXES = {
+    **dict.fromkeys("linear conv1d conv2d conv3d".split(), 1),
+    **dict.fromkeys("conv_transpose1d conv_transpose2d conv_transpose3d".split(), 0),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,8 +72,11 @@ class InsertMasks:
         parts = _parts(masked, _mask(masked, self.measured), self.weights)
         tensors = {name: stored[name][0] for name in readers}
         for place, (weight, part) in enumerate(zip(self.weights, parts, strict=True)):
-            with masked.graph.inserting_before(min(readers[weight.name], key=order.__getitem__)):
-                tensors[weight.name] = _product(masked, f"{_WEIGHT}{place}", weight, (tensors[weight.name], part))
+            first = min(readers[weight.name], key=order.__getitem__)
+            layer = first if _is_layer(first, stored[weight.name]) and len(readers[weight.name]) == 1 else None
+            with masked.graph.inserting_before(first):
+                product = _Product(masked, f"{_MASKED}{place}", weight, part, layer)
+                tensors[weight.name] = product.inserted(tensors[weight.name])
         for name, users in readers.items():
             for user in users:
                 for node in stored[name]:
@@ -92,7 +100,7 @@ class RemoveMasks:
         plain = model.copy()
         remarks = []
         for node in list(plain.graph.nodes):
-            if node.op == "call_module" and str(node.target).startswith(_WEIGHT):
+            if node.op == "call_module" and str(node.target).startswith(_MASKED):
                 node.replace_all_uses_with(node.args[0])
                 plain.graph.erase_node(node)
                 remarks.append(Remark(str(node.target), "removed", changed=True))
@@ -105,15 +113,33 @@ class RemoveMasks:
 class MaskedBy(nn.Module):
     """Multiply a weight by the mask of its units."""
 
-    def __init__(self, layout: MaskLayout) -> None:
+    def __init__(self, layout: MaskLayout, fresh_gradient: bool = False) -> None:
+        """Take how the units lie in the weight, and whether nothing else reads the product's gradient."""
+        super().__init__()
+        self.layout = layout
+        self.memory = Memory(fresh_gradient)
+
+    def forward(self, weight: torch.Tensor, mask: torch.Tensor, inputs: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the masked weight, given the mask of its units; the weight itself where its inputs are masked."""
+        return weight if _is_smaller(inputs, weight) else self.layout.apply(weight, mask, self.memory)
+
+
+class MaskedInputs(nn.Module):
+    """Multiply what a layer reads by the mask of its channels, which is the same as to multiply its weight."""
+
+    def __init__(self, layout: Channels) -> None:
         """Take how the units lie in the weight."""
         super().__init__()
         self.layout = layout
-        self.memory = Memory()
 
-    def forward(self, weight: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Return the masked weight, given the mask of its units."""
-        return self.layout.apply(weight, mask, self.memory)
+    def forward(self, inputs: torch.Tensor, mask: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """Return the masked inputs; the inputs themselves where the weight is masked."""
+        return self.layout.apply_to_inputs(inputs, mask) if _is_smaller(inputs, weight) else inputs
+
+
+def _is_smaller(inputs: torch.Tensor | None, weight: torch.Tensor) -> bool:
+    """Return whether to multiply the inputs costs less than to multiply the weight."""
+    return inputs is not None and inputs.numel() < weight.numel()
 
 
 def _stored(model: TracedModel) -> dict[str, list[fx.Node]]:
@@ -147,12 +173,52 @@ def _parts(model: TracedModel, mask: fx.Node, weights: Sequence[MaskedWeight]) -
     return parts[::-1]
 
 
-def _product(model: TracedModel, name: str, weight: MaskedWeight, operands: tuple[fx.Node, fx.Node]) -> fx.Node:
-    """Insert the product of one weight and its mask."""
-    model.graph_module.add_submodule(name, MaskedBy(weight.layout))
-    node = model.graph.call_module(name, operands)
-    node.meta["value"] = value_of(operands[0])
-    return node
+@dataclass(frozen=True)
+class _Product:
+    """A product of a weight and its mask, to be inserted where the graph says.
+
+    Attributes:
+        model: Where to insert.
+        name: Of the module that multiplies.
+        weight: What is masked.
+        mask: The node of its part of the mask.
+        layer: The one layer that reads the weight, and reads it as a layer does; None if there is no such.
+    """
+
+    model: TracedModel
+    name: str
+    weight: MaskedWeight
+    mask: fx.Node
+    layer: fx.Node | None
+
+    def inserted(self, weight: fx.Node) -> fx.Node:
+        """Insert the product with a weight that may have been masked already, and return its node."""
+        layout, layer = self.weight.layout, self.layer
+        operands = [weight, self.mask]
+        if layer is not None and isinstance(layout, Channels) and layout.axis == _input_axis(layer):
+            inputs = layer.args[0]
+            assert isinstance(inputs, fx.Node)
+            masked = self._call(f"{self.name}_inputs", MaskedInputs(layout), (inputs, self.mask, weight))
+            layer.update_arg(0, masked)
+            operands.append(inputs)
+        return self._call(self.name, MaskedBy(layout, layer is not None), tuple(operands))
+
+    def _call(self, name: str, module: nn.Module, operands: tuple[fx.Node, ...]) -> fx.Node:
+        """Insert a module's call, whose result is of the kind of its first operand."""
+        self.model.graph_module.add_submodule(name, module)
+        node = self.model.graph.call_module(name, operands)
+        node.meta["value"] = value_of(operands[0])
+        return node
+
+
+def _input_axis(node: fx.Node) -> int | None:
+    """Return which axis of its weight a layer's inputs meet; None where it is no layer."""
+    return _INPUT_AXES.get(operator_name(node.target)) if node.op == "call_function" else None
+
+
+def _is_layer(node: fx.Node, weight: list[fx.Node]) -> bool:
+    """Return whether a node reads a weight as a layer does, and as nothing else."""
+    return _input_axis(node) is not None and node.args[1] in weight and node.args[0] not in weight
 
 
 def _erase(graph: fx.Graph, node: fx.Node) -> None:

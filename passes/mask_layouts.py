@@ -12,7 +12,7 @@ import torch
 
 from smartc.passes.channel_groups import FROZEN
 from smartc.passes.labels import IntArray
-from smartc.passes.scaled_rows import Memory, row_sums, scaled_rows
+from smartc.passes.scaled_rows import Grid, Memory, scaled_tiles
 
 BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
 
@@ -93,46 +93,44 @@ class Tiles:
     @property
     def out(self) -> int:
         """Return the output channels of a group."""
-        return self.shape[1 if self.flipped else 0] // self.groups
+        return self._tiling.out
 
     @property
     def into(self) -> int:
         """Return the input channels of a group."""
-        return self.shape[0 if self.flipped else 1]
+        return self._tiling.into
 
     @property
     def taps(self) -> int:
         """Return the number of kernel positions."""
-        return math.prod(self.shape[2:])
+        return self._tiling.taps
 
     @property
     def grid(self) -> tuple[int, int, int, int]:
         """Return the numbers of groups, tile rows in each, tile columns, and tiles of a pair over the kernel."""
-        down, across = -(-self.out // self.rows), -(-self.into // self.columns)
-        return self.groups, down, across, self.taps if self.per_tap else 1
+        return self._tiling.shape
 
     @property
     def count(self) -> int:
         """Return the number of tiles."""
         return math.prod(self.grid)
 
+    @cached_property
+    def _tiling(self) -> Grid:
+        """Return the tiles of the weight with its output channels first."""
+        out, into = self.shape[1::-1] if self.flipped else self.shape[:2]
+        taps = math.prod(self.shape[2:])
+        return Grid(self.groups, out // self.groups, into, taps, self.rows, self.columns, self.per_tap)
+
     def apply(self, weight: torch.Tensor, mask: torch.Tensor, memory: Memory | None = None) -> torch.Tensor:
         """Return the weight times the mask of its tiles."""
-        groups, down, across, own = self.grid
-        spread = mask.reshape(groups, down, across, 1, own)
-        spread = spread.expand(groups, down, across, self.columns, self.taps).reshape(groups, down, -1)
-        scale = spread[..., : self.into * self.taps].to(weight.dtype)
-        matrix = self._matrix(weight)
-        return self._restored(scaled_rows(matrix, scale, self.rows, memory))
+        if not self.flipped:
+            return scaled_tiles(weight, mask, self._tiling, memory)
+        return scaled_tiles(weight.transpose(0, 1), mask, self._tiling, None).transpose(0, 1)
 
     def sums(self, values: torch.Tensor) -> torch.Tensor:
         """Return the sum over each tile."""
-        groups, down, across, own = self.grid
-        rows = row_sums(self._matrix(values), self.rows).reshape(groups, down, self.into, self.taps)
-        missing = across * self.columns - self.into
-        rows = torch.nn.functional.pad(rows, (0, 0, 0, missing)).reshape(groups, down, across, self.columns, self.taps)
-        columns = rows.sum(3)
-        return (columns if own > 1 or self.taps == 1 else columns.sum(-1)).reshape(-1)
+        return self._tiling.sums(values.transpose(0, 1) if self.flipped else values)
 
     def times_inputs(self, weight: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
         """Return the weight times a factor per input channel."""
@@ -142,18 +140,6 @@ class Tiles:
         """Return the tile, and the grid in whose order the tiles are counted: groups, rows, columns, taps."""
         tile = {"rows": self.rows, "columns": self.columns, "per_tap": self.per_tap}
         return {"shape": list(self.shape), "tile": tile, "grid": list(self.grid), "input_first": self.flipped}
-
-    def _matrix(self, weight: torch.Tensor) -> torch.Tensor:
-        """Return the weight as (groups, out of a group, in x taps)."""
-        weight = weight.transpose(0, 1) if self.flipped else weight
-        return weight.reshape(self.groups, self.out, -1)
-
-    def _restored(self, matrix: torch.Tensor) -> torch.Tensor:
-        """Return the matrix in the weight's own order."""
-        if not self.flipped:
-            return matrix.reshape(self.shape)
-        into, out, *kernel = self.shape
-        return matrix.reshape(out, into, *kernel).transpose(0, 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,13 +165,28 @@ class Channels:
 
     def apply(self, weight: torch.Tensor, mask: torch.Tensor, memory: Memory | None = None) -> torch.Tensor:
         """Return the weight times the mask of the axis."""
-        extended = torch.cat([mask, mask.new_ones(1)]).to(weight.dtype)
-        scale = extended.index_select(0, self._index.to(mask.device))
+        scale = self._scale(mask).to(weight.dtype)
         if self.axis == 1:
-            row = scale[:, None].expand(-1, math.prod(weight.shape[2:])).reshape(1, 1, -1)
-            matrix = weight.reshape(1, weight.shape[0], -1)
-            return scaled_rows(matrix, row, weight.shape[0], memory).reshape(weight.shape)
+            out, into, *kernel = self.shape
+            return scaled_tiles(weight, scale, Grid(1, out, into, math.prod(kernel), out, 1, False), memory)
         return weight * scale.reshape([-1 if axis == self.axis else 1 for axis in range(weight.ndim)])
+
+    def apply_to_inputs(self, inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Return what a layer reads times the mask: it then computes what its masked weight would make of it.
+
+        Args:
+            inputs: Shape (..., C, *space) with as many axes of space as the weight has of its kernel; C is the
+                axis's size, or a multiple of it: then each group of a convolution reads the axis's units.
+            mask: Flat, an entry per unit.
+        """
+        space = len(self.shape) - 2
+        scale = self._scale(mask).repeat(inputs.shape[-1 - space] // self.shape[self.axis])
+        return (inputs * scale.reshape(-1, *[1] * space)).to(inputs.dtype)
+
+    def _scale(self, mask: torch.Tensor) -> torch.Tensor:
+        """Return the mask of each index."""
+        extended = torch.cat([mask, mask.new_ones(1)])
+        return extended.index_select(0, self._index.to(mask.device))
 
     def sums(self, values: torch.Tensor) -> torch.Tensor:
         """Return the sum over each unit's indices."""

@@ -1,13 +1,15 @@
-"""Multiply runs of rows by rows of scales, with gradients for both, in as few passes over memory as that takes."""
+"""Multiply the tiles of a weight by a mask, with gradients for both, in as few passes over memory as that takes."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.nn import functional
 
 # Elements of a tensor that stay in a core's cache along with two others.
-CACHED = 1 << 18
+CACHED = 1 << 17
 
 
 class Memory:
@@ -18,14 +20,20 @@ class Memory:
     second backward pass through the same graph, is found by autograd, which counts versions.
     """
 
-    def __init__(self) -> None:
-        """Hold nothing yet."""
+    def __init__(self, fresh_gradient: bool = False) -> None:
+        """Hold nothing yet.
+
+        Args:
+            fresh_gradient: Whether what reads the product makes a gradient for it that nothing else reads, as a
+                convolution does; then the gradient of what was multiplied is put in its place.
+        """
         self.tensor: torch.Tensor | None = None
         self.needed = False
+        self.fresh_gradient = fresh_gradient
 
     def __deepcopy__(self, memo: Any) -> Memory:
         """Return one of its own."""
-        return Memory()
+        return Memory(self.fresh_gradient)
 
     def take(self, like: torch.Tensor) -> torch.Tensor:
         """Return a tensor of the same kind that nothing needs any more."""
@@ -38,77 +46,139 @@ class Memory:
         return kept.detach()
 
 
-def scaled_rows(matrix: torch.Tensor, scale: torch.Tensor, rows: int, memory: Memory | None) -> torch.Tensor:
-    """Return a matrix with each run of rows times its row of scales; see ``_ScaledRows``."""
-    learns = torch.is_grad_enabled() and (matrix.requires_grad or scale.requires_grad)
+@dataclass(frozen=True)
+class Grid:
+    """Tiles of output x input channels, row by row, edge tiles smaller.
+
+    Attributes:
+        groups: Groups of a convolution; no tile lies in two of them.
+        out: Output channels of a group.
+        into: Input channels of a group.
+        taps: Kernel positions.
+        rows: Output channels of a tile.
+        columns: Input channels of a tile.
+        per_tap: Whether each kernel position has tiles of its own.
+    """
+
+    groups: int
+    out: int
+    into: int
+    taps: int
+    rows: int
+    columns: int
+    per_tap: bool
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Return the numbers of groups, tile rows in each, tile columns, and tiles of a pair over the kernel."""
+        down, across = -(-self.out // self.rows), -(-self.into // self.columns)
+        return self.groups, down, across, self.taps if self.per_tap else 1
+
+    @property
+    def even(self) -> bool:
+        """Return whether all tiles are of one size."""
+        return self.out % self.rows == 0 and self.into % self.columns == 0
+
+    def spread(self, mask: torch.Tensor) -> torch.Tensor:
+        """Return the mask of each row of tiles, element by element: shape (groups, rows of tiles, into x taps)."""
+        groups, down, _, own = self.shape
+        tiles = mask.reshape(-1, own) if own == self.taps else mask.reshape(-1, 1).expand(-1, self.taps)
+        wide = torch.cat([tiles] * self.columns, 1) if self.columns > 1 else tiles
+        return wide.reshape(groups, down, -1)[..., : self.into * self.taps]
+
+    def scaled(self, weight: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+        """Return a weight times a spread mask."""
+        if self.out % self.rows == 0:
+            return (weight.reshape(self.groups, -1, self.rows, scale.shape[-1]) * scale[:, :, None]).view(weight.shape)
+        each = scale.repeat_interleave(self.rows, dim=1)[:, : self.out]
+        return (weight.reshape(self.groups, self.out, -1) * each).view(weight.shape)
+
+    def sums(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the sum over each tile of what a tensor holds there, flat."""
+        groups, down, across, _ = self.shape
+        matrix = values.reshape(groups, self.out, -1)
+        if not self.even:
+            padding = (0, (across * self.columns - self.into) * self.taps, 0, down * self.rows - self.out)
+            matrix = functional.pad(matrix, padding)
+        return self.column_sums(matrix.reshape(groups * down, self.rows, -1).sum(1))
+
+    def column_sums(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return the sums of tiles, flat, given those of their columns: shape (rows of tiles, padded into x taps)."""
+        tall = rows.reshape(len(rows), -1, self.columns, self.taps)
+        return (tall.sum(2) if self.per_tap or self.taps == 1 else tall.sum((2, 3))).reshape(-1)
+
+
+def scaled_tiles(weight: torch.Tensor, mask: torch.Tensor, grid: Grid, memory: Memory | None) -> torch.Tensor:
+    """Return a weight times the mask of its tiles; differentiable by both.
+
+    Args:
+        weight: Its elements are in the order (groups, out, into, taps).
+        mask: An entry per tile.
+        grid: How the tiles lie.
+        memory: Where the product may be put, if it is made again and again.
+    """
+    learns = torch.is_grad_enabled() and (weight.requires_grad or mask.requires_grad)
     usable = memory if learns and not torch.compiler.is_compiling() else None
-    scaled: torch.Tensor = _ScaledRows.apply(matrix, scale, rows, usable)
+    scaled: torch.Tensor = _ScaledTiles.apply(weight, mask, grid, usable)
     return scaled
 
 
-class _ScaledRows(torch.autograd.Function):
-    """Multiply each run of rows of a matrix by one row of scales, in as few passes over memory as that takes.
-
-    Shapes: matrix (groups, out, length), scale (groups, ceil(out / rows), length).
-    """
+class _ScaledTiles(torch.autograd.Function):
+    """Multiply a weight by the mask of its tiles; each call of an operator counts where weights are small."""
 
     @staticmethod
-    def forward(ctx: Any, matrix: torch.Tensor, scale: torch.Tensor, rows: int, memory: Memory | None) -> torch.Tensor:
-        """Return the scaled matrix."""
-        ctx.save_for_backward(matrix, scale)
-        ctx.rows, ctx.memory = rows, memory
-        if memory is None or matrix.shape[1] % rows or not matrix.is_contiguous():
-            ctx.memory = None
-            return _scaled(matrix, scale, rows)
-        product = memory.take(matrix)
-        runs = scale.shape[:2]
-        torch.mul(matrix.reshape(*runs, rows, -1), scale[:, :, None], out=product.view(*runs, rows, -1))
+    def forward(ctx: Any, weight: torch.Tensor, mask: torch.Tensor, grid: Grid, memory: Memory | None) -> torch.Tensor:
+        """Return the product."""
+        scale = grid.spread(mask).to(weight.dtype)
+        ctx.save_for_backward(weight, mask, scale)
+        ctx.grid, ctx.memory = grid, None
+        if memory is None or grid.out % grid.rows or not weight.is_contiguous():
+            return grid.scaled(weight, scale)
+        ctx.memory, product = memory, memory.take(weight)
+        runs = scale.view(-1, 1, scale.shape[-1])
+        shape = len(runs), grid.rows, scale.shape[-1]
+        torch.mul(weight.view(shape), runs, out=product.view(shape))
         return product
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None, None, None]:
-        """Return the gradients of the matrix and of the scales."""
+        """Return the gradients of the weight and of the mask."""
         if ctx.memory is not None:
             ctx.memory.needed = False  # what read the product has its gradients
-        matrix, scale = ctx.saved_tensors
-        gradient, rows = gradients[0].contiguous(), ctx.rows
-        whole = matrix.shape[1] % rows == 0 and all(ctx.needs_input_grad[:2])
-        if whole and not torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            return (*_both_gradients(gradient, matrix.contiguous(), scale), None, None)
-        by_matrix = _scaled(gradient, scale, rows) if ctx.needs_input_grad[0] else None
-        by_scale = row_sums(gradient * matrix, rows) if ctx.needs_input_grad[1] else None
-        return by_matrix, by_scale, None, None
+        weight, mask, scale = ctx.saved_tensors
+        gradient, grid = gradients[0].contiguous(), ctx.grid
+        by_weight, by_mask = ctx.needs_input_grad[:2]
+        plain = not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+        if plain and by_weight and by_mask and grid.even and weight.is_contiguous():
+            fresh = ctx.memory is not None and ctx.memory.fresh_gradient
+            product = gradient if fresh else torch.empty_like(gradient)
+            sums = _column_sums_and_product(gradient, weight, scale, grid.rows, product)
+            return product, grid.column_sums(sums).view(mask.shape).to(mask.dtype), None, None
+        scale = grid.spread(mask).to(weight.dtype) if torch.is_grad_enabled() else scale
+        return (
+            grid.scaled(gradient, scale) if by_weight else None,
+            grid.sums(gradient * weight).view(mask.shape).to(mask.dtype) if by_mask else None,
+            None,
+            None,
+        )
 
 
-def _both_gradients(
-    gradient: torch.Tensor, matrix: torch.Tensor, scale: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the gradients of matrix and scales, a few rows at a time so that they stay in the cache."""
-    length = matrix.shape[-1]
-    runs = scale.reshape(-1, 1, length)
-    incoming, weights = (tensor.reshape(len(runs), -1, length) for tensor in (gradient, matrix))
-    by_matrix, by_scale = torch.empty_like(incoming), torch.empty_like(runs)
-    step = max(CACHED // max(incoming[0].numel(), 1), 1)
-    products = torch.empty_like(incoming[:step])
-    blocks = (tensor.split(step) for tensor in (incoming, weights, runs, by_scale, by_matrix))
-    for part, weight, factors, sums, scaled in zip(*blocks, strict=True):
-        torch.sum(torch.mul(part, weight, out=products[: len(part)]), dim=1, keepdim=True, out=sums)
-        torch.mul(part, factors, out=scaled)
-    return by_matrix.reshape(matrix.shape), by_scale.reshape(scale.shape)
+def _column_sums_and_product(
+    gradient: torch.Tensor, weight: torch.Tensor, scale: torch.Tensor, rows: int, product: torch.Tensor
+) -> torch.Tensor:
+    """Return the sums of each run of rows of gradient x weight, and write gradient x scale, perhaps in its place.
 
-
-def _scaled(matrix: torch.Tensor, scale: torch.Tensor, rows: int) -> torch.Tensor:
-    """Return a matrix with each run of rows times its row of scales."""
-    groups, out, length = matrix.shape
-    if out % rows == 0:
-        return (matrix.reshape(groups, -1, rows, length) * scale[:, :, None]).reshape(matrix.shape)
-    return matrix * scale.repeat_interleave(rows, dim=1)[:, :out]
-
-
-def row_sums(matrix: torch.Tensor, rows: int) -> torch.Tensor:
-    """Return the sums of each run of rows, the last one shorter if need be."""
-    groups, out, length = matrix.shape
-    missing = -out % rows
-    if missing:
-        matrix = torch.nn.functional.pad(matrix, (0, 0, 0, missing))
-    return matrix.reshape(groups, -1, rows, length).sum(2)
+    It goes a few runs at a time, so that they stay in the cache.
+    """
+    length = scale.shape[-1]
+    runs = scale.view(-1, 1, length)
+    sums = torch.empty_like(runs)
+    tables = [runs, sums, *(tensor.view(len(runs), rows, length) for tensor in (gradient, weight, product))]
+    step = max(CACHED // max(rows * length, 1), 1)
+    blocks = [tables] if step >= len(runs) else list(zip(*(table.split(step) for table in tables), strict=True))
+    room = torch.empty_like(blocks[0][2]) if blocks else sums
+    for factor, total, incoming, own, scaled in blocks:
+        both = torch.mul(incoming, own, out=room[: len(own)])
+        torch.mul(incoming, factor, out=scaled)
+        torch.sum(both, 1, keepdim=True, out=total)
+    return sums.view(len(runs), length)

@@ -17,8 +17,8 @@ from smartc.learning.units import Units, find_units
 from smartc.model import Remark, TracedModel
 from smartc.passes.base import run_passes
 from smartc.passes.channel_groups import surviving
-from smartc.passes.insert_masks import MASKS, InsertMasks, MaskedWeight, RemoveMasks
-from smartc.passes.mask_layouts import Channels, Tiles
+from smartc.passes.insert_masks import MASKS, InsertMasks, MaskedInputs, MaskedWeight, RemoveMasks
+from smartc.passes.mask_layouts import Channels, MaskLayout, Pattern, Tiles
 from smartc.passes.remove_channels import RemoveChannels
 from smartc.project import analysed
 from smartc.targets.target import load_target
@@ -174,3 +174,66 @@ def test_there_may_be_nothing_to_mask_or_to_take_out() -> None:
     assert not hasattr(result.model.graph_module, MASKS)
     assert run_pure(RemoveMasks(), model).remarks == ()
     assert run_pure(RemoveMasks(), model).model.graph_module.code == model.graph_module.code
+
+
+LAYERS: dict[str, tuple[nn.Module, tuple[int, ...], int]] = {
+    "convolution": (nn.Conv2d(4, 6, 3), (4, 5, 5), 1),
+    "grouped": (nn.Conv1d(6, 9, 2, groups=3), (6, 4), 1),
+    "transposed": (nn.ConvTranspose2d(4, 6, 3, groups=2), (4, 3, 3), 0),
+    "linear": (nn.Linear(5, 7), (3, 5), 1),
+}
+
+
+@pytest.mark.parametrize("batch", [1, 40])
+@pytest.mark.parametrize("name", LAYERS)
+def test_masked_inputs_are_a_masked_weight(name: str, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever has fewer elements is multiplied; outputs and gradients are those of the other."""
+    layer, shape, axis = LAYERS[name]
+    layer = layer.double()
+    size = layer.weight.shape[axis]
+    model = trace(layer, torch.randn(2, *shape, dtype=torch.float64))
+    layout = Channels(tuple(layer.weight.shape), axis, np.arange(size), size)
+    mask = torch.rand(size, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(batch, *shape, dtype=torch.float64, requires_grad=True)
+    masked = run_pure(InsertMasks((MaskedWeight("weight", layout, 0),), Given(mask)), model).model
+    seen = []
+    apply = Channels.apply_to_inputs
+    monkeypatch.setattr(Channels, "apply_to_inputs", lambda self, *a: seen.append(1) or apply(self, *a))
+    output = masked.graph_module(x)
+    assert len(seen) == (x.numel() < layer.weight.numel())
+    weight = layer.weight * mask.reshape([-1 if place == axis else 1 for place in range(layer.weight.ndim)])
+    expected = torch.func.functional_call(layer, {"weight": weight}, (x,))
+    assert relative_error(expected.detach(), output.detach()) <= TOLERANCE
+    incoming = torch.randn_like(expected)
+    own = torch.autograd.grad(output, (x, model.tensor("weight"), mask), incoming)
+    for ours, theirs in zip(own, torch.autograd.grad(expected, (x, layer.weight, mask), incoming), strict=True):
+        assert relative_error(theirs, ours) <= TOLERANCE
+
+
+def test_inputs_of_a_layer_whose_weight_others_read_are_not_masked() -> None:
+    model = trace(Tied().double(), torch.randn(2, 3, 4, 4, dtype=torch.float64))
+    (name,) = {str(node.target) for node in model.graph.nodes if node.op == "get_attr"}
+    weights = (MaskedWeight(name, Channels((3, 3, 1, 1), 1, np.arange(3), 3), 0),)
+    masked = run_pure(InsertMasks(weights, Given(torch.rand(3))), model).model
+    assert not any(isinstance(module, MaskedInputs) for module in masked.graph_module.modules())
+
+
+@pytest.mark.parametrize("layout", [Tiles((8, 6, 3), 4, 2), Tiles((8, 6, 3), 3, 4, False), Pattern((8, 6, 3), 2)])
+def test_steps_that_use_memory_again_have_the_same_gradients(layout: MaskLayout) -> None:
+    layer, generator = nn.Conv1d(6, 8, 3).double(), torch.Generator().manual_seed(9)
+    model = trace(layer, torch.randn(2, 6, 5, dtype=torch.float64))
+    mask = torch.rand(layout.count, generator=generator, dtype=torch.float64, requires_grad=True)
+    masked = run_pure(InsertMasks((MaskedWeight("weight", layout, 0),), Given(mask)), model).model
+    total = torch.zeros_like(layer.weight)
+    for _ in range(3):
+        x = torch.randn(4, 6, 5, generator=generator, dtype=torch.float64)
+        masked.graph_module(x).square().sum().backward()
+        weight = layer.weight.detach().clone().requires_grad_()
+        product = layout.apply(weight, mask.detach())
+        assert layer.bias is not None
+        nn.functional.conv1d(x, product, layer.bias).square().sum().backward()
+        assert weight.grad is not None
+        total += weight.grad
+    gradient = model.tensor("weight").grad
+    assert gradient is not None
+    assert relative_error(total, gradient) <= TOLERANCE

@@ -88,16 +88,14 @@ def _check_tensors(scores: Tensor, cost: Tensor | None, dim: int | None, start: 
 def _soft_top_k(
     scores: Tensor, amount: Tensor, temperature: Tensor, cost: Tensor | None, rows: bool, start: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Return the soft indicators, and the thresholds in float64."""
-    first = scores.new_full(_threshold_shape(scores, rows), math.nan, dtype=torch.float64)
-    if start is not None:
-        first.copy_(start)
+    """Return the soft indicators, and the thresholds in the type of the start, float64 without one."""
+    first = scores.new_full(_threshold_shape(scores, rows), math.nan, dtype=torch.float64) if start is None else start
     if not scores.numel():
-        return torch.empty_like(scores), first
+        return torch.empty_like(scores), first.clone()
     table = _table(scores, rows)
     problem = TopKProblem(table, None if cost is None else _table(cost, rows), amount, temperature)
     with torch.autocast(scores.device.type, enabled=False):
-        soft, threshold = problem.solve(first.view(-1))
+        soft, threshold = problem.solve(first.to(scores.device).reshape(-1))
     return soft.view(scores.shape), threshold.view(first.shape)
 
 
@@ -106,8 +104,8 @@ def _(
     scores: Tensor, amount: Tensor, temperature: Tensor, cost: Tensor | None, rows: bool, start: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Return tensors of the results' shapes and types."""
-    threshold = scores.new_empty(_threshold_shape(scores, rows), dtype=torch.float64)
-    return scores.new_empty(scores.shape), threshold
+    kind = torch.float64 if start is None else start.dtype
+    return scores.new_empty(scores.shape), scores.new_empty(_threshold_shape(scores, rows), dtype=kind)
 
 
 @torch.library.custom_op("smartc::soft_top_k_gradient", mutates_args=())

@@ -41,10 +41,10 @@ class TopKProblem:
     temperature: Tensor
 
     def solve(self, start: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the soft indicators and the thresholds, in units of score and float64.
+        """Return the soft indicators and the thresholds, in units of score and the type of the start.
 
         Args:
-            start: Thresholds to begin at, shape (rows,), float64; NaN for none.
+            start: Thresholds to begin at, shape (rows,); NaN for none.
 
         Raises:
             UserError: A value is out of its range.
@@ -55,7 +55,8 @@ class TopKProblem:
                 threshold[row] = self._rows(row)._solve_long(start[row].item(), soft[row])
             return soft, threshold
         for rows in slabs(self.scores):
-            soft[rows], threshold[rows] = self._rows(rows)._solve_short(start[rows])
+            columns, threshold[rows] = self._rows(rows)._solve_short(start[rows])
+            put_columns(soft[rows], columns)
         return soft, threshold
 
     def _rows(self, rows: slice | int) -> TopKProblem:
@@ -77,12 +78,13 @@ class TopKProblem:
         return threshold
 
     def _solve_short(self, start: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the soft indicators and thresholds of rows side by side.
+        """Return the soft indicators of rows side by side, a column each, and the thresholds.
 
         What is out of range becomes NaN, which is never solved: so no value is read back from a GPU to be checked.
         """
         scores, cost = as_columns(self.scores), None if self.cost is None else as_columns(self.cost)
-        total = torch.full_like(start, len(scores))
+        # Without costs one amount is that of all rows, and so is the total.
+        total = start.new_full((1,), len(scores), dtype=torch.float64)
         if cost is not None:
             cost = torch.where((cost > 0) & cost.isfinite(), cost, torch.nan)
             total = cost.sum(0, dtype=torch.float64)
@@ -93,10 +95,12 @@ class TopKProblem:
         inner = torch.where(empty | full, total / 2, amount)
         inner = torch.where((inner > 0) & (inner < total), inner, torch.nan)
         roots = ColumnTopK(scores, cost, inner, total, temperature).solve(start)
-        if not roots.solved.all():
+        if roots.solved is not None and not roots.solved.all():
             raise self._fault()
+        if start.device.type == "cpu" and not bool((empty | full).any()):
+            return roots.soft, roots.threshold
         roots.soft.masked_fill_(empty, 0).masked_fill_(full, 1)
-        return roots.soft.T, torch.where(empty | full, start, roots.threshold)
+        return roots.soft, torch.where(empty | full, start, roots.threshold)
 
     def _fault(self) -> SmartcError:
         """Return the error that says why there is no solution."""
@@ -135,7 +139,7 @@ def top_k_gradient(soft: Tensor, cost: Tensor | None, temperature: Tensor, incom
     for rows in slabs(soft):
         paid = None if cost is None else as_columns(cost[rows])
         there = temperature.to(soft.device)
-        outgoing[rows] = column_gradient(as_columns(soft[rows]), paid, there, as_columns(incoming[rows])).T
+        put_columns(outgoing[rows], column_gradient(as_columns(soft[rows]), paid, there, as_columns(incoming[rows])))
     return outgoing
 
 
@@ -154,4 +158,11 @@ def slabs(table: Tensor) -> Iterator[slice]:
 def as_columns(rows: Tensor) -> Tensor:
     """Return rows side by side, in float64 if their float32 sums would not be exact enough."""
     kind = rows.dtype if rows.shape[1] <= SHORT_COLUMN else torch.float64
-    return rows.T.to(kind, memory_format=torch.contiguous_format).contiguous()
+    columns = rows.new_empty(rows.shape[1], len(rows), dtype=kind)
+    # With a third axis: what copies matrices across is several times slower for so narrow ones.
+    return columns.unsqueeze(2).copy_(rows.T.unsqueeze(2)).squeeze(2)
+
+
+def put_columns(rows: Tensor, columns: Tensor) -> None:
+    """Write what ``as_columns`` laid side by side back into rows."""
+    rows.unsqueeze(2).copy_(columns.T.unsqueeze(2))

@@ -98,22 +98,33 @@ def _newton_step_one(spent: float, slope: float, missing: float, budget: Budget[
         return math.nan
 
 
-def newton(sums: Sums[Tensor], budget: Budget[Tensor], first: Tensor, passes: int) -> tuple[Tensor, Tensor]:
+def newton(
+    sums: Sums[Tensor], budget: Budget[Tensor], first: Tensor, passes: int
+) -> tuple[Tensor, Tensor, Tensor | None]:
     """Take plain Newton steps for many equations side by side: for most a few are enough, and each is cheap.
 
     Returns:
-        The shifts at which ``sums`` was called last, and for each whether it solves its equation.
+        The shifts at which ``sums`` was called last, how far each equation's root is from there along a straight
+        line, and whether it is close enough for that; None where all are.
     """
-    shift = first
+    shift, tiny = first, torch.finfo(first.dtype).tiny
     for left in reversed(range(passes)):
         spent, slope = sums(shift)
-        missing = budget.amount - spent
-        solved = missing.abs() <= budget.tolerance * budget.amount
-        if not left or bool(solved.all()):
-            break
         # On a plateau the slope vanishes: what is solved there must not be moved away.
-        shift = shift + torch.where(solved, 0, missing / slope)
-    return shift, solved
+        move = _beyond(budget.amount - spent, budget.tolerance * budget.amount).div_(slope.clamp_(min=tiny))
+        # Whole comparisons would take longer than this one number.
+        if bool(move.abs().amax() <= budget.straight):
+            return shift, move, None
+        if left:
+            shift = shift + move
+    return shift, move, move.abs() <= budget.straight
+
+
+def _beyond(missing: Tensor, slack: Tensor) -> Tensor:
+    """Return what is missing, zero where that is within the slack."""
+    if slack.numel() == 1 and slack.device.type == "cpu":
+        return torch.nn.functional.hardshrink(missing, slack.item())
+    return torch.where(missing.abs() <= slack, 0, missing)
 
 
 def search(sums: Sums[Tensor], budget: Budget[Tensor], bracket: Bracket[Tensor]) -> tuple[Tensor, Tensor]:
