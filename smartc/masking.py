@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,18 +23,20 @@ from smartc.learning.distillation import Distillation
 from smartc.learning.granularity import Granularity
 from smartc.learning.input_energy import input_energy
 from smartc.learning.learner import Start
-from smartc.learning.learners import LEARNERS, Seen, first_worth
+from smartc.learning.learners import LEARNERS, NOTHING, Seen, first_worth
 from smartc.learning.live_weights import LiveWeights
 from smartc.learning.mask_search import MaskSearch, Moment
 from smartc.learning.objective import FromDense, LayerByLayer, Objective, OwnLoss
 from smartc.learning.reconstruction import reconstruct
+from smartc.learning.sensitivity import sensitivity
 from smartc.learning.settings import ENOUGH_FOR_STATISTICS, Settings
 from smartc.learning.train import Run, Training
 from smartc.learning.unit_budget import SAME, CountBudget, PatternBudget, PricedBudget, UnitBudget
 from smartc.learning.units import Units, find_units
+from smartc.learning.views import further_views
 from smartc.learning.weight_optimizer import GENTLE_RATE, RATE
 from smartc.learning.workers import Workers, joined
-from smartc.model import operator_name
+from smartc.model import TracedModel, operator_name
 from smartc.plan import model_hash
 from smartc.project import Project, analysed
 from smartc.references import load_function
@@ -44,22 +46,18 @@ from smartc.targets.workload import OpKind
 
 # Samples that a closed-form reconstruction and batch-norm statistics are computed from.
 RECONSTRUCT_ON, STATISTICS_ON = 64, 2048
-# Samples that the variance of the dense model's outputs is taken from.
-SCALES_ON = 64
 # Told of every step: where it stands, the number of all steps, and how much of the budget is met.
 Watch = Callable[[Moment, int, float], None]
 
 
-def new_search(
-    project: Project, steps: int, batch_norm: bool, seen: Seen | None = None, few: bool = False
-) -> MaskSearch:
+def new_search(project: Project, steps: int, batch_norm: bool, seen: Seen = NOTHING, few: bool = False) -> MaskSearch:
     """Return a search for a project's masks that has not begun.
 
     Args:
         project: What is compiled.
         steps: Steps of the weights in all.
         batch_norm: Whether batch norms learn.
-        seen: What the inputs of each weight are like, see ``input_energy``.
+        seen: What a few samples tell.
         few: Whether there are few samples to learn from.
 
     Raises:
@@ -90,7 +88,7 @@ def with_better_granularity(project: Project, samples: Samples | None) -> Projec
     """
     if project.granularity.kind != "block" or project.budget.kind == "sparsity":
         return project
-    seen = {} if samples is None else input_energy(project.original, _calibration(samples))
+    seen = NOTHING if samples is None else Seen(input_energy(project.original, _calibration(samples)))
     losses = {}
     for granularity in (project.granularity, Granularity("channel")):
         candidate = replace(project, granularity=granularity)
@@ -99,7 +97,7 @@ def with_better_granularity(project: Project, samples: Samples | None) -> Projec
             keep = search.learner.start.budget.keep(search.learner.priorities())
         except UserError:
             continue  # the budget cannot be met by these
-        losses[granularity] = damage(project.original, search.units.supports(keep), seen)
+        losses[granularity] = damage(project.original, search.units.supports(keep), seen.inputs)
     best = min(losses, key=lambda granularity: losses[granularity], default=project.granularity)
     return replace(project, granularity=best)
 
@@ -172,8 +170,8 @@ def learn(
     few = samples.count is not None and samples.count < ENOUGH_FOR_STATISTICS
     with project.clock("learning"), joined() as workers:
         calibration = _calibration(samples)
-        search = new_search(project, steps, not few, input_energy(project.original, calibration), few)
         objective = _objective(project, samples, train, settings.seed)
+        search = new_search(project, steps, not few, _seen(project, samples, calibration, few), few)
         rate = GENTLE_RATE if is_gentle(project, not few) else RATE
         masks_first = few and LEARNERS[project.learner].moves_alone
         training = Training(steps, batch, settings.seed, settings.precision, rate, masks_first)
@@ -200,6 +198,23 @@ def learn(
         return decided(project, search, learning)
 
 
+def _seen(project: Project, samples: Samples, calibration: Sequence[tuple[Any, ...]], few: bool) -> Seen:
+    """Return what a few samples tell: where there are no more, how much the outputs feel each unit, too."""
+    original = project.original
+    inputs = input_energy(original, calibration)
+    if not few:
+        return Seen(inputs)
+    try:
+        distillation = _distillation(original, samples)
+    except UserError:
+        return Seen(inputs)  # outputs that only the user's own loss understands
+
+    def singles() -> Iterator[tuple[Any, ...]]:
+        return (part.inputs for part in samples.in_order(1, RECONSTRUCT_ON))
+
+    return Seen(inputs, lambda units: sensitivity(original, units, distillation, singles))
+
+
 def _objective(project: Project, samples: Samples, train: str | Callable[..., Any] | None, seed: int) -> Objective:
     """Return the user's loss, or the distance to the dense model."""
     original = project.original
@@ -207,14 +222,19 @@ def _objective(project: Project, samples: Samples, train: str | Callable[..., An
         function = load_function(train, f"--train {train}") if isinstance(train, str) else train
         name = train if isinstance(train, str) else getattr(train, "__qualname__", "the function given")
         return OwnLoss(function, original, name)
-    batches = list(samples.in_order(min(SCALES_ON, samples.count or SCALES_ON), SCALES_ON))
-    outputs = [original.run(batch.inputs) for batch in batches]
-    # With the variance of each batch's own outputs, a batch cut among processes would have another loss.
-    distillation = Distillation.of(original).fitted(outputs)
+    distillation = _distillation(original, samples)
     if samples.count is not None and samples.count < ENOUGH_FOR_STATISTICS:
-        inputs = [batch.inputs for batch in batches]
+        inputs = _calibration(samples)
         return replace(LayerByLayer.fitted(original, distillation, _taps(project), inputs), seed=seed)
     return FromDense(original, distillation, samples.labelled)
+
+
+def _distillation(model: TracedModel, samples: Samples) -> Distillation:
+    """Return the distance to a model's outputs.
+
+    With the variance of each batch's own outputs, a batch cut among processes would have another loss.
+    """
+    return Distillation.of(model).fitted([model.run(inputs) for inputs in _calibration(samples)])
 
 
 def _taps(project: Project) -> tuple[str, ...]:
@@ -254,7 +274,8 @@ def _reconstruct(project: Project, search: MaskSearch, samples: Samples) -> None
     """Refit the weights that are left to the dense model's activations, layer by layer."""
     assert search.keep is not None
     supports = search.units.supports(search.keep)
-    refitted = reconstruct(project.original, search.learned(), supports, _calibration(samples))
+    batches = _calibration(samples)
+    refitted = reconstruct(project.original, search.learned(), supports, [*batches, *further_views(batches)])
     search.take(refitted.model)
 
 

@@ -8,11 +8,10 @@ import numpy as np
 import torch
 
 from smartc.learning.input_energy import weighted_squares
-from smartc.learning.learners import Seen
 from smartc.model import TracedModel
 
 
-def damage(model: TracedModel, supports: Mapping[str, torch.Tensor], seen: Seen) -> float:
+def damage(model: TracedModel, supports: Mapping[str, torch.Tensor], seen: Mapping[str, torch.Tensor]) -> float:
     """Return the mean ratio of lost to kept energy over the masked weights; infinite where one keeps nothing.
 
     Args:

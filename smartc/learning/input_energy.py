@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -28,10 +29,9 @@ def input_energy(model: TracedModel, batches: Iterable[tuple[Any, ...]]) -> dict
     Returns:
         By the weight's name; shape (in,), all groups of a convolution in order.
     """
-    recorder = _Recorder(model)
+    recorder = InputRecorder(model)
     for flat in batches:
-        with torch.no_grad():
-            recorder.run(*flat, enable_io_processing=False)
+        recorder.record(flat)
     energies = {}
     for name, (total, squares) in recorder.totals.items():
         mean, square = total / recorder.counts[name], squares / recorder.counts[name]
@@ -51,30 +51,53 @@ def weighted_squares(model: TracedModel, name: str, seen: Mapping[str, torch.Ten
     return squares * inputs.double().reshape(1, -1, *[1] * (squares.ndim - 2))
 
 
-class _Recorder(fx.Interpreter):
-    """Runs a graph and adds up values and squares at the inputs of its weights."""
+@dataclass(frozen=True)
+class Multiplication:
+    """A call that multiplies activations by a weight: which, what node gives the activations, and the weight's rank."""
+
+    use: WeightUse
+    source: fx.Node
+    rank: int
+
+
+class InputRecorder(fx.Interpreter):
+    """Runs a graph and adds up values and squares at the inputs of its weights.
+
+    Attributes:
+        calls: What multiplies activations by a weight.
+    """
 
     def __init__(self, model: TracedModel) -> None:
         """Find the calls to record."""
         super().__init__(model.graph_module)
-        self.sources: dict[fx.Node, tuple[WeightUse, fx.Node, int]] = {}
+        self.calls: dict[fx.Node, Multiplication] = {}
         for node in model.calls():
             use, source = weight_use(model, node), _source(node)
             if use is not None and source is not None:
-                self.sources[node] = use, source, model.tensor(use.name).ndim
+                self.calls[node] = Multiplication(use, source, model.tensor(use.name).ndim)
         self.totals: dict[str, tuple[Any, Any]] = {}
         self.counts: dict[str, int] = {}
 
+    def record(self, flat: tuple[Any, ...]) -> None:
+        """Run flattened inputs."""
+        with torch.no_grad():
+            self.run(*flat, enable_io_processing=False)
+
+    def mean(self, name: str) -> torch.Tensor | None:
+        """Return the mean of each input channel of a weight, float64; None where nothing was recorded."""
+        return self.totals[name][0] / self.counts[name] if name in self.totals else None
+
     def run_node(self, n: fx.Node) -> Any:
         """Run a call, and record it if it multiplies by a weight."""
-        if n in self.sources:
-            use, source, rank = self.sources[n]
+        if n in self.calls:
+            call = self.calls[n]
+            name = call.use.name
             # A convolution's kernel has as many axes as its input has behind the channels.
-            values = self.env[source].detach().double().movedim(1 - rank, 0)
+            values = self.env[call.source].detach().double().movedim(1 - call.rank, 0)
             rows = values.reshape(len(values), -1)
-            total, squares = self.totals.get(use.name, (0.0, 0.0))
-            self.totals[use.name] = (total + rows.sum(1), squares + rows.square().sum(1))
-            self.counts[use.name] = self.counts.get(use.name, 0) + rows.shape[1]
+            total, squares = self.totals.get(name, (0.0, 0.0))
+            self.totals[name] = (total + rows.sum(1), squares + rows.square().sum(1))
+            self.counts[name] = self.counts.get(name, 0) + rows.shape[1]
         return super().run_node(n)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,7 +20,24 @@ from smartc.model import TracedModel
 from smartc.passes.channel_groups import ChannelGroups
 from smartc.scores import sp_lamp
 
-Seen = Mapping[str, torch.Tensor]
+# Where the outputs feel nothing of a unit, it counts as this share of what they feel of one on average.
+UNFELT = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What a few samples tell of a model.
+
+    Attributes:
+        inputs: By a weight's name, how much what each of its input channels sees varies.
+        felt: Tells how much the outputs feel each of some units; None where that was not found out.
+    """
+
+    inputs: Mapping[str, torch.Tensor]
+    felt: Callable[[Units], FloatArray] | None = None
+
+
+NOTHING = Seen({})
 
 LEARNERS: dict[str, type[Learner]] = {
     "smart": Smart,
@@ -32,20 +50,33 @@ LEARNERS: dict[str, type[Learner]] = {
 
 
 def first_worth(
-    learner: str, model: TracedModel, units: Units, groups: ChannelGroups, seen: Seen | None = None
+    learner: str, model: TracedModel, units: Units, groups: ChannelGroups, seen: Seen = NOTHING
 ) -> FloatArray:
     """Return per unit what it is worth before anything is learned, comparable between layers.
 
     For ``smart`` and ``sp-lamp`` the LAMP score within the layer; for the others, of blocks, the rank within
     the layer, and of channels the energy relative to the layer's mean.  The energy of a unit is the sum
     of its squared weights, for ``smart`` each times how much what it sees varies if that is known; of
-    a channel, for ``smart`` and ``sp-lamp``, what it is expected to give the layers that read it.
+    a channel, for ``smart`` and ``sp-lamp``, what it is expected to give the layers that read it.  Where it is
+    known how much the outputs feel a unit, ``smart`` takes the geometric mean of that and the score: the
+    one knows which layers matter, the other that what is left of a layer takes over.
     """
+    worth = _worth(learner, model, units, groups, seen.inputs if learner == "smart" else {})
+    if learner != "smart" or seen.felt is None:
+        return worth
+    felt = seen.felt(units)
+    return np.asarray(np.sqrt(worth * np.maximum(felt, UNFELT * felt.mean())), dtype=np.float64)
+
+
+def _worth(
+    learner: str, model: TracedModel, units: Units, groups: ChannelGroups, inputs: Mapping[str, torch.Tensor]
+) -> FloatArray:
+    """Return what a unit is worth within its layer."""
     channels = units.granularity.kind == "channel" and learner in ("smart", "sp-lamp")
     if channels:
-        energy = read_energy(model, units, seen) if seen and learner == "smart" else unit_energy(model, groups)
+        energy = read_energy(model, units, inputs) if inputs else unit_energy(model, groups)
     else:
-        energy = units.energy(model, seen if learner == "smart" else None)
+        energy = units.energy(model, inputs)
     if learner in ("smart", "sp-lamp"):
         return _lamp(units, energy if channels else energy * units.sizes)
     if units.granularity.kind != "channel":
@@ -53,7 +84,7 @@ def first_worth(
     return _relative(units, energy)
 
 
-def read_energy(model: TracedModel, units: Units, seen: Seen) -> FloatArray:
+def read_energy(model: TracedModel, units: Units, seen: Mapping[str, torch.Tensor]) -> FloatArray:
     """Return for each channel the sum of its shares of the energy of the layers that read it.
 
     Args:

@@ -9,8 +9,9 @@ from smartc.learning.learner import Learner, Start
 from smartc.learning.squares import measured_weights, unit_squares
 from smartc.passes.mask_layouts import BoolArray
 
-# The temperature in units of the squared threshold: (0.2 t)^2, within the range that suits norms of whole units.
-SOFTNESS = 0.2**2
+# The temperature in units of the squared threshold.  It falls, for with one temperature all along many
+# masks would still lie between 0 and 1 when they are rounded.
+SOFTEST, HARDEST = 0.2**2, 0.02**2
 # The pruned share grows to its full value over this part of the search.
 RAMP = 0.67
 
@@ -49,7 +50,8 @@ class Pdp(Learner):
         with torch.no_grad():
             self.squares.copy_(squares)
             threshold = self._thresholds(self.squares)
-        return torch.sigmoid((squares - threshold) / (SOFTNESS * threshold).clamp_min(1e-30))
+        softness = SOFTEST * (HARDEST / SOFTEST) ** self.progress
+        return torch.sigmoid((squares - threshold) / (softness * threshold).clamp_min(1e-30))
 
     def _thresholds(self, squares: torch.Tensor) -> torch.Tensor:
         """Return the squared threshold of each unit's layer or group."""

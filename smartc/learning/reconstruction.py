@@ -24,7 +24,7 @@ from smartc.passes.training_mode import TrainingMode
 
 RIDGE = 1e-1
 # Rows that a layer is fitted to: so many, and so many per unknown of an output channel.
-ROWS = 8192
+ROWS = 16384
 ROWS_PER_UNKNOWN = 4
 # Share of the outputs' energy that an error this small is rounding: each output is off by 1e-5 of its size.
 ROUNDING = 1e-10
