@@ -34,6 +34,7 @@ from smartc.report import (
 )
 from smartc.targets.latency import BOUNDS
 from smartc.targets.latency import Latency as Cycles
+from smartc.targets.measured import MeasuredTarget
 from smartc.targets.target import Target, without_skipping
 
 Kind = Literal["channel", "block", "n:m", "dense", "frozen"]
@@ -62,7 +63,8 @@ def build_report(
         _layer(row, before, after, _decision(row, decision, original, smaller)) for row in search.layers.rows
     )
     layers += tuple(_added(row, after) for row in compiled.rows if row.name not in before)
-    latency = Latency("simulated", "ms", *(_sum(layers, side, "ms") for side in ("dense", "compiled")))
+    kind: Literal["simulated", "estimated"] = "estimated" if isinstance(target, MeasuredTarget) else "simulated"
+    latency = Latency(kind, "ms", _sum(layers, "dense", "ms"), _sum(layers, "compiled", "ms"))
     if decision.units is not None and target.sparsity.zero_tile_skip:
         whole = price_layers(smaller, compiled, without_skipping(target))
         latency = replace(latency, without_skipping=whole.total_ms)

@@ -110,7 +110,8 @@ def _add_compile(commands: Commands) -> _Parser:
     learners = "smart (default with --data), pdp, taylor, ac-dc, sp-lamp (default without), magnitude"
     parser.add_argument("--learner", metavar="NAME", help=f"where masks come from: {learners}")
     parser.add_argument("--eval", metavar="E", help="labelled inputs, or a metric package.module:name")
-    parser.add_argument("--backend", default="onnx", metavar="B", help="onnx (default), tvm, both with a comma, or pt2")
+    lowered = "onnx (default), tvm, both with a comma (default for cpu where TVM is installed), or pt2"
+    parser.add_argument("--backend", metavar="B", help=lowered)
     parser.add_argument("-o", "--output", required=True, metavar="BUILD", help="folder to write")
     _add_learning(parser)
     return parser
@@ -169,8 +170,8 @@ def _add_run(commands: Commands) -> _Parser:
 
 def _add_targets(commands: Commands) -> _Parser:
     """Add ``smartc targets``."""
-    parser = commands.add_parser("targets", help="list the targets, or show one in full")
-    parser.add_argument("name", nargs="?", metavar="NAME", help="a target's name, or a .toml")
+    parser = commands.add_parser("targets", help="list the targets, show one in full, or measure this machine")
+    parser.add_argument("name", nargs="*", metavar="NAME", help="a target's name or a .toml, or: calibrate cpu")
     return parser
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smartc.artifact import check_writable
+from smartc.command_calibrate import with_costs
 from smartc.errors import UserError
 from smartc.targets.target import load_target
 from smartc.terminal import learning_bar, output, progress
@@ -24,6 +25,8 @@ def run(arguments: argparse.Namespace) -> None:
     target = load_target(arguments.target)
     check_writable(arguments.output)
     _check_learning(arguments)
+    backends = None if arguments.backend is None else _backends(arguments.backend)
+    target = with_costs(target, backends)
     with progress("compiling"), learning_bar() as watch:
         # From here on torch is needed, which takes seconds to import.
         from smartc.budget import parse_budget
@@ -52,7 +55,7 @@ def run(arguments: argparse.Namespace) -> None:
             preprocess=arguments.preprocess,
             train=arguments.train,
             settings=settings,
-            backends=_backends(arguments.backend) if is_first() else (),
+            backends=backends if is_first() else (),
             evaluate=arguments.eval if is_first() else None,
             watch=watch,
         )

@@ -9,19 +9,73 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from smartc import command_calibrate
+from smartc.cost_table_file import AGAIN, read_table, table_path
+from smartc.errors import UserError
+from smartc.report_format import significant
+from smartc.targets.cost_table import CostTable
 from smartc.targets.target import Target, load_target, target_names
 from smartc.terminal import output
 
+# What the kinds of measured kernels are called.
+_KERNELS = {
+    "matrix": "dense, ONNX Runtime",
+    "depthwise": "depthwise, ONNX Runtime",
+    "vector": "addition, ONNX Runtime",
+    "packed": "8x8 blocks, TVM",
+}
+
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print a row per target, or every key of one with its source."""
-    if arguments.name is None:
+    """Print a row per target, or every key of one with its source; or measure this machine."""
+    names = arguments.name
+    if not names:
         output().print(_overview([load_target(name) for name in target_names()]))
+    elif names[0] == "calibrate":
+        if len(names) != 2:
+            raise UserError("one target is measured at a time", where="targets calibrate", fix="Give cpu")
+        command_calibrate.run(names[1])
+    elif len(names) > 1:
+        raise UserError("one target is shown at a time", where=f"targets {' '.join(names)}", fix="Give one name")
     else:
-        target = load_target(arguments.name)
-        console = output()
+        _show(load_target(names[0]))
+
+
+def _show(target: Target) -> None:
+    """Print a target in full."""
+    console = output()
+    if target.target.kind != "cpu":
         console.print(_details(target))
         console.say(f"\n{target.assumption}.")
+        return
+    table = read_table()
+    if table is None:
+        console.say(f"{target.assumption}, and it was not yet measured. {AGAIN}.")
+        return
+    versions = ", ".join(f"{name} {version}" for name, version in table.versions.items())
+    console.say(f"{target.assumption}, {table.processor}, on one thread.")
+    console.say(f"{len(table.points)} kernels in {table_path()}, of {table.date}, with {versions}\n")
+    console.print(_kernels(table))
+
+
+def _kernels(table: CostTable) -> Table:
+    """Return a table of the kernels that were measured."""
+    shown = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    for heading in ("kernel", "taps", "pixels", "channels", "live tiles", "time", "spread", "GMAC/s"):
+        shown.add_column(heading, no_wrap=True, justify="left" if heading == "kernel" else "right")
+    for point in table.points:
+        counted = "" if point.kind == "vector" else f"{point.cin} to {point.cout}"
+        shown.add_row(
+            _KERNELS[point.kind],
+            str(point.kernel),
+            str(point.pixels),
+            counted,
+            "" if point.live < 0 else str(point.live),
+            f"{significant(point.us)} µs",
+            f"{significant(point.spread_us, 2)} µs",
+            significant(point.macs / point.us / 1e3) if point.macs else "",
+        )
+    return shown
 
 
 def _overview(targets: list[Target]) -> Table:
@@ -30,6 +84,9 @@ def _overview(targets: list[Target]) -> Table:
     for heading in ("target", "figures are", "array", "clock", "peak", "zero tiles", "weights"):
         table.add_column(heading, no_wrap=True)
     for target in targets:
+        if target.target.kind == "cpu":
+            table.add_row(target.name, target.provenance, "-", "-", "-", "skipped with TVM", _bits(target))
+            continue
         array, megahertz = target.array, target.array.frequency_hz / 1e6
         peak = array.rows * array.cols * array.tiles_per_cycle * array.frequency_hz / 1e9
         table.add_row(
@@ -39,9 +96,14 @@ def _overview(targets: list[Target]) -> Table:
             f"{megahertz:g} MHz",
             f"{peak:g} GMAC/s",
             "skipped" if target.sparsity.zero_tile_skip else "computed",
-            f"{target.precision.weight_bits} bit",
+            _bits(target),
         )
     return table
+
+
+def _bits(target: Target) -> str:
+    """Return the size of a weight."""
+    return f"{target.precision.weight_bits} bit"
 
 
 def _details(target: Target) -> Table:

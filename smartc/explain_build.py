@@ -13,7 +13,7 @@ from rich.text import Text
 from smartc.command_report import read_report
 from smartc.errors import UserError
 from smartc.manifest import check_files
-from smartc.report import Layer, Report
+from smartc.report import Figures, Layer, Report
 from smartc.report_format import milliseconds, percent, shape_text
 from smartc.terminal import Output, output
 
@@ -59,9 +59,16 @@ def _print_layer(console: Output, layer: Layer) -> None:
         weight = f", weight {shape_text(figures.weight_shape)}" if figures.weight_shape else ""
         tiles = f", {figures.tiles[0]} of {figures.tiles[1]} tiles" if figures.tiles else ""
         console.say(
-            f"  {side}: {milliseconds(figures.ms)}, {figures.cycles:.0f} cycles, bound by {figures.bound}, "
+            f"  {side}: {_time(figures)}, "
             f"utilisation {percent(figures.utilisation)}, output {shape_text(figures.shape)}{weight}{tiles}"
         )
+
+
+def _time(figures: Figures) -> str:
+    """Return what a layer takes: cycles and their cause, or the spread of a time that was measured."""
+    if figures.spread_ms is not None:
+        return f"{milliseconds(figures.ms)} ± {milliseconds(figures.spread_ms)}"
+    return f"{milliseconds(figures.ms)}, {figures.cycles:.0f} cycles, bound by {figures.bound}"
 
 
 def _tensors(folder: str) -> Mapping[str, Any]:

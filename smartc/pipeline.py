@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from smartc.build_report import Findings, build_report
 from smartc.choose import parse_budget
 from smartc.compiled import Compiled
-from smartc.decision import Decision, by_scores
+from smartc.decision import by_scores
 from smartc.errors import UserError
+from smartc.finish import finish
 from smartc.learning.granularity import parse_granularity
 from smartc.learning.learners import LEARNERS
 from smartc.learning.settings import Settings
-from smartc.lowering import BACKENDS, Lowered, lower
+from smartc.lowering import BACKENDS
 from smartc.masking import Watch, learn, mask_once, with_better_granularity
-from smartc.model import Remark, TracedModel
-from smartc.outcome import Outcome, outcome_for
-from smartc.passes.base import run_passes
-from smartc.passes.remove_channels import RemoveChannels
-from smartc.plan import make_plan, model_hash
+from smartc.measured_target import with_costs
+from smartc.model import TracedModel
+from smartc.outcome import outcome_for
 from smartc.project import Clock, Project, analysed, captured, check_choice
-from smartc.report import Budget as ReachedBudget
-from smartc.report import Report
 from smartc.samples import load_samples
 from smartc.scores import LEARNERS as SCORES
 from smartc.targets.target import Target, load_target
-from smartc.verify import Reference
 
 __all__ = ["Options", "check_backends", "compile", "finish", "start_project"]
 
@@ -50,7 +45,7 @@ def compile(
     preprocess: str | None = None,
     train: str | Callable[..., Any] | None = None,
     settings: Settings | None = None,
-    backends: Sequence[str] = ("onnx",),
+    backends: Sequence[str] | None = None,
     evaluate: Any = None,
     watch: Watch | None = None,
 ) -> Compiled:
@@ -76,7 +71,8 @@ def compile(
         train: A loss of your own: a function or ``package.module:function``, called with the model, a
             tuple of its inputs and the labels or None.
         settings: Steps, batch size, seed, precision and checkpoints of learning.
-        backends: What to lower to beside ``.pt2``; empty stops before lowering.  Where ONNX has no form
+        backends: What to lower to beside ``.pt2``; empty stops before lowering.  ``("onnx",)`` if none is
+            given, and ``"tvm"`` too for the target ``cpu`` where TVM is installed.  Where ONNX has no form
             for an operator, the report says so and there is no ONNX file.
         evaluate: Labelled inputs (``(inputs, labels)`` or a file), or a metric (a function of the
             model or ``package.module:function``), whose value before and after the report states.
@@ -91,9 +87,8 @@ def compile(
         UserError: An argument is wrong, the model cannot be captured, or the budget cannot be met.
         InternalError: A stage computes something else than the masked original.
     """
-    check_backends(backends)
     budget = (sparsity, latency, macs, bytes)
-    options = Options(target, budget, granularity, learner, data is not None)
+    options = Options(target, budget, granularity, learner, data is not None, backends)
     project = start_project(model_or_path, example_inputs, options)
     samples = None if data is None else load_samples(data, project.original, preprocess)
     outcome = outcome_for(project.original, samples, evaluate)
@@ -120,11 +115,12 @@ class Options:
     granularity: str
     learner: str | None
     with_data: bool
+    backends: Sequence[str] | None = None
 
 
-def check_backends(backends: Sequence[str]) -> None:
+def check_backends(backends: Sequence[str] | None) -> None:
     """Fail unless there is a lowering to each backend."""
-    for backend in backends:
+    for backend in backends or ():
         check_choice(backend, BACKENDS, "--backend")
 
 
@@ -134,12 +130,14 @@ def start_project(model: Any, example_inputs: Any, options: Options) -> Project:
     Raises:
         UserError: An option is wrong or the model cannot be captured.
     """
+    check_backends(options.backends)
     known = LEARNERS if options.with_data else SCORES
     learner = options.learner or ("smart" if options.with_data else "sp-lamp")
     if learner in LEARNERS and learner not in known:
         raise _needs_data(learner)
     check_choice(learner, known, "--learner")
     device = load_target(options.target) if isinstance(options.target, str) else options.target
+    device = with_costs(device, options.backends)
     asked = "channel" if options.granularity == "auto" and not options.with_data else options.granularity
     granularity = parse_granularity(asked, device)
     budget = granularity.budget(parse_budget(*options.budget), given=any(part is not None for part in options.budget))
@@ -149,65 +147,6 @@ def start_project(model: Any, example_inputs: Any, options: Options) -> Project:
     with clock("analysis"):
         layers = analysed(original)
     return Project(original, layers, device, budget, granularity, learner, clock)
-
-
-def finish(project: Project, decision: Decision, outcome: Outcome, backends: Sequence[str]) -> Compiled:
-    """Remove what was decided, lower, and prove every stage."""
-    with project.clock("removal"):
-        smaller = run_passes(decision.model, (RemoveChannels(decision.search.groups, decision.keep),)).model
-    compiled = _Job(project, decision, outcome, smaller).compiled(backends)
-    if backends:
-        _ = compiled.report
-    return compiled
-
-
-@dataclass(frozen=True, eq=False)
-class _Job:
-    """A compilation after removal, with what its proof and its lowering need."""
-
-    project: Project
-    decision: Decision
-    outcome: Outcome
-    smaller: TracedModel
-
-    def compiled(self, backends: Sequence[str]) -> Compiled:
-        """Lower to the backends, if any, and return the result; its report proves every stage."""
-        project, lowered = self.project, None
-        plan = make_plan(project, self.decision, self.smaller)
-        remarks: list[Remark] = []
-        if backends:
-            with project.clock("lowering"):
-                about = {"name": project.original.name, "sha256": model_hash(project.original)}
-                plan = replace(plan, model=about)
-                metadata = {"version": plan.smartc, "target": project.target.name, "plan": plan.sha256}
-                lowered, remarks = lower(self.smaller, backends, metadata, target=self._packing())
-        return Compiled(
-            model=self.smaller,
-            plan=plan,
-            prove=lambda: self.report(lowered or (), remarks, ReachedBudget(**plan.budget)),
-            lowered=None if lowered is None else {part.file: part.write for part in lowered},
-            lower=lambda: self.compiled(("pt2",)),
-        )
-
-    def _packing(self) -> Target | None:
-        """Return the target whose tiles are packed, if blocks were removed."""
-        return self.project.target if self.decision.units is not None else None
-
-    def report(self, lowered: Sequence[Lowered], remarks: Sequence[Remark], reached: ReachedBudget) -> Report:
-        """Prove every stage and build the report."""
-        project, decision = self.project, self.decision
-        with project.clock("proof"):
-            reference = Reference(decision.model, decision.search.groups, decision.keep)
-            proofs = [reference.prove_removal(self.smaller), *(part.prove(reference) for part in lowered)]
-            if decision.masked is not None:
-                proofs.insert(0, reference.prove_masks(decision.masked))
-        with project.clock("evaluation"):
-            agreement = self.outcome.agreement(self.smaller)
-            evaluation = self.outcome.evaluation(self.smaller)
-        findings = Findings(tuple(proofs), agreement, evaluation, dict(project.clock.seconds), tuple(remarks))
-        report = build_report(project, decision, self.smaller, findings, reached)
-        report.check_sums()
-        return report
 
 
 def _needs_data(learner: str) -> UserError:

@@ -57,7 +57,7 @@ class Preparation:
         """
         return self.search.step(loss)
 
-    def finish(self, *, data: Any = None, backends: Sequence[str] = ("onnx",), evaluate: Any = None) -> Compiled:
+    def finish(self, *, data: Any = None, backends: Sequence[str] | None = None, evaluate: Any = None) -> Compiled:
         """Make the masks hard if they are not yet, and compile what was learned.
 
         Args:

@@ -27,6 +27,10 @@ def facts(report: Report) -> tuple[Fact, ...]:
     speed = "as fast as before" if abs(latency.speed_up - 1) < 0.005 else f"{times(latency.speed_up)} as fast"
     change = f"{milliseconds(latency.dense)} → {milliseconds(latency.compiled)}"
     found = [Fact("latency", f"{change}, {speed} ({latency.kind})")]
+    if latency.file is not None and latency.spread is not None:
+        before, after = (milliseconds(spread) for spread in latency.spread)
+        text = f"{latency.file} against the original in ONNX Runtime, medians on one thread, ± {before} and ± {after}"
+        found.append(Fact("", text))
     if latency.without_skipping is not None:
         found.append(Fact("", f"{milliseconds(latency.without_skipping)} if no zero tile were skipped"))
     found += [
@@ -52,6 +56,8 @@ def facts(report: Report) -> tuple[Fact, ...]:
 
 def device(report: Report) -> str:
     """Return the target, where its figures come from and its peak."""
+    if report.provenance == "measured":
+        return f"{report.target} ({report.provenance})"
     peak = f"at most {count(report.summary.target_macs_peak)} MACs per cycle"
     return f"{report.target} ({report.provenance}), {peak}"
 

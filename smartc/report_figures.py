@@ -15,13 +15,18 @@ class Latency:
     """Hold the time of one inference of the whole network, in ``unit``.
 
     ``without_skipping`` is the compiled network on the same target if it computed its zero tiles too.
+    What is ``estimated`` follows from a table of kernels that were measured one by one.  Of a network that
+    was ``measured``, ``file`` is what ran and ``spread`` holds, before and after, half of the range of the
+    middle half of the times.
     """
 
-    kind: Literal["simulated", "measured"]
+    kind: Literal["simulated", "estimated", "measured"]
     unit: Literal["ms"]
     dense: float
     compiled: float
     without_skipping: float | None = None
+    file: str | None = None
+    spread: tuple[float, float] | None = None
 
     @property
     def speed_up(self) -> float:
@@ -79,7 +84,8 @@ class Figures:
     """Hold what one layer costs in one of the two networks.
 
     ``shape`` is the output's, ``tiles`` are (live, total), ``utilisation`` is useful
-    multiply-accumulates of the peak, 0 to 1; ``weight_bytes`` include the index of the tiles.
+    multiply-accumulates of the peak, 0 to 1; ``weight_bytes`` include the index of the tiles.  Of a time
+    that was measured, ``spread_ms`` is half of the range of the middle half, and cycles are not known.
     """
 
     shape: tuple[int, ...]
@@ -92,6 +98,7 @@ class Figures:
     utilisation: float
     tiles: tuple[int, int] | None
     causes: Causes
+    spread_ms: float | None = None
 
 
 @dataclass(frozen=True)

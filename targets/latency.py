@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from smartc.targets.compute import compute_cycles, multiply_accumulates, output_cycles
+from smartc.targets.measured import MeasuredTarget
 from smartc.targets.target import Target
 from smartc.targets.tiling import Tiling, tiling
 from smartc.targets.traffic import activation_bytes, weight_bytes
@@ -40,7 +42,9 @@ class Latency:
         """Return which cause is the largest, as an index into ``BOUNDS``."""
         causes = (self.compute, self.output, self.weights + self.activations, self.overhead)
         largest = np.argmax(causes, axis=0)
-        return np.where(self.total > 0, largest, len(BOUNDS) - 1)
+        # Where nothing but the total is known, no cause is the largest.
+        known = np.max(causes, axis=0) > 0
+        return np.where(known & (self.total > 0), largest, len(BOUNDS) - 1)
 
     @cached_property
     def utilisation(self) -> Floats:
@@ -77,8 +81,15 @@ def price(target: Target, work: Workload) -> Latency:
     A mask is used only where that is faster than to ignore it, or as fast and smaller: listing tiles
     costs bytes and cycles too.  Therefore the total never rises when channels, groups, pixels or live
     tiles fall.
+
+    Raises:
+        ValueError: The target is measured and has no table.
     """
     shape = tiling(target, work)
+    if isinstance(target, MeasuredTarget):
+        return _measured(target, work, shape)
+    if target.target.kind == "cpu" and target.provenance == "measured":
+        raise ValueError(f"{target.name} has no cost table")
     output = output_cycles(target, work, shape)
     overhead = (work.kind != OpKind.FREE) * (target.overhead.launch_us * 1e-6 * target.array.frequency_hz)
     pricing = _Pricing(target, work, shape, output, overhead)
@@ -88,6 +99,20 @@ def price(target: Target, work: Workload) -> Latency:
         if masked.any():
             cost = _cheaper(pricing.cost(masked), cost)
     return pricing.latency(cost)
+
+
+def _measured(target: MeasuredTarget, work: Workload, shape: Tiling) -> Latency:
+    """Return what each layer takes by the table of a measured target, in nanoseconds; causes are not known."""
+    times, listed = target.nanoseconds(work, shape)
+    known = np.where((work.kind == OpKind.MATRIX) & listed, shape.live / np.maximum(shape.tiles, 1), 1.0)
+    causes = ("compute", "output", "weights", "activations", "overhead")
+    parts: dict[str, Any] = dict.fromkeys(causes, np.zeros(()))
+    parts |= {"total": times, "macs": multiply_accumulates(work), "useful": known, "listed": listed}
+    parts |= {"tiles": shape.tiles, "live_tiles": shape.live}
+    whole = (work.kind <= OpKind.DEPTHWISE) * work.kernel * shape.cin * work.cout * (target.precision.weight_bits // 8)
+    parts["weight_bytes"] = np.where(listed, weight_bytes(target, work, shape, listed), whole)
+    spread = {name: np.broadcast_to(part, work.shape) for name, part in parts.items()}
+    return Latency(**spread, peak=target.costs.peak, frequency_hz=target.array.frequency_hz)
 
 
 @dataclass(frozen=True, eq=False)

@@ -125,8 +125,9 @@ def load_target(name_or_path: str) -> Target:
 
 
 def target_names() -> tuple[str, ...]:
-    """Return the names of the shipped targets, smallest array first."""
-    return tuple(sorted((file.stem for file in _SHIPPED.glob("*.toml")), key=lambda name: (len(name), name)))
+    """Return the names of the shipped targets, smallest array first, this machine's processor last."""
+    names = (file.stem for file in _SHIPPED.glob("*.toml"))
+    return tuple(sorted(names, key=lambda name: (name == "cpu", len(name), name)))
 
 
 def without_skipping(target: Target) -> Target:

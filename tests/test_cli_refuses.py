@@ -20,7 +20,7 @@ from tests.small_networks import SHAPE
 
 SHARE = "not a share of channels. Give a number from 0 to less than 1."
 LATENCY = "not a latency. Give a share such as 0.6x or a time such as 1.5ms."
-TARGETS = "npu-8x8, npu-16x16, npu-32x32, npu-8x8-dense, npu-16x16-dense, npu-32x32-dense"
+TARGETS = "npu-8x8, npu-16x16, npu-32x32, npu-8x8-dense, npu-16x16-dense, npu-32x32-dense, cpu"
 
 
 def _refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path, code: int = 2) -> str:

@@ -19,11 +19,11 @@ LAYERS = (
 SPEAKING = re.compile(r"smartc\.(cli|command_\w+|explain_\w+|terminal|report_terminal|report_layers)")
 # A build is run by the runtime of what it was lowered to.
 RUNTIMES = {
-    "onnx": r"smartc\.lowering\.(to_onnx|packed_initializers)",
+    "onnx": r"smartc\.lowering\.(to_onnx|packed_initializers|time_onnx)",
     "onnxscript": r"smartc\.lowering\.to_onnx",
     "onnx_graphsurgeon": r"smartc\.lowering\.to_onnx",
-    "onnxruntime": r"smartc\.(lowering\.to_onnx|build_runner)",
-    "tvm": r"smartc\.(lowering\.(to_tvm|tvm_kernels.*)|build_runner)",
+    "onnxruntime": r"smartc\.(lowering\.(to_onnx|time_onnx)|build_runner)",
+    "tvm": r"smartc\.(lowering\.(to_tvm|time_tvm|tvm_kernels.*)|build_runner)",
 }
 
 

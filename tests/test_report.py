@@ -34,7 +34,8 @@ def test_json_round_trip(report: Report, tmp_path: Path) -> None:
 def test_json_has_the_published_keys(report: Report) -> None:
     content = report.to_dict()
     assert content["schema"] == 1
-    assert content["latency"].keys() == {"kind", "unit", "dense", "compiled", "without_skipping"}
+    latency = {"kind", "unit", "dense", "compiled", "without_skipping", "file", "spread"}
+    assert content["latency"].keys() == latency
     layer = content["layers"][0]
     assert layer.keys() == {"name", "op", "decision", "reason", "dense", "compiled"}
     assert {"shape", "macs", "weight_bytes", "cycles", "ms", "bound", "utilisation"} <= layer["dense"].keys()
@@ -113,7 +114,11 @@ def _set(content: Any, path: str, value: object) -> None:
         ("layers.1.dense.macs", True, "layers[1].dense.macs is bool and must be an integer"),
         ("layers.0.dense.shape.1", "x", "layers[0].dense.shape[1] is str and must be an integer"),
         ("layers.0.dense.tiles", [1], "layers[0].dense.tiles has 1 items and must have 2"),
-        ("latency.kind", "guessed", "latency.kind is 'guessed' and must be one of 'simulated', 'measured'"),
+        (
+            "latency.kind",
+            "guessed",
+            "latency.kind is 'guessed' and must be one of 'simulated', 'estimated', 'measured'",
+        ),
         ("latency.dense", "1 ms", "latency.dense is str and must be a number"),
         ("artifacts.model.onnx", 1, None),
         ("seconds.analysis", "x", "seconds.analysis is str and must be a number"),

@@ -15,11 +15,12 @@ from smartc.errors import UserError
 from smartc.targets.target import Target, load_target, target_names, without_skipping
 
 NAMES = ("npu-8x8", "npu-16x16", "npu-32x32", "npu-8x8-dense", "npu-16x16-dense", "npu-32x32-dense")
+ALL = (*NAMES, "cpu")
 FOLDER = Path(smartc.targets.__file__).parent
 
 
 def test_ships_these_targets() -> None:
-    assert target_names() == NAMES
+    assert target_names() == ALL
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -89,7 +90,7 @@ def test_knows_what_it_supports() -> None:
 def test_unknown_name(name: str, guess: str) -> None:
     with pytest.raises(UserError) as refused:
         load_target(name)
-    want = f"--target {name}: unknown target. {guess}The targets are {', '.join(NAMES)}"
+    want = f"--target {name}: unknown target. {guess}The targets are {', '.join(ALL)}"
     assert str(refused.value) == f"{want}; a file of your own ends in .toml."
 
 

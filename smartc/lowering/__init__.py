@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -25,6 +26,25 @@ from smartc.verify import Reference, Verification
 BACKENDS = ("pt2", "onnx", "tvm")
 
 
+class Timer(Protocol):
+    """Runs a network and tells what it took.
+
+    Attributes:
+        by_node: Whether times go by the nodes of an ONNX model, or by the user's layers.
+    """
+
+    by_node: bool
+
+    def whole(self) -> float:
+        """Return the seconds of processor time of one run."""
+
+    def profile(self) -> None:
+        """Run once, each part of the network timed."""
+
+    def times(self) -> dict[str, list[float]]:
+        """Return the seconds of every part in every run of ``profile``; there are no runs after this."""
+
+
 @dataclass(frozen=True, eq=False)
 class Lowered:
     """One file of an artifact.
@@ -35,6 +55,7 @@ class Lowered:
         write: Writes it to a path.
         run: Computes its outputs from flattened inputs.
         dtype: The floating type that it takes.
+        timer: Loads it with some inputs, to be timed layer by layer; None where nothing times it.
     """
 
     file: str
@@ -42,6 +63,7 @@ class Lowered:
     write: Callable[[Path], None]
     run: Callable[[tuple[Any, ...]], Any]
     dtype: torch.dtype
+    timer: Callable[[tuple[Any, ...]], Timer] | None = None
 
     def prove(self, reference: Reference) -> Verification:
         """Compare with the masked original.
@@ -59,6 +81,7 @@ def lower(
     *,
     target: Target | None = None,
     packed_onnx: bool = True,
+    dense: Mapping[str, bool] | None = None,
 ) -> tuple[list[Lowered], list[Remark]]:
     """Return the files of the chosen backends, and why a chosen one is missing; ``.pt2`` is always there.
 
@@ -69,6 +92,7 @@ def lower(
         target: Weights with enough zero tiles of its size are stored packed, and ``weights.safetensors``
             is there if any are; None stores every weight whole.
         packed_onnx: Whether that holds for the ONNX model too, or it stores its zeros.
+        dense: Layers, by the user's name, whose zeros TVM's code computes like other weights.
     """
     lowered: list[Lowered] = [_program(model, to_program(model))]
     remarks: list[Remark] = []
@@ -83,7 +107,7 @@ def lower(
         except UserError as error:
             remarks.append(Remark("model.onnx", f"is not written: {error.fact}"))
     if "tvm" in backends:
-        lowered.append(_tvm(model.to(torch.float32)))
+        lowered.append(_tvm(model.to(torch.float32), dense or {}))
     return lowered, remarks
 
 
@@ -111,7 +135,16 @@ def _program(model: TracedModel, program: torch.export.ExportedProgram) -> Lower
     return Lowered("model.pt2", "masked == .pt2", lambda path: save_program(program, path), run, model.dtype)
 
 
-def _tvm(model: TracedModel) -> Lowered:
+def dense_timer(model: TracedModel, metadata: Mapping[str, str]) -> Callable[[tuple[Any, ...]], Timer]:
+    """Return what loads a model as ONNX Runtime runs it, to be timed layer by layer.
+
+    Raises:
+        UserError: ONNX has no form for an operator of the model.
+    """
+    return _onnx_timer(_onnx_content(model.to(torch.float32), metadata, None))
+
+
+def _tvm(model: TracedModel, dense: Mapping[str, bool]) -> Lowered:
     """Return the library that TVM compiles for this processor, for one sample at a time.
 
     Raises:
@@ -122,7 +155,9 @@ def _tvm(model: TracedModel) -> Lowered:
     except ImportError as error:
         fix = "Install it with pip install 'smartc[tvm]'"
         raise UserError(f"TVM is not installed: {error}", where="--backend tvm", fix=fix) from error
-    module = to_tvm(model)
+    from smartc.lowering.time_tvm import TvmTimer
+
+    module = to_tvm(model, dense=dense)
 
     def run(flat: tuple[Any, ...]) -> Any:
         if not model.dynamic_batch:
@@ -131,7 +166,7 @@ def _tvm(model: TracedModel) -> Lowered:
         rows = [tuple(_row(value, place) for value in flat) for place in range(count)]
         return [np.concatenate(parts) for parts in zip(*(module.run(row) for row in rows), strict=True)]
 
-    return Lowered("model.so", "masked == TVM", module.export, run, torch.float32)
+    return Lowered("model.so", "masked == TVM", module.export, run, torch.float32, partial(TvmTimer, module))
 
 
 def _row(value: Any, place: int) -> Any:
@@ -141,12 +176,24 @@ def _row(value: Any, place: int) -> Any:
 
 def _onnx(model: TracedModel, metadata: Mapping[str, str], tile: tuple[int, int] | None) -> Lowered:
     """Return the ONNX file: in float32, batch norms folded."""
+    content = _onnx_content(model, metadata, tile)
+    run = OnnxSession(content, model.name).run
+    stage, timer = "masked == ONNX Runtime", _onnx_timer(content)
+    return Lowered("model.onnx", stage, lambda path: _write(path, content), run, torch.float32, timer)
+
+
+def _onnx_content(model: TracedModel, metadata: Mapping[str, str], tile: tuple[int, int] | None) -> bytes:
+    """Return the ONNX file's content."""
     folded = run_passes(model, (FoldBatchNorm(),)).model
-    content = to_onnx(folded, to_program(folded), metadata, tile=tile).SerializeToString()
-    session = OnnxSession(content, model.name)
-    return Lowered(
-        "model.onnx", "masked == ONNX Runtime", lambda path: _write(path, content), session.run, torch.float32
-    )
+    content: bytes = to_onnx(folded, to_program(folded), metadata, tile=tile).SerializeToString()
+    return content
+
+
+def _onnx_timer(content: bytes) -> Callable[[tuple[Any, ...]], Timer]:
+    """Return what loads an ONNX file to be timed."""
+    from smartc.lowering.time_onnx import OnnxTimer
+
+    return partial(OnnxTimer, content)
 
 
 def _write(path: Path, content: bytes) -> None:

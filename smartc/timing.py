@@ -1,0 +1,53 @@
+"""Times of code that is run again and again, in turns with what it is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+# Time of each run, by what was timed.
+Sample = Mapping[str, float]
+
+# A comparison takes about so many seconds, in no fewer and no more than so many rounds.
+SECONDS, FEWEST, MOST = 6.0, 7, 41
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What something took.
+
+    Attributes:
+        ms: The median, in milliseconds.
+        spread: Half of the range that holds the middle half of the times, in milliseconds.
+    """
+
+    ms: float
+    spread: float
+
+    @classmethod
+    def of(cls, seconds: Sequence[float]) -> Timing:
+        """Return the median and the spread of some times in seconds."""
+        low, middle, high = np.percentile(np.asarray(seconds) * 1e3, (25, 50, 75))
+        return cls(float(middle), float(high - low) / 2)
+
+    def beats(self, other: Timing) -> bool:
+        """Return whether this is less than another by more than both spreads."""
+        return self.ms + self.spread + other.spread < other.ms
+
+
+def rounds_for(seconds: float) -> int:
+    """Return how often to run what takes so many seconds."""
+    return int(np.clip(SECONDS / max(seconds, 1e-9), FEWEST, MOST))
+
+
+def in_turns(runs: Mapping[str, Callable[[], Sample]], rounds: int) -> dict[str, list[Sample]]:
+    """Return what each run gave in each round, one round that warms up left out."""
+    samples: dict[str, list[Sample]] = {name: [] for name in runs}
+    for number in range(rounds + 1):
+        for name, run in runs.items():
+            sample = run()
+            if number:
+                samples[name].append(sample)
+    return samples
