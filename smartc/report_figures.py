@@ -16,8 +16,8 @@ class Latency:
 
     ``without_skipping`` is the compiled network on the same target if it computed its zero tiles too.
     What is ``estimated`` follows from a table of kernels that were measured one by one.  Of a network that
-    was ``measured``, ``file`` is what ran and ``spread`` holds, before and after, half of the range of the
-    middle half of the times.
+    was ``measured``, ``file`` is what ran and ``spread`` holds, before and after, two standard errors
+    of the median.
     """
 
     kind: Literal["simulated", "estimated", "measured"]
@@ -85,7 +85,7 @@ class Figures:
 
     ``shape`` is the output's, ``tiles`` are (live, total), ``utilisation`` is useful
     multiply-accumulates of the peak, 0 to 1; ``weight_bytes`` include the index of the tiles.  Of a time
-    that was measured, ``spread_ms`` is half of the range of the middle half, and cycles are not known.
+    that was measured, ``spread_ms`` is two standard errors of the median, and cycles are not known.
     """
 
     shape: tuple[int, ...]

@@ -10,6 +10,9 @@ import numpy as np
 # Time of each run, by what was timed.
 Sample = Mapping[str, float]
 
+# Standard errors of a median in its spread, and one standard error of the median of normal times, in units of
+# the range that holds the middle half of them over the root of their number.
+ERRORS, ERROR_OF_MEDIAN = 2.0, 0.93
 # A comparison takes about so many seconds, in no fewer and no more than so many rounds.
 SECONDS, FEWEST, MOST = 6.0, 7, 41
 
@@ -20,7 +23,7 @@ class Timing:
 
     Attributes:
         ms: The median, in milliseconds.
-        spread: Half of the range that holds the middle half of the times, in milliseconds.
+        spread: Two standard errors of that median, in milliseconds.
     """
 
     ms: float
@@ -30,7 +33,7 @@ class Timing:
     def of(cls, seconds: Sequence[float]) -> Timing:
         """Return the median and the spread of some times in seconds."""
         low, middle, high = np.percentile(np.asarray(seconds) * 1e3, (25, 50, 75))
-        return cls(float(middle), float(high - low) / 2)
+        return cls(float(middle), ERRORS * ERROR_OF_MEDIAN * float(high - low) / len(seconds) ** 0.5)
 
     def beats(self, other: Timing) -> bool:
         """Return whether this is less than another by more than both spreads."""

@@ -30,15 +30,17 @@ def split(image: np.ndarray, phases: Phases) -> np.ndarray:
     """Return an image split by hand."""
     buffer = np.full((len(phases.phases), phases.length), phases.fill, np.float32)
     for run, (down, right) in zip(buffer, phases.phases, strict=True):
-        part = image[down :: phases.stride[0], right :: phases.stride[1]][: phases.size[0], : phases.size[1]]
-        places = phases.lead + np.arange(part.shape[0])[:, None] * phases.pitch + np.arange(part.shape[1])
-        run[places] = part
+        part = image[down :: phases.stride[0]][: phases.size[0]]
+        for x in range(phases.size[1]):
+            column = x * phases.stride[1] + right
+            if 0 <= column < image.shape[1]:
+                run[phases.lead + np.arange(len(part)) * phases.pitch + x] = part[:, column]
     return buffer.ravel()
 
 
-@given(geometries(), st.integers(0, 2), st.sampled_from([4, 16]))
+@given(geometries(), st.integers(-4, 2), st.sampled_from([4, 16]))
 def test_taps_read_what_unfold_reads(geometry: Geometry, more: int, lanes: int) -> None:
-    grid = Grid(*geometry.target, geometry.gap + more, lanes)
+    grid = Grid(*geometry.target, max(geometry.gap + more, 0), lanes)
     phases = geometry.phases(grid)
     image = np.random.default_rng(0).standard_normal(geometry.source).astype(np.float32)
     buffer = split(image, phases)
@@ -54,9 +56,9 @@ def test_taps_read_what_unfold_reads(geometry: Geometry, more: int, lanes: int) 
     np.testing.assert_array_equal(read.reshape(len(read), -1), wanted[0].numpy())
 
 
-@given(geometries(), st.sampled_from([4, 16]))
-def test_whole_vectors_stay_inside_a_channel(geometry: Geometry, lanes: int) -> None:
-    grid = Grid(*geometry.target, geometry.gap, lanes)
+@given(geometries(), st.booleans(), st.sampled_from([4, 16]))
+def test_whole_vectors_stay_inside_a_channel(geometry: Geometry, joined: bool, lanes: int) -> None:
+    grid = Grid(*geometry.target, 0 if joined else geometry.gap, lanes)
     phases = geometry.phases(grid)
     taps = geometry.taps_in_phases(phases) + phases.lead
     assert taps.min() >= 0
@@ -65,3 +67,22 @@ def test_whole_vectors_stay_inside_a_channel(geometry: Geometry, lanes: int) -> 
 
 def test_the_mask_marks_pixels() -> None:
     assert pixel_mask(Grid(2, 3, 1, 4)).tolist() == [1, 1, 1, 0, 1, 1, 1, 0]
+
+
+@given(geometries(), st.sampled_from([4, 16]))
+def test_planes_hold_what_windows_in_place_read(geometry: Geometry, lanes: int) -> None:
+    if not geometry.in_place:
+        return
+    grid = Grid(*geometry.target, 0, lanes, *geometry.planes)
+    layout = grid.layout(1, 1)
+    image = np.random.default_rng(0).standard_normal(geometry.source).astype(np.float32)
+    buffer = np.zeros(layout.size, np.float32)
+    pixels = layout.offset + np.arange(grid.height)[:, None] * grid.pitch + np.arange(grid.width)
+    for shift, distance in ((0, 0), *layout.planes):
+        padded = np.pad(image, ((0, 0), (abs(shift), abs(shift))))
+        buffer[pixels + distance] = padded[:, abs(shift) + shift :][:, : grid.width]
+    read = np.stack([buffer[pixels + tap] for tap in geometry.taps_in_grid(layout)])
+    wanted = torch.nn.functional.unfold(
+        torch.from_numpy(image)[None, None], geometry.kernel, dilation=geometry.dilation, padding=geometry.padding
+    )
+    np.testing.assert_array_equal(read.reshape(len(read), -1), wanted[0].numpy())

@@ -133,6 +133,43 @@ def test_same_convolutions_share_a_grid() -> None:
     agree(chain, [torch.randn(2, 5, 13, 18)])
 
 
+class SmallMaps(nn.Module):
+    """Layers on maps whose rows are joined: windows of many sizes, shortcuts, strides, pools and norms."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first, self.wide = nn.Conv2d(width, 19, 3, padding=1), nn.Conv2d(19, 19, (1, 5), padding=(0, 2))
+        self.norm, self.last = nn.BatchNorm2d(19), nn.Conv2d(19, 12, 3, padding=1)
+        self.down, self.far = nn.Conv2d(12, 12, 3, 2, 1), nn.Conv2d(12, 12, 3, padding=2, dilation=2)
+        self.pool, self.same = nn.MaxPool2d(3, 2, 1), nn.AvgPool2d(3, 1, 1)
+        self.each = nn.Conv2d(12, 12, 3, padding=1, groups=12)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return maps of both sizes and means."""
+        x = F.relu(self.first(x))
+        x = F.gelu(self.wide(x) + x)
+        y = self.last(F.relu(self.norm(x)))
+        z = self.down(torch.sigmoid(y)) + self.pool(y)
+        return (
+            z,
+            F.silu(self.far(z)) * 2,
+            self.same(y),
+            self.each(y).mean([2, 3]),
+            torch.cat([y, y - 1], 1),
+            self.far(y),
+        )
+
+
+@pytest.mark.parametrize(("batch", "size"), [(1, 14), (3, 7)])
+def test_maps_whose_rows_are_joined(batch: int, size: int) -> None:
+    torch.manual_seed(size)
+    module = SmallMaps(5)
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d) and layer.groups == 1:
+            with_zeros(layer, random.Random(size))
+    agree(module, [torch.randn(batch, 5, size, size)])
+
+
 @pytest.mark.parametrize("batch", [1, 3])
 def test_random_transposed_convolutions(batch: int) -> None:
     rng = random.Random(batch)
@@ -171,7 +208,11 @@ def test_pools() -> None:
     layers = [
         nn.MaxPool2d(3, 2, 1),
         nn.MaxPool2d(2, 2, ceil_mode=True),
-        nn.MaxPool2d(3, 1, 1, dilation=1),
+        nn.MaxPool2d(3, 1, 1),
+        nn.MaxPool2d(3, 2, 1, dilation=2),
+        nn.MaxPool2d((5, 2), (3, 2), (2, 1)),
+        nn.MaxPool2d(2, 3, ceil_mode=True),
+        nn.Sequential(nn.Conv2d(4, 6, 3, padding=1), nn.MaxPool2d(3, 2, 1), nn.Conv2d(6, 5, 3, padding=1)),
         nn.AvgPool2d(3, 2, 1),
         nn.AvgPool2d(3, 2, 1, ceil_mode=True, count_include_pad=False),
         nn.AvgPool2d((1, 2), divisor_override=3),

@@ -63,6 +63,29 @@ def test_a_dense_layer_keeps_its_zeros(case: tuple[Floats, int, int]) -> None:
     )
 
 
+@given(weights(), st.sampled_from([(4, 1), (2, 1), (1, 2), (1, 3)]))
+def test_runs_are_whole_and_hold_the_weight(case: tuple[Floats, int, int], run: tuple[int, int]) -> None:
+    weight, rows, groups = case
+    fits = weight.shape[1] % run[0] == 0 and weight.shape[2] % run[1] == 0
+    wanted = ungrouped(weight, groups)
+    columns = pack(weight, rows, groups, runs=[run] if fits else [run, (1, 1)])
+    assert columns.run == (run if fits else (1, 1))
+    np.testing.assert_array_equal(unpacked(columns, rows, wanted.shape), wanted)  # type: ignore[arg-type]
+    assert not (columns.row_ptr % columns.length).any()
+    taps = np.arange(weight.shape[2], dtype=np.int32) * 3
+    first, steps = columns.offsets(100, taps)[:: columns.length], columns.steps(100, taps)
+    np.testing.assert_array_equal(np.add.outer(first, steps).ravel(), columns.offsets(100, taps))
+
+
+def test_the_runs_that_cost_least_are_taken() -> None:
+    weight = np.ones((8, 8, 1, 3), np.float32)
+    assert pack(weight, 8, runs=[(4, 1), (1, 3), (1, 1)]).run == (4, 1)
+    weight[:, 1::4] = weight[:, 2::4] = weight[:, 3::4] = 0
+    assert pack(weight, 8, runs=[(4, 1), (1, 3), (1, 1)]).run == (1, 3)
+    weight[..., 1:] = 0
+    assert pack(weight, 8, runs=[(4, 1), (1, 3), (1, 1)]).run == (1, 1)
+
+
 def test_columns_come_by_group_then_channel_then_tap() -> None:
     weight = np.zeros((9, 2, 1, 2), np.float32)
     weight[0, 1, 0, 1] = weight[3, 1, 0, 1] = weight[2, 0, 0, 0] = weight[8, 1, 0, 0] = 1

@@ -9,7 +9,7 @@ from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script.builder import ir as T
 
-from smartc.lowering.tvm_kernels.convolution import chunks
+from smartc.lowering.tvm_kernels.chunking import chunks
 from smartc.lowering.tvm_kernels.layout import Layout, rounded
 from smartc.lowering.tvm_kernels.machine import Machine
 from smartc.lowering.tvm_kernels.vector_math import exponential, splat

@@ -2,28 +2,35 @@
 
 A group of output channels keeps its sums for a few vectors of pixels in registers.  Each of its columns is a
 distance in the input and a weight for each output channel: the pixels there are loaded once and multiplied by every
-weight.  The same loop computes dense layers, whose columns are all there.
+weight.  Columns come in runs of a few that lie in the input as those of every other run do, so that one distance is
+loaded for all of them.  The same loop computes dense layers, whose columns are all there.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script.builder import ir as T
 
+from smartc.lowering.tvm_kernels.chunking import Chunks, chunks_of, singles
 from smartc.lowering.tvm_kernels.layout import Grid, Layout
 from smartc.lowering.tvm_kernels.machine import Machine
-from smartc.lowering.tvm_kernels.vector_math import Activation, splat
+from smartc.lowering.tvm_kernels.map_writer import MapWriter
+from smartc.lowering.tvm_kernels.vector_math import Activation
 
 # Columns ahead for which pixels and weights are fetched into the first cache: the hardware cannot foresee where
 # the next column's pixels lie.  Measured on AVX-512; 8 to 20 are alike.
 PIXELS_AHEAD, WEIGHTS_AHEAD = 12, 32
 # Bytes of an image's input that stay in the second cache while all output channels are computed; a larger input
 # is taken in tiles of pixels of this size.
-TILED_ABOVE, TILE = 2 << 20, 512 << 10
+TILED_ABOVE, TILE = 512 << 10, 512 << 10
+# Floats of a line of the caches.
+_LINE = 16
 
 
 @dataclass(frozen=True)
@@ -35,8 +42,10 @@ class Convolution:
         source: Where the input lies, shape (batch, channels, ...).
         target: Where the output goes, shape (batch, channels, height, width).
         grid: The output's grid; the input's rows have the same pitch.
-        columns: Columns of the packed weight.
+        runs: Runs of columns of the packed weight.
+        steps: Distance in the input of each column of a run from the first one.
         groups: Groups of output channels.
+        aligned: Whether every column begins on whole vectors.
         residual: Where the tensor lies that is added, or None.
         activation: Applied last, or None.
     """
@@ -45,8 +54,10 @@ class Convolution:
     source: Layout
     target: Layout
     grid: Grid
-    columns: int
+    runs: int
+    steps: tuple[int, ...]
     groups: int
+    aligned: bool
     residual: Layout | None
     activation: Activation | None
 
@@ -54,46 +65,42 @@ class Convolution:
     def tiles(self) -> int:
         """Return into how many tiles of pixels an image is cut; each is computed for all output channels in turn."""
         size = self.source.shape[1] * self.source.strides[1] * 4
-        return min(-(-size // TILE), self.grid.vectors // 6) if size > TILED_ABOVE else 1
+        return min(-(-size // TILE), max(self.grid.vectors // 3, 1)) if size > TILED_ABOVE else 1
 
     @property
-    def steps(self) -> int:
+    def tasks(self) -> int:
         """Return the steps of the parallel loop: images, tiles and groups of output channels."""
         return self.target.shape[0] * self.tiles * self.groups
 
     @property
-    def masked(self) -> bool:
-        """Return whether vectors hold more than pixels, which must become zeros."""
-        return not self.grid.full
+    def ahead(self) -> int:
+        """Return the runs ahead for which pixels are fetched."""
+        return -(-PIXELS_AHEAD // len(self.steps))
+
+    def masked(self, machine: Machine) -> bool:
+        """Return whether the chunks hold more than pixels, which must become zeros."""
+        return not self.grid.full and not singles(self.grid, machine)
 
 
 def convolution_kernel(call: Convolution, machine: Machine) -> Any:
     """Return the function ``(x, values, offsets, row_ptr, bias, [mask], [residual], out)``.
 
-    values: (columns * rows,).  offsets: (columns + PIXELS_AHEAD,), places in x for the output's first pixel.
-    mask: (vectors * lanes,), above zero at pixels.  All buffers are flat.
+    values: (runs * steps * rows,).  offsets: (runs + ahead,), places in x for the output's first pixel.  row_ptr:
+    first run of each group.  mask: see ``mask_of``.  All buffers are flat.
     """
     kernel = _Kernel(call, machine)
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         T.func_name(call.name)
         T.func_attr({"tirx.noalias": True})
         kernel.declare()
-        with T.parallel(0, call.steps) as index:
+        with T.parallel(0, call.tasks) as index:
             kernel.clear_edges(index)
             tile = tirx.floormod(tirx.floordiv(index, call.groups), call.tiles)
-            for first, count, vectors in chunks(call.grid.vectors, machine.vectors):
-                start, end = (tirx.floordiv((tile + more) * count, call.tiles) for more in (0, 1))
+            for part in chunks_of(call.grid, machine, call.aligned):
+                start, end = (tirx.floordiv((tile + more) * part.count, call.tiles) for more in (0, 1))
                 with T.serial(start, end) as chunk:
-                    kernel.compute(index, chunk, (first, vectors))
+                    kernel.compute(index, chunk, part)
     return builder.get()
-
-
-def chunks(vectors: int, most: int) -> list[tuple[int, int, int]]:
-    """Return first vector, number of chunks and vectors of each, all of nearly the same size."""
-    chunks = -(-vectors // most)
-    size, larger = divmod(vectors, chunks)
-    parts = [(0, larger, size + 1), (larger * (size + 1), chunks - larger, size)]
-    return [part for part in parts if part[1]]
 
 
 class _Kernel:
@@ -103,86 +110,135 @@ class _Kernel:
         self.call = call
         self.machine = machine
         self.lanes = machine.lanes
+        masked = call.masked(machine)
+        covered = call.grid.vectors * machine.lanes if masked else call.grid.places
+        self.writer = MapWriter(call.grid, call.target, covered, masked)
 
     def declare(self) -> None:
         """Declare the arguments."""
         call, rows = self.call, self.machine.rows
         self.x = T.arg("x", T.buffer((call.source.size,), "float32"))
-        self.values = T.arg("values", T.buffer((max(call.columns, 1) * rows,), "float32"))
-        self.offsets = T.arg("offsets", T.buffer((call.columns + PIXELS_AHEAD,), "int32"))
+        self.values = T.arg("values", T.buffer((max(call.runs, 1) * len(call.steps) * rows,), "float32"))
+        self.offsets = T.arg("offsets", T.buffer((call.runs + call.ahead,), "int32"))
         self.row_ptr = T.arg("row_ptr", T.buffer((call.groups + 1,), "int32"))
         self.bias = T.arg("bias", T.buffer((call.groups * rows,), "float32"))
-        if call.masked:
-            self.mask = T.arg("mask", T.buffer((call.grid.vectors * self.lanes,), "float32"))
+        self.writer.declare_mask()
         if call.residual:
             self.residual = T.arg("residual", T.buffer((call.residual.size,), "float32"))
-        self.out = T.arg("out", T.buffer((call.target.size,), "float32"))
+        self.writer.declare_output()
 
     def clear_edges(self, index: Any) -> None:
         """Write the zeros before the first pixel and after the last."""
-        grid, lanes = self.call.grid, self.lanes
         with T.sblock("edges"):
-            place = T.axis.spatial(self.call.steps, index)
-            for start, end in ((0, grid.lead), (grid.lead + grid.vectors * lanes, grid.length)):
-                if start == end:
-                    continue
-                for row in range(self.machine.rows):
+            place = T.axis.spatial(self.call.tasks, index)
+            for row in range(self.machine.rows):
+                first = self._place(self.call.target, place, row)
+                self._if_row(place, row, partial(self.writer.clear_around, first))
 
-                    def clear(place: Any = place, row: int = row, start: int = start, end: int = end) -> None:
-                        with T.serial(0, (end - start) // lanes) as step:
-                            base = self._place(self.call.target, place, row) - grid.lead + start
-                            T.buffer_store(self.out, splat(0.0, lanes), [T.Ramp(base + step * lanes, 1, lanes)])
-
-                    self._if_row(place, row, clear)
-
-    def compute(self, index: Any, chunk: Any, part: tuple[int, int]) -> None:
-        """Compute one chunk of vectors of one group of output channels."""
+    def compute(self, index: Any, chunk: Any, part: Chunks) -> None:
+        """Compute one chunk of pixels of one group of output channels."""
         call, rows, lanes = self.call, self.machine.rows, self.lanes
-        first, vectors = part
-        with T.sblock(f"chunk_of_{vectors}"):
-            place = T.axis.spatial(call.steps, index)
+        with T.sblock(f"chunk_from_{part.first}"):
+            place = T.axis.spatial(call.tasks, index)
             step = T.axis.spatial(call.grid.vectors, chunk)
-            base = (first + step * vectors) * lanes
+            base = part.first + step * part.step
             # One small buffer a row: LLVM keeps those in registers, a large one in memory.
-            sums = [T.sblock_alloc_buffer((vectors * lanes,), "float32", scope="global") for _ in range(rows)]
+            sums = [T.sblock_alloc_buffer((part.vectors * lanes,), "float32", scope="global") for _ in range(rows)]
+            single = T.sblock_alloc_buffer((rows,), "float32", scope="global") if part.single is not None else None
             group = tirx.floormod(place, call.groups)
             for row in range(rows):
-                for vector in range(vectors):
+                for vector in range(part.vectors):
                     start = T.Broadcast(self.bias[group * rows + row], lanes)
                     T.buffer_store(sums[row], start, [T.Ramp(vector * lanes, 1, lanes)])
-            with T.serial(self.row_ptr[group], self.row_ptr[group + 1]) as column:
-                self._accumulate(sums, column, self._image(place) * call.source.strides[0] + base)
+            if single is not None:
+                T.buffer_store(single, self.bias[T.Ramp(group * rows, 1, rows)], [T.Ramp(0, 1, rows)])
+            self._fetch_output(place, base, part)
+            image = self._image(place) * call.source.strides[0]
+            pixel = None if part.single is None else part.single + step * part.single_step
+            with T.serial(self.row_ptr[group], self.row_ptr[group + 1]) as run:
+                places = [base + start for start in range(0, part.vectors * lanes, _LINE)]
+                if pixel is not None or not call.aligned:
+                    places.append(base + (part.vectors * lanes - 1) if pixel is None else pixel)
+                for number in range(len(call.steps)):
+                    self._fetch((run, number), [image + start for start in places])
+                    self._accumulate(sums, (run, number), image + base)
+                    if single is not None:
+                        self._accumulate_single(single, (run, number), image + pixel)
             for row in range(rows):
-                self._if_row(place, row, lambda row=row: self._finish(sums[row], (place, row), base, vectors))
+                self._if_row(place, row, partial(self._finish, sums[row], (place, row), base))
+            if single is not None:
+                self._finish_single(single, place, pixel)
 
-    def _accumulate(self, sums: list[Any], column: Any, base: Any) -> None:
+    def _fetch(self, column: tuple[Any, int], places: list[Any]) -> None:
+        """Fetch what a column some way ahead reads."""
+        (run, number), rows = column, self.machine.rows
+        if number % max(_LINE // rows, 1) == 0:
+            _prefetch(self.values, ((run * len(self.call.steps) + number) + WEIGHTS_AHEAD) * rows)
+        for place in places:
+            _prefetch(self.x, self.offsets[run + self.call.ahead] + self.call.steps[number] + place)
+
+    def _fetch_output(self, place: Any, base: Any, part: Chunks) -> None:
+        """Fetch the lines that will be written, and those of the residual, while the sums are computed."""
+        call = self.call
+        for row in range(self.machine.rows):
+            for start in range(0, part.vectors * self.lanes, _LINE):
+                if call.residual:
+                    _prefetch(self.residual, self._place(call.residual, place, row) + base + start)
+                _prefetch(self.writer.out, self._place(call.target, place, row) + base + start, 1)
+
+    def _accumulate(self, sums: list[Any], column: tuple[Any, int], base: Any) -> None:
         """Add one column of the weight."""
-        rows, lanes = self.machine.rows, self.lanes
+        (run, number), rows, lanes = column, self.machine.rows, self.lanes
         vectors = int(sums[0].shape[0]) // lanes
-        _prefetch(self.values, (column + WEIGHTS_AHEAD) * rows)
-        for vector in range(vectors):
-            _prefetch(self.x, self.offsets[column + PIXELS_AHEAD] + base + vector * lanes)
+        weights = (run * len(self.call.steps) + number) * rows
+        pixels, step = self.offsets[run] + base, self.call.steps[number]
         for row in range(rows):
-            weight = T.Broadcast(self.values[column * rows + row], lanes)
+            weight = T.Broadcast(self.values[weights + row], lanes)
             for vector in range(vectors):
                 here = T.Ramp(vector * lanes, 1, lanes)
-                pixels = self.x[T.Ramp(self.offsets[column] + base + vector * lanes, 1, lanes)]
-                T.buffer_store(sums[row], sums[row][here] + weight * pixels, [here])
+                value = weight * self.x[T.Ramp(pixels + (step + vector * lanes), 1, lanes)]
+                T.buffer_store(sums[row], sums[row][here] + value, [here])
 
-    def _finish(self, total: Any, channel: tuple[Any, int], base: Any, vectors: int) -> None:
+    def _accumulate_single(self, total: Any, column: tuple[Any, int], place: Any) -> None:
+        """Add one column of the weight for the pixel whose output channels lie in the lanes."""
+        (run, number), rows = column, self.machine.rows
+        weights = self.values[T.Ramp((run * len(self.call.steps) + number) * rows, 1, rows)]
+        pixel = T.Broadcast(self.x[self.offsets[run] + place + self.call.steps[number]], rows)
+        here = T.Ramp(0, 1, rows)
+        T.buffer_store(total, total[here] + weights * pixel, [here])
+
+    def _finish(self, total: Any, channel: tuple[Any, int], base: Any) -> None:
         """Add the residual, apply the activation and store one output channel's vectors."""
         call, lanes = self.call, self.lanes
-        for vector in range(vectors):
-            here = T.Ramp(vector * lanes, 1, lanes)
+        for start in range(0, int(total.shape[0]), lanes):
+            here = T.Ramp(start, 1, lanes)
             if call.residual:
-                place = self._place(call.residual, *channel) + base + vector * lanes
+                place = self._place(call.residual, *channel) + base + start
                 T.buffer_store(total, total[here] + self.residual[T.Ramp(place, 1, lanes)], [here])
             value = call.activation.apply(total[here], lanes) if call.activation else total[here]
-            if call.masked:
-                pixel = self.mask[T.Ramp(base + vector * lanes, 1, lanes)] > splat(0.0, lanes)
-                value = T.Select(pixel, value, splat(0.0, lanes))
-            place = self._place(call.target, *channel) + base + vector * lanes
-            T.buffer_store(self.out, value, [T.Ramp(place, 1, lanes)])
+            self.writer.store_vector(value, self._place(call.target, *channel), base + start)
+
+    def _finish_single(self, total: Any, place: Any, pixel: Any) -> None:
+        """Do the same for the pixel whose output channels lie in the lanes."""
+        call, rows = self.call, self.machine.rows
+        if call.residual:
+            for row in range(rows):
+                self._if_row(place, row, partial(self._add_residual, call.residual, total, (place, row), pixel))
+        if call.activation:
+            here = T.Ramp(0, 1, rows)
+            T.buffer_store(total, call.activation.apply(total[here], rows), [here])
+        for row in range(rows):
+            first = self._place(call.target, place, row)
+            self._if_row(place, row, partial(self._store_single, total, row, first, pixel))
+
+    def _add_residual(self, residual: Layout, total: Any, channel: tuple[Any, int], pixel: Any) -> None:
+        """Add the residual of one output channel's single pixel."""
+        here = self._place(residual, *channel) + pixel
+        T.buffer_store(total, total[channel[1]] + self.residual[here], [channel[1]])
+
+    def _store_single(self, total: Any, row: int, first: Any, pixel: Any) -> None:
+        """Store the single pixel of one output channel."""
+        self.writer.store_pixel(total[row], first, pixel)
 
     def _image(self, place: Any) -> Any:
         """Return the image that a step of the parallel loop computes."""
@@ -193,7 +249,7 @@ class _Kernel:
         channel = tirx.floormod(place, self.call.groups) * self.machine.rows + row
         return self._image(place) * layout.strides[0] + channel * layout.strides[1] + layout.offset
 
-    def _if_row(self, place: Any, row: int, build: Any) -> None:
+    def _if_row(self, place: Any, row: int, build: Callable[[], None]) -> None:
         """Build statements for a row of a group; in the last group it may not be there."""
         channels, rows = self.call.target.shape[1], self.machine.rows
         if channels % rows == 0:
@@ -203,8 +259,8 @@ class _Kernel:
             build()
 
 
-def _prefetch(buffer: Any, place: Any) -> None:
+def _prefetch(buffer: Any, place: Any, write: int = 0) -> None:
     """Fetch a line into the first cache; a place outside the buffer does nothing."""
     address = tirx.address_of(buffer[place])
-    zero, near, data = (tirx.IntImm("int32", value) for value in (0, 3, 1))
-    T.evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", address, zero, near, data))
+    how, near, data = (tirx.IntImm("int32", value) for value in (write, 3, 1))
+    T.evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", address, how, near, data))

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from torch import fx
 
 from smartc.errors import UserError
-from smartc.lowering.tvm_kernels.convolution import PIXELS_AHEAD, Convolution, convolution_kernel
+from smartc.lowering.tvm_kernels.convolution import Convolution, convolution_kernel
 from smartc.lowering.tvm_kernels.few_rows import FEW_ROWS, few_rows
 from smartc.lowering.tvm_kernels.fusion import Fused, fused
 from smartc.lowering.tvm_kernels.geometry import Geometry, pixel_mask
 from smartc.lowering.tvm_kernels.layout import Grid, Layout
+from smartc.lowering.tvm_kernels.map_writer import mask_of
 from smartc.lowering.tvm_kernels.maps import as_grid, split_phases
+from smartc.lowering.tvm_kernels.max_pool import MaxPool, direct, max_pool_kernel
 from smartc.lowering.tvm_kernels.network import Held, Network
 from smartc.lowering.tvm_kernels.packing import Columns, Floats, Integers, pack
 from smartc.lowering.tvm_kernels.rules import rule
@@ -63,7 +65,8 @@ def convolve(network: Network, node: fx.Node) -> bool:
         value = depthwise(network, site, weight, bias)
     else:
         keep_zeros = network.dense.get(layer_name(node), False)
-        value = packed_convolution(network, site, pack(weight, network.machine.rows, groups, keep_zeros), bias)
+        columns = pack(weight, network.machine.rows, groups, keep_zeros, runs_of(site.taps, weight.shape[-1]))
+        value = packed_convolution(network, site, columns, bias)
     site.fused.put(network, value)
     return True
 
@@ -71,46 +74,66 @@ def convolve(network: Network, node: fx.Node) -> bool:
 def convolution_site(network: Network, node: fx.Node, geometry: Geometry, channels: int, after: Fused) -> Site:
     """Lay out the input and the output of a convolution."""
     batch = shape_of(node)[0]
-    shared, lanes = network.gaps.get(node, 0), network.machine.lanes
-    source = network.held(arguments_of(node)[0])
-    if geometry.in_place and geometry.shared_gap <= shared:
-        grid = Grid(*geometry.target, shared, lanes)
-        source, taps = as_grid(network, source, grid, node), geometry.taps_in_grid(grid.pitch)
+    spacing, lanes = network.spacing(node), network.machine.lanes
+    source, grid = network.held(arguments_of(node)[0]), output_grid(network, geometry, after.last)
+    if geometry.in_place and (spacing.joined or geometry.shared_gap <= spacing.gap):
+        planes = geometry.planes if spacing.joined else (0, ())
+        source = as_grid(network, source, Grid(*geometry.target, spacing.gap, lanes, *planes), node)
+        taps = geometry.taps_in_grid(source.layout)
     else:
-        grid = Grid(*geometry.target, max(shared, geometry.gap), lanes)
         source, taps = split_phases(network, source, geometry.phases(grid), geometry, node)
     residual = _residual(network, after, grid)
     return Site(node, after, source, residual, taps, grid, grid.layout(batch, channels))
 
 
+def output_grid(network: Network, geometry: Geometry, last: fx.Node) -> Grid:
+    """Return how the output of a window and what its kernel does besides lies, as what reads it needs it."""
+    spacing = network.spacing(last)
+    gap = 0 if spacing.joined else max(spacing.gap, geometry.gap)
+    return Grid(*geometry.target, gap, network.machine.lanes, spacing.rows, spacing.shifts)
+
+
+def runs_of(taps: Integers, row: int) -> list[tuple[int, int]]:
+    """Return the runs in which columns may come: channels, or the taps of a row of the window if all rows are alike."""
+    rows = taps.reshape(-1, row)
+    alike = bool((rows - rows[:, :1] == rows[0] - rows[0, 0]).all())
+    return [(4, 1), (1, row), (1, 1)] if alike else [(4, 1), (1, 1)]
+
+
 def packed_convolution(network: Network, site: Site, columns: Columns, bias: Floats | None) -> Held:
     """Call the block-sparse kernel."""
     channels = site.target.shape[1]
-    residual = site.residual
+    residual, stride = site.residual, site.source.layout.strides[1]
+    steps = columns.steps(stride, site.taps)
+    offsets = columns.offsets(stride, site.taps)[:: columns.length] + site.source.layout.offset
     call = Convolution(
         name=network.name(site.node),
         source=site.source.layout,
         target=site.target,
         grid=site.grid,
-        columns=len(columns.channel),
+        runs=len(columns.channel) // columns.length,
+        steps=steps,
         groups=columns.groups,
+        aligned=not (np.append(steps, offsets) % network.machine.lanes).any(),
         residual=residual.layout if residual else None,
         activation=site.fused.activation,
     )
     padded = np.zeros(columns.groups * network.machine.rows, np.float32)
     padded[:channels] = 0 if bias is None else bias
-    offsets = columns.offsets(site.source.layout.strides[1], site.taps) + site.source.layout.offset
-    arguments = [site.source, *_packed(network, columns, offsets.astype(np.int32)), network.constant(padded)]
-    arguments += [network.constant(pixel_mask(site.grid))] if call.masked else []
+    first = np.append(offsets, [offsets[-1] if len(offsets) else 0] * call.ahead).astype(np.int32)
+    values = columns.values.ravel() if len(offsets) else np.zeros(columns.length * network.machine.rows, np.float32)
+    arguments = [site.source]
+    for array in (values, first, columns.row_ptr // columns.length, padded):
+        arguments.append(network.constant(array))
+    arguments += _mask(network, site.grid, call.masked(network.machine))
     arguments += [residual] if residual else []
     return network.call(call.name, convolution_kernel(call, network.machine), arguments, site.target)
 
 
-def _packed(network: Network, columns: Columns, offsets: Integers) -> list[Any]:
-    """Return values, offsets and row pointers as constants; the offsets go on past their end."""
-    ahead = np.full(PIXELS_AHEAD, offsets[-1] if len(offsets) else 0, np.int32)
-    values = columns.values.ravel() if len(offsets) else np.zeros(network.machine.rows, np.float32)
-    return [network.constant(array) for array in (values, np.concatenate([offsets, ahead]), columns.row_ptr)]
+def _mask(network: Network, grid: Grid, masked: bool, pixels: Floats | None = None) -> list[Any]:
+    """Return the mask that a kernel takes, if any."""
+    mask = mask_of(grid, masked, pixels)
+    return [] if mask is None else [network.constant(mask)]
 
 
 def depthwise(network: Network, site: Site, weight: Floats, bias: Floats | None) -> Held:
@@ -128,7 +151,7 @@ def depthwise(network: Network, site: Site, weight: Floats, bias: Floats | None)
     )
     bias = np.zeros(len(weight), np.float32) if bias is None else bias
     arguments = [site.source, network.constant(weight.ravel()), network.constant(bias)]
-    arguments += [network.constant(pixel_mask(site.grid))] if call.masked else []
+    arguments += _mask(network, site.grid, call.masked)
     arguments += [residual] if residual else []
     return network.call(call.name, window_kernel(call, network.machine), arguments, site.target)
 
@@ -154,9 +177,11 @@ def batch_norm(network: Network, node: fx.Node) -> bool:
     layout = held.layout if len(shape) == 4 else held.layout.reshaped((shape[0], shape[1], 1, math.prod(shape[2:])))
     if layout is None or held.dtype != "float32":
         return False
-    grid = Grid(layout.shape[2], layout.shape[3], network.gaps.get(node, 0), network.machine.lanes)
-    source = as_grid(network, Held(held.var, layout), grid, node)
     after = fused(network, node) if len(shape) == 4 else Fused(node, node)
+    spacing = network.spacing(after.last)
+    grid = Grid(layout.shape[2], layout.shape[3], spacing.gap, network.machine.lanes)
+    source = as_grid(network, Held(held.var, layout), grid, node)
+    grid = replace(grid, more_rows=spacing.rows, shifts=spacing.shifts)
     residual = _residual(network, after, grid)
     site = Site(node, after, source, residual, np.zeros(1, np.int32), grid, grid.layout(*shape[:2]))
     value = depthwise(network, site, scale.astype(np.float32), shift.astype(np.float32))
@@ -170,7 +195,8 @@ def _residual(network: Network, after: Fused, grid: Grid) -> Held | None:
     """Return the tensor to add, its rows as far apart as the output's."""
     if after.residual is None:
         return None
-    return as_grid(network, network.held(after.residual), grid, after.residual)
+    bare = replace(grid, more_rows=0, shifts=())
+    return as_grid(network, network.held(after.residual), bare, after.residual)
 
 
 def pooled(network: Network, node: fx.Node, kind: str, scale: Floats | None) -> bool:
@@ -178,19 +204,17 @@ def pooled(network: Network, node: fx.Node, kind: str, scale: Floats | None) -> 
     geometry = window_geometry(node)
     if geometry is None or network.held(arguments_of(node)[0]).dtype != "float32":
         return False
-    grid = Grid(*geometry.target, max(network.gaps.get(node, 0), geometry.gap), network.machine.lanes)
+    grid = output_grid(network, geometry, node)
     fill = float(np.finfo(np.float32).min) if kind == "max" else 0.0
     source = network.held(arguments_of(node)[0])
     split, taps = split_phases(network, source, geometry.phases(grid, fill), geometry, node)
     batch, channels = shape_of(node)[:2]
     target = grid.layout(batch, channels)
     call = Window(network.name(node), kind, split.layout, target, grid, tuple(int(tap) for tap in taps))
-    arguments: list[Any] = [split]
-    if call.masked:
-        mask = pixel_mask(grid)
-        if scale is not None:
-            mask[mask > 0] = scale.ravel()
-        arguments.append(network.constant(mask))
+    mask = pixel_mask(grid)
+    if scale is not None:
+        mask[mask > 0] = scale.ravel()
+    arguments = [split, *_mask(network, grid, call.masked, mask)]
     network.values[node] = network.call(call.name, window_kernel(call, network.machine), arguments, target)
     return True
 
@@ -198,6 +222,14 @@ def pooled(network: Network, node: fx.Node, kind: str, scale: Floats | None) -> 
 @rule("max_pool2d")
 def max_pool(network: Network, node: fx.Node) -> bool:
     """Compute a maximum over windows."""
+    geometry, source = window_geometry(node), network.held(arguments_of(node)[0])
+    if geometry is not None and source.dtype == "float32":
+        grid = output_grid(network, geometry, node)
+        if direct(geometry, source.layout, grid):
+            target = grid.layout(*shape_of(node)[:2])
+            call = MaxPool(network.name(node), geometry, source.layout, target, grid)
+            network.values[node] = network.call(call.name, max_pool_kernel(call), [source], target)
+            return True
     return pooled(network, node, "max", None)
 
 

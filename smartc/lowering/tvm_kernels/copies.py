@@ -9,23 +9,24 @@ from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script.builder import ir as T
 
+from smartc.lowering.tvm_kernels.fills import fill_run
 from smartc.lowering.tvm_kernels.layout import Layout
-from smartc.lowering.tvm_kernels.vector_math import splat
 
 
 @dataclass(frozen=True)
 class Phases:
     """A map of pixels split by stride: pixel (y, x) of a phase is pixel (y * stride + py, x * stride + px).
 
-    A channel holds one run of ``length`` elements for each phase.
+    A channel holds one run of ``length`` elements for each phase.  Where px is not below the stride, the phase is
+    one of several that differ by whole pixels, so that no window reads beyond a row.
 
     Attributes:
         stride: Vertical and horizontal.
-        phases: First pixel (py, px) of each phase that something reads.
+        phases: First pixel (py, px) of each phase that something reads; px may lie outside the map.
         size: Rows and pixels of a row that are kept of a phase, where the map has so many.
         lead: Place of the first pixel in a phase.
         pitch: Distance of two rows.
-        length: Elements of a phase, a multiple of the lanes.
+        length: Elements of a phase, a multiple of the lanes; all rows with their gaps fit in it.
         fill: What all other elements are.
     """
 
@@ -46,7 +47,7 @@ class Phases:
 
 def phases_kernel(name: str, source: Layout, phases: Phases, lanes: int) -> Any:
     """Return the function ``(x, out)`` that splits a tensor (batch, channels, height, width)."""
-    batch, channels, _height, width = source.shape
+    batch, channels = source.shape[:2]
     target = phases.layout(batch, channels)
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         T.func_name(name)
@@ -58,21 +59,37 @@ def phases_kernel(name: str, source: Layout, phases: Phases, lanes: int) -> Any:
             image, channel = tirx.floordiv(place, channels), tirx.floormod(place, channels)
             start = image * target.strides[0] + channel * target.strides[1]
             origin = image * source.strides[0] + channel * source.strides[1] + source.offset
-            with T.serial(0, target.strides[1] // lanes) as step:
-                T.buffer_store(out, splat(phases.fill, lanes), [T.Ramp(start + step * lanes, 1, lanes)])
             for numbers in _alike(source, phases):
                 with T.serial(0, len(numbers)) as step:
-                    number = numbers[0] + step
-                    down, right = _start(phases, numbers, step)
-                    rows, pixels = _extent(source, phases, phases.phases[numbers[0]])
-                    there = start + number * phases.length + phases.lead
-                    with T.serial(0, rows) as y:
-                        row = origin + (y * phases.stride[0] + down) * source.strides[2]
-                        here, width = there + y * phases.pitch, source.shape[3] - phases.phases[numbers[-1]][1]
-                        step_x = phases.stride[1] * source.strides[3]
-                        read = row + right * source.strides[3]
-                        _copy_row((x, read, step_x), (out, here), _pieces(pixels, (width, step_x), lanes))
+                    there = start + (numbers[0] + step) * phases.length
+                    _copy_phase((source, x, origin), (phases, out, there), numbers, step, lanes)
     return builder.get()
+
+
+def _copy_phase(
+    source: tuple[Layout, Any, Any], target: tuple[Phases, Any, Any], numbers: list[int], step: Any, lanes: int
+) -> None:
+    """Copy one of a run of phases and fill what is no pixel."""
+    (layout, x, origin), (phases, out, start) = source, target
+    rows, skipped, pixels = _extent(layout, phases, phases.phases[numbers[0]])
+    rows = rows if pixels else 0
+    (down, right), stride = _start(phases, numbers, step), phases.stride
+    last = phases.phases[numbers[-1]][1] + skipped * stride[1]
+    spread = stride[1] * layout.strides[3]
+    fill_run(out, start, phases.lead, lanes, phases.fill)
+    if rows:
+        with T.serial(0, rows) as y:
+            here = start + phases.lead + y * phases.pitch
+            read = origin + (y * stride[0] + down) * layout.strides[2]
+            read = read + (right + skipped * stride[1]) * layout.strides[3]
+            fill_run(out, here, skipped, lanes, phases.fill)
+            _copy_row(
+                (x, read, spread), (out, here + skipped), _pieces(pixels, (layout.shape[3] - last, spread), lanes)
+            )
+            after = skipped + pixels
+            fill_run(out, here + after, phases.pitch - after, lanes, phases.fill)
+    end = phases.lead + rows * phases.pitch
+    fill_run(out, start + end, phases.length - end, lanes, phases.fill)
 
 
 def _pieces(pixels: int, extent: tuple[int, int], lanes: int) -> list[tuple[int, int, int]]:
@@ -109,10 +126,11 @@ def _copy_row(source: tuple[Any, Any, int], target: tuple[Any, Any], pieces: lis
             T.buffer_store(out, value, [there])
 
 
-def _extent(source: Layout, phases: Phases, start: tuple[int, int]) -> tuple[int, int]:
-    """Return rows and pixels of a row that a phase has."""
+def _extent(source: Layout, phases: Phases, start: tuple[int, int]) -> tuple[int, int, int]:
+    """Return the rows that a phase has, and of each row the pixels that lie before the map and in it."""
     rows, pixels = (len(range(start[axis], source.shape[2 + axis], phases.stride[axis])) for axis in (0, 1))
-    return min(phases.size[0], rows), min(phases.size[1], pixels)
+    skipped = max(-(start[1] // phases.stride[1]), 0)
+    return min(phases.size[0], rows), skipped, max(min(phases.size[1], pixels) - skipped, 0)
 
 
 def _alike(source: Layout, phases: Phases) -> list[list[int]]:

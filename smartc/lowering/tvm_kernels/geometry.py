@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from smartc.lowering.tvm_kernels.copies import Phases
-from smartc.lowering.tvm_kernels.layout import Grid, rounded
+from smartc.lowering.tvm_kernels.layout import Grid, Layout, rounded
 from smartc.lowering.tvm_kernels.packing import Integers
 
 Pair = tuple[int, int]
@@ -49,6 +49,12 @@ class Geometry:
         """Return the zeros that a shared grid needs between its rows."""
         return max(max(abs(y), abs(x)) for y, x in self.shifts)
 
+    @property
+    def planes(self) -> tuple[int, tuple[int, ...]]:
+        """Return the rows of zeros and the shifted planes that a window in place needs of a map without gap."""
+        columns = {x for _, x in self.shifts}
+        return max(abs(y) for y, _ in self.shifts), tuple(sorted(columns - {0}))
+
     @cached_property
     def gap(self) -> int:
         """Return the zeros that the output's grid needs between its rows, to have the pitch of the phases."""
@@ -68,14 +74,24 @@ class Geometry:
         return max(min(available, self.target[axis] + furthest), 0)
 
     def phases(self, grid: Grid, fill: float = 0.0) -> Phases:
-        """Return how the input is split so that its rows have the pitch of the output's grid."""
-        starts = dict.fromkeys((y % self.stride[0], x % self.stride[1]) for y, x in self.shifts)
-        size = max(self._there(0, down) for down, _ in starts), max(self._there(1, right) for _, right in starts)
-        steps = [(y // self.stride[0], x // self.stride[1]) for y, x in self.shifts]
+        """Return how the input is split so that its rows have the pitch of the output's grid.
+
+        Where the grid's gap is too narrow for windows that read beyond a row, each column of the window has phases
+        of its own.
+        """
+        if grid.gap >= self.gap:
+            starts = dict.fromkeys((y % self.stride[0], x % self.stride[1]) for y, x in self.shifts)
+            columns = max(self._there(1, right) for _, right in starts)
+            steps = [(y // self.stride[0], x // self.stride[1]) for y, x in self.shifts]
+        else:
+            starts = dict.fromkeys((y % self.stride[0], x) for y, x in self.shifts)
+            columns = self.target[1]
+            steps = [(y // self.stride[0], 0) for y, x in self.shifts]
+        size = max(self._there(0, down) for down, _ in starts), columns
         before = max(0, *(-y * grid.pitch - x for y, x in steps))
         after = max(y * grid.pitch + x for y, x in steps)
         lead = rounded(before, grid.lanes)
-        end = max(after + grid.vectors * grid.lanes, (size[0] - 1) * grid.pitch + size[1])
+        end = max(after + grid.vectors * grid.lanes, size[0] * grid.pitch)
         return Phases(self.stride, tuple(starts), size, lead, grid.pitch, rounded(lead + end, grid.lanes), fill)
 
     def taps_in_phases(self, phases: Phases) -> Integers:
@@ -83,13 +99,15 @@ class Geometry:
         order = {start: number for number, start in enumerate(phases.phases)}
         places = []
         for y, x in self.shifts:
-            (down, first_row), (right, first) = divmod(y, self.stride[0]), divmod(x, self.stride[1])
+            down, first_row = divmod(y, self.stride[0])
+            right, first = (0, x) if (first_row, x) in order else divmod(x, self.stride[1])
             places.append(order[first_row, first] * phases.length + down * phases.pitch + right)
         return np.array(places, np.int32)
 
-    def taps_in_grid(self, pitch: int) -> Integers:
-        """Return each tap's distance in a shared grid."""
-        return np.array([y * pitch + x for y, x in self.shifts], np.int32)
+    def taps_in_grid(self, layout: Layout) -> Integers:
+        """Return each tap's distance in a map that input and output share, or that has a plane for each column."""
+        planes = dict(layout.planes)
+        return np.array([y * layout.strides[2] + planes.get(x, x) for y, x in self.shifts], np.int32)
 
 
 def pixel_mask(grid: Grid) -> np.ndarray[tuple[int], np.dtype[np.float32]]:

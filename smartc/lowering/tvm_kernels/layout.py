@@ -18,6 +18,9 @@ class Layout:
         size: Elements of the buffer.
         gap: A map of pixels whose rows lie this many zeros apart, with zeros before and after each channel
             for as many rows; None where what lies between the elements is not known to be zero.
+        rows: Rows of zeros before and after each channel, where ``gap`` is known.
+        planes: The map again, shifted: for each shift of columns, how far from a pixel lies the pixel so many
+            columns to its right, or zero where the row ends before it.
     """
 
     shape: tuple[int, ...]
@@ -25,6 +28,8 @@ class Layout:
     offset: int
     size: int
     gap: int | None = None
+    rows: int = 0
+    planes: tuple[tuple[int, int], ...] = ()
 
     @property
     def plain(self) -> bool:
@@ -117,12 +122,16 @@ class Grid:
         height, width: Pixels.
         gap: Zeros after each row; zeros for as many rows before and after the channel.
         lanes: Elements of a vector; every channel begins and ends on a multiple.
+        more_rows: Rows of zeros before and after the channel, if more than the gap.
+        shifts: Columns by which the planes are shifted that follow the map itself, for windows on rows without gap.
     """
 
     height: int
     width: int
     gap: int
     lanes: int
+    more_rows: int = 0
+    shifts: tuple[int, ...] = ()
 
     @property
     def pitch(self) -> int:
@@ -132,17 +141,37 @@ class Grid:
     @property
     def lead(self) -> int:
         """Return the place of the first pixel."""
-        return rounded(self.gap * self.pitch + self.gap, self.lanes)
+        return rounded(self.reach, self.lanes)
+
+    @property
+    def rows(self) -> int:
+        """Return the rows of zeros before and after the channel."""
+        return max(self.gap, self.more_rows)
+
+    @property
+    def reach(self) -> int:
+        """Return how far before the first and after the last pixel a window reads, and planes are written."""
+        return self.rows * self.pitch + max(self.gap, *(abs(shift) for shift in (0, *self.shifts)))
+
+    @property
+    def places(self) -> int:
+        """Return the elements from the first pixel to the last."""
+        return (self.height - 1) * self.pitch + self.width
 
     @property
     def vectors(self) -> int:
         """Return how many vectors hold the pixels from the first to the last."""
-        return -(-((self.height - 1) * self.pitch + self.width) // self.lanes)
+        return -(-self.places // self.lanes)
+
+    @property
+    def plane(self) -> int:
+        """Return the elements of a channel's map, or of one of its planes."""
+        return rounded(self.lead + self.vectors * self.lanes + self.reach, self.lanes)
 
     @property
     def length(self) -> int:
         """Return the elements of a channel."""
-        return rounded(self.lead + self.vectors * self.lanes + self.gap * self.pitch + self.gap, self.lanes)
+        return self.plane * (1 + len(self.shifts))
 
     @property
     def full(self) -> bool:
@@ -153,4 +182,6 @@ class Grid:
         """Return the layout of a tensor (batch, channels, height, width)."""
         strides = (channels * self.length, self.length, self.pitch, 1)
         size = batch * channels * self.length
-        return Layout((batch, channels, self.height, self.width), strides, self.lead, size, self.gap)
+        planes = tuple((shift, (number + 1) * self.plane) for number, shift in enumerate(self.shifts))
+        shape = (batch, channels, self.height, self.width)
+        return Layout(shape, strides, self.lead, size, self.gap, self.rows, planes)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from torch import fx
 
-from smartc.lowering.tvm_kernels.convolution_rules import Site, packed_convolution
+from smartc.lowering.tvm_kernels.convolution_rules import Site, packed_convolution, runs_of
 from smartc.lowering.tvm_kernels.few_rows import FEW_ROWS, few_rows
 from smartc.lowering.tvm_kernels.fusion import fused
 from smartc.lowering.tvm_kernels.network import Held, Network
@@ -34,7 +34,8 @@ def _tokens(network: Network, node: fx.Node, weight: Floats, bias: Floats | None
     after, lanes = fused(network, node), network.machine.lanes
     shape = shape_of(node)
     grid = token_grid(shape, lanes)
-    columns = pack(weight, network.machine.rows, keep_zeros=network.dense.get(layer_name(node), False))
+    keep_zeros = network.dense.get(layer_name(node), False)
+    columns = pack(weight, network.machine.rows, keep_zeros=keep_zeros, runs=runs_of(np.zeros(1, np.int32), 1))
     site = Site(
         node=node,
         fused=after,

@@ -27,12 +27,14 @@ class Machine:
         rows: Output channels that a kernel computes together: a column of a packed weight.
         vectors: Vectors of pixels that it computes together; rows * vectors accumulators, the pixels and a
             weight must fit the registers.
+        single: Whether there are registers for the sums of one more pixel, with output channels in the lanes.
     """
 
     target: Any
     lanes: int
     rows: int
     vectors: int
+    single: bool = False
 
 
 def machine_for(mcpu: str | None) -> Machine:
@@ -50,7 +52,7 @@ def machine_for(mcpu: str | None) -> Machine:
         )
     target = tvm.target.Target({"kind": "llvm", **options})
     if codegen.target_has_features("avx512f", target):
-        return Machine(target, lanes=16, rows=8, vectors=3)
+        return Machine(target, lanes=16, rows=8, vectors=3, single=True)
     if codegen.target_has_features("avx2", target):
         # Sixteen registers: 4 x 3 accumulators, three vectors of pixels and one weight.
         return Machine(target, lanes=8, rows=4, vectors=3)

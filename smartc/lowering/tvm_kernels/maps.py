@@ -17,9 +17,12 @@ def fits(layout: Layout, grid: Grid) -> bool:
         return False
     if (grid.height > 1 and layout.strides[2] != grid.pitch) or (grid.width > 1 and layout.strides[3] != 1):
         return False
-    if grid.gap and (layout.gap is None or layout.gap < grid.gap):
+    known = layout.gap is not None and layout.gap >= grid.gap and layout.rows >= grid.rows
+    if not known and (grid.gap or grid.rows or grid.shifts):
         return False
-    reach = grid.gap * (grid.pitch + 1)
+    if not set(grid.shifts) <= {shift for shift, _ in layout.planes}:
+        return False
+    reach = grid.reach
     batch, channels = layout.shape[:2]
     last = layout.offset + (batch - 1) * layout.strides[0] + (channels - 1) * layout.strides[1]
     return layout.offset >= reach and last + grid.vectors * grid.lanes + reach <= layout.size
@@ -32,7 +35,8 @@ def as_grid(network: Network, held: Held, grid: Grid, node: fx.Node) -> Held:
     key = (held.var, held.layout, grid)
     if key not in network.copies:
         batch, channels = held.layout.shape[:2]
-        phases = Phases((1, 1), ((0, 0),), (grid.height, grid.width), grid.lead, grid.pitch, grid.length)
+        starts = tuple((0, shift) for shift in (0, *grid.shifts))
+        phases = Phases((1, 1), starts, (grid.height, grid.width), grid.lead, grid.pitch, grid.plane)
         network.copies[key] = _split(network, held, phases, node, grid.layout(batch, channels))
     return network.copies[key]
 

@@ -14,6 +14,7 @@ from torch import fx
 from tvm import relax
 
 from smartc.lowering.tvm_kernels.copies import copy_kernel
+from smartc.lowering.tvm_kernels.gaps import Spacing
 from smartc.lowering.tvm_kernels.layout import Layout, plain, plain_strides
 from smartc.lowering.tvm_kernels.machine import Machine
 from smartc.model import layer_name
@@ -46,7 +47,7 @@ class Network:
     Attributes:
         machine: The processor.
         weights: Every parameter, buffer and constant, by its node.
-        gaps: The zeros that a map of pixels should have between its rows, by node.
+        spacings: How the rows of a map of pixels should lie, by node.
         dense: Layers whose zeros are computed like other weights.
         batch: Images.
         builder: Relax's.
@@ -58,7 +59,7 @@ class Network:
 
     machine: Machine
     weights: Mapping[fx.Node, torch.Tensor]
-    gaps: Mapping[fx.Node, int]
+    spacings: Mapping[fx.Node, Spacing]
     dense: Mapping[str, bool]
     builder: relax.BlockBuilder = field(default_factory=relax.BlockBuilder)
     values: dict[fx.Node, Any] = field(default_factory=dict)
@@ -74,6 +75,10 @@ class Network:
             self.values[node] = Held(relax.const(array), plain(array.shape), str(array.dtype))
         value: Held = self.values[node]
         return value
+
+    def spacing(self, node: fx.Node) -> Spacing:
+        """Return how the rows of a node's map should lie."""
+        return self.spacings.get(node, Spacing())
 
     def array(self, node: object) -> np.ndarray[Any, Any] | None:
         """Return the value of a parameter or constant, None for what is computed or not there."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -78,7 +79,7 @@ def _same_shape(network: Network, node: fx.Node, first: fx.Node, second: fx.Node
         left, right = _together(network, node, (first, second))
     kind, after = operator_name(node.target), _activated(network, node)
     call = Pointwise(network.name(node), left.layout.size, kind, activation=after.activation)
-    keeps = kind != "div" and left.layout.gap == right.layout.gap
+    keeps = kind != "div" and _alike(left.layout, right.layout)
     keeps = keeps and (after.activation is None or _keeps_zero(after.activation))
     after.put(network, _whole(network, call, [left, right], left.layout if keeps else replace(left.layout, gap=None)))
     return True
@@ -89,7 +90,7 @@ def _together(network: Network, node: fx.Node, terms: tuple[fx.Node, fx.Node]) -
     shape, lanes = shape_of(node), network.machine.lanes
     held = [network.held(term) for term in terms]
     if len(shape) == 4 and any(one.layout.gap is not None for one in held):
-        grid = Grid(shape[2], shape[3], network.gaps.get(node, 0), lanes)
+        grid = Grid(shape[2], shape[3], network.spacing(node).gap, lanes)
         left, right = (as_grid(network, one, grid, term) for one, term in zip(held, terms, strict=True))
         if left.layout.same_place(right.layout):
             return left, right
@@ -102,6 +103,11 @@ def _together(network: Network, node: fx.Node, terms: tuple[fx.Node, fx.Node]) -
             )
             return left, right
     return network.plain(held[0], terms[0]), network.plain(held[1], terms[1])
+
+
+def _alike(first: Layout, second: Layout) -> bool:
+    """Return whether two maps have the same zeros and planes."""
+    return (first.gap, first.rows, first.planes) == (second.gap, second.rows, second.planes)
 
 
 def _per_channel(network: Network, number: fx.Node, tensor: fx.Node) -> bool:
@@ -143,10 +149,11 @@ def _whole(network: Network, call: Pointwise, held: list[Held], layout: Layout) 
 
 def _dense_buffer(layout: Layout) -> bool:
     """Return whether it costs little to compute a whole buffer for the tensor in it."""
-    size = 1
-    for length in layout.shape:
-        size *= length
-    return 0 not in [s for s, n in zip(layout.strides, layout.shape, strict=True) if n > 1] and layout.size <= 2 * size
+    size, copies = math.prod(layout.shape), 1 + len(layout.planes)
+    return (
+        0 not in [s for s, n in zip(layout.strides, layout.shape, strict=True) if n > 1]
+        and layout.size <= 2 * copies * size
+    )
 
 
 def _keeps_zero(function: Activation) -> bool:
@@ -165,7 +172,7 @@ def channel_mean(network: Network, node: fx.Node) -> bool:
         return False
     images, channels, height, width = held.layout.shape
     gap = 0 if held.layout.gap is None else held.layout.gap
-    grid = Grid(height, width, gap, network.machine.lanes)
+    grid = Grid(height, width, gap, network.machine.lanes, held.layout.rows)
     if held.layout.gap is None or not fits(held.layout, grid):
         grid = Grid(height, width, 0, network.machine.lanes)
         held = as_grid(network, network.plain(held, node), grid, node)

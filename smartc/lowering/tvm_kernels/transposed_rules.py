@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from torch import fx
 
-from smartc.lowering.tvm_kernels.convolution_rules import convolution_site, packed_convolution
+from smartc.lowering.tvm_kernels.convolution_rules import convolution_site, packed_convolution, runs_of
 from smartc.lowering.tvm_kernels.fusion import Fused, fused
 from smartc.lowering.tvm_kernels.geometry import Geometry, Pair
 from smartc.lowering.tvm_kernels.layout import Layout, plain
@@ -44,7 +44,7 @@ def transposed(network: Network, node: fx.Node) -> bool:
     after = Fused(node, node) if after.residual is not None else after
     channels = full.shape[0]
     site = convolution_site(network, node, geometry, channels, after)
-    columns = pack(full, network.machine.rows)
+    columns = pack(full, network.machine.rows, runs=runs_of(site.taps, full.shape[-1]))
     spread = None if bias is None else np.tile(bias, stride[0] * stride[1])
     value = packed_convolution(network, site, columns, spread)
     after.put(network, _shuffled(network, value, node, stride))

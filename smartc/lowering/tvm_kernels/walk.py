@@ -23,7 +23,7 @@ from smartc.lowering.tvm_kernels import (
     transposed_rules,
     view_rules,
 )
-from smartc.lowering.tvm_kernels.gaps import choose_gaps
+from smartc.lowering.tvm_kernels.gaps import choose_spacings
 from smartc.lowering.tvm_kernels.layout import plain
 from smartc.lowering.tvm_kernels.machine import Machine
 from smartc.lowering.tvm_kernels.network import Held, Network
@@ -52,7 +52,7 @@ def relax_module(
         UserError: TVM has no form for an operator.
     """
     weights, inputs = _stored(program)
-    network = Network(machine, weights, choose_gaps(program.graph), dense)
+    network = Network(machine, weights, choose_spacings(program.graph, machine), dense)
     importer = _Importer(network)
     for node in program.graph.nodes:
         # Before anything is built: TVM complains of what is left half built.

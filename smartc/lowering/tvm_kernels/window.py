@@ -11,7 +11,8 @@ from tvm.tirx.script.builder import ir as T
 
 from smartc.lowering.tvm_kernels.layout import Grid, Layout
 from smartc.lowering.tvm_kernels.machine import Machine
-from smartc.lowering.tvm_kernels.vector_math import Activation, splat
+from smartc.lowering.tvm_kernels.map_writer import MapWriter
+from smartc.lowering.tvm_kernels.vector_math import Activation
 
 # Vectors of pixels that are summed together: enough chains to fill the multipliers, few enough for 16 registers.
 VECTORS = 8
@@ -50,8 +51,8 @@ class Window:
 def window_kernel(call: Window, machine: Machine) -> Any:
     """Return the function ``(x, [values, bias], [mask], [residual], out)``.
 
-    values: (channels * taps,).  bias: (channels,).  mask: (vectors * lanes,), above zero at pixels; a sum is
-    multiplied by it.  All buffers are flat.
+    values: (channels * taps,).  bias: (channels,).  mask: see ``mask_of``; a sum is multiplied
+    by it.  All buffers are flat.
     """
     kernel = _Kernel(call, machine.lanes)
     channels = call.target.shape[0] * call.target.shape[1]
@@ -78,6 +79,7 @@ class _Kernel:
         self.call = call
         self.lanes = lanes
         self.channels = call.target.shape[1]
+        self.writer = MapWriter(call.grid, call.target, call.grid.vectors * lanes, call.masked)
 
     def declare(self) -> None:
         """Declare the arguments."""
@@ -86,22 +88,16 @@ class _Kernel:
         if call.kind == "depthwise":
             self.values = T.arg("values", T.buffer((self.channels * len(call.taps),), "float32"))
             self.bias = T.arg("bias", T.buffer((self.channels,), "float32"))
-        if call.masked:
-            self.mask = T.arg("mask", T.buffer((call.grid.vectors * self.lanes,), "float32"))
+        self.writer.declare_mask()
         if call.residual:
             self.residual = T.arg("residual", T.buffer((call.residual.size,), "float32"))
-        self.out = T.arg("out", T.buffer((call.target.size,), "float32"))
+        self.writer.declare_output()
 
     def clear_edges(self, index: Any) -> None:
         """Write the zeros before the first pixel and after the last."""
-        grid, lanes = self.call.grid, self.lanes
         with T.sblock("edges"):
             place = T.axis.spatial(self.call.target.shape[0] * self.channels, index)
-            for start, end in ((0, grid.lead), (grid.lead + grid.vectors * lanes, grid.length)):
-                if start < end:
-                    with T.serial(0, (end - start) // lanes) as step:
-                        base = self._place(self.call.target, place) - grid.lead + start
-                        T.buffer_store(self.out, splat(0.0, lanes), [T.Ramp(base + step * lanes, 1, lanes)])
+            self.writer.clear_around(self._place(self.call.target, place))
 
     def compute(self, index: Any, chunk: Any, first: int, vectors: int) -> None:
         """Compute some vectors of one channel."""
@@ -142,12 +138,9 @@ class _Kernel:
             T.buffer_store(total, total[here] + self.residual[position], [here])
         value = total[here]
         if call.kind == "sum":
-            value = value * self.mask[T.Ramp(start, 1, lanes)]
+            value = value * self.writer.mask[T.Ramp(start, 1, lanes)]
         value = call.activation.apply(value, lanes) if call.activation else value
-        if call.masked:
-            pixel = self.mask[T.Ramp(start, 1, lanes)] > splat(0.0, lanes)
-            value = T.Select(pixel, value, splat(0.0, lanes))
-        T.buffer_store(self.out, value, [T.Ramp(self._place(call.target, place) + start, 1, lanes)])
+        self.writer.store_vector(value, self._place(call.target, place), start)
 
     def _source(self, place: Any) -> Any:
         """Return where the first pixel of the input channel lies that an output channel reads."""
