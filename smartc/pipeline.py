@@ -14,11 +14,12 @@ from smartc.compiled import Compiled
 from smartc.decision import by_scores
 from smartc.errors import UserError
 from smartc.finish import finish
+from smartc.learn_masks import Watch, learn
 from smartc.learning.granularity import parse_granularity
 from smartc.learning.learners import LEARNERS
 from smartc.learning.settings import Settings
 from smartc.lowering import BACKENDS
-from smartc.masking import Watch, learn, mask_once, with_better_granularity
+from smartc.masking import mask_once, with_better_granularity
 from smartc.measured_target import with_costs
 from smartc.model import TracedModel
 from smartc.outcome import outcome_for

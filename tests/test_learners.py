@@ -118,6 +118,8 @@ def test_pdp_masks_are_half_at_the_threshold_and_grow_sharper_in_the_end() -> No
         assert ((mask > 0.5) & inside).sum() == count
         middle = ((np.sqrt(best[count - 1]) + np.sqrt(best[count])) / 2) ** 2
         assert np.array_equal(mask[inside] > 0.5, squares[inside] > middle)
+    # What is rounded in the end is next to nothing.
+    assert fractional_share(torch.from_numpy(mask)) < 0.01
 
 
 def test_pdp_needs_no_parameters_of_its_own_and_gives_the_weights_a_gradient_through_the_mask() -> None:

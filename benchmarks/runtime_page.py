@@ -1,0 +1,134 @@
+"""The results page of the runtime benchmark: a table and a plot of what ``runtime.py --out`` wrote.
+
+    python benchmarks/runtime_page.py RESULTS --commit HASH [--page docs/runtime-results.md]
+
+Rows of one network, form and number of threads that were written later replace those before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from smartc.processor import processor_name
+
+PAGE = Path("docs/runtime-results.md")
+# Pixels of the plot, and the ratios at its bottom and top.
+WIDTH, HEIGHT, LEFT, TOP, LEGEND = 420, 320, 50, 40, 230
+LOW, HIGH = 0.7, 12.0
+TICKS = (1, 2, 3, 5, 10)
+# Okabe and Ito's colours, which remain apart for the colour-blind.
+COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555")
+HEAD = """# What packed blocks gain at run time
+
+Random blocks of 8 output by 8 input channels of every convolution and linear layer with at least eight input
+channels are zero; the whole network is compiled by `--backend tvm` and timed against the dense network in ONNX
+Runtime, in turns in one process, batch 1, 224x224 images (the BERT layer: 128 tokens). A cell holds the ratio of the
+medians, above 1 where the compiled network is faster, and behind it the share of the ideal ratio, one over the
+density. One thread: the processor's time; two: the wall's.
+"""
+Results = Mapping[tuple[str, int], Mapping[float, float]]
+
+
+def main() -> None:
+    """Write the page and the plot beside it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path)
+    parser.add_argument("--commit", required=True, help="what was measured")
+    parser.add_argument("--page", type=Path, default=PAGE)
+    options = parser.parse_args()
+    results = read(options.results)
+    networks = {key: found for key, found in results.items() if not key[0][0].isdigit()}
+    layers = {key: found for key, found in results.items() if key[0][0].isdigit()}
+    plot = options.page.with_suffix(".svg")
+    parts = [
+        HEAD,
+        f"![Ratio to dense ONNX Runtime over the share of zero blocks]({plot.name})\n",
+        *(("## Networks\n", table(networks)) if networks else ()),
+        *(("## Single layers, as networks of their own\n", table(layers)) if layers else ()),
+        f"Made on {processor_name()} with `OMP_NUM_THREADS=1 TVM_NUM_THREADS=1 python benchmarks/runtime.py NETWORK "
+        f"--densities 1 0.5 0.3 0.1 --out results.jsonl` at commit {options.commit}; with two threads both variables "
+        "are 2.\n",
+    ]
+    options.page.parent.mkdir(parents=True, exist_ok=True)
+    plot.write_text("\n".join(drawing(networks or layers)), encoding="utf-8")
+    options.page.write_text("\n".join(parts), encoding="utf-8")
+
+
+def read(path: Path) -> Results:
+    """Return the ratio to dense ONNX Runtime by subject and threads, then by density."""
+    found: dict[tuple[str, int], dict[float, float]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        row: dict[str, Any] = json.loads(line)
+        if row["block"] == "8x8" and row["form"][0].isdigit():
+            ratios = found.setdefault((row["subject"], row["threads"]), {})
+            ratios[float(row["form"])] = row["onnx_runtime"] / row["milliseconds"]
+    return found
+
+
+def table(results: Results) -> str:
+    """Return a Markdown table of ratios and shares of the ideal."""
+    densities = sorted({density for ratios in results.values() for density in ratios}, reverse=True)
+    lines = [f"| | threads | {' | '.join(_zeros(density) for density in densities)} |"]
+    lines.append(f"|---|--:|{'--:|' * len(densities)}")
+    for (subject, threads), ratios in results.items():
+        cells = (f"{ratios[d]:.2f} ({ratios[d] * d:.0%})" if d in ratios else "-" for d in densities)
+        lines.append(f"| {subject} | {threads} | {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def _zeros(density: float) -> str:
+    """Return the heading of a density."""
+    return "dense" if density == 1 else f"{1 - density:.0%} zeros"
+
+
+def drawing(results: Results) -> Iterator[str]:
+    """Yield the lines of an SVG: a curve per network, and the ideal."""
+    width, height = LEFT + WIDTH + LEGEND, TOP + HEIGHT + 50
+    yield f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif" '
+    yield f'font-size="12"><rect width="{width}" height="{height}" fill="white"/>'
+    yield f'<text x="{LEFT}" y="20" font-size="14">Times faster than dense ONNX Runtime over the share of zeros</text>'
+    for tick in TICKS:
+        yield f'<line x1="{LEFT}" x2="{LEFT + WIDTH}" y1="{_y(tick):.1f}" y2="{_y(tick):.1f}" stroke="#dddddd"/>'
+        yield f'<text x="{LEFT - 8}" y="{_y(tick) + 4:.1f}" text-anchor="end">{tick}</text>'
+    densities = sorted({density for ratios in results.values() for density in ratios}, reverse=True)
+    for density in densities:
+        text = f"{1 - density:.0%}"
+        yield f'<text x="{_x(density):.1f}" y="{TOP + HEIGHT + 20}" text-anchor="middle">{text}</text>'
+    ideal = {density: 1 / density for density in densities}
+    yield from _curve("ideal, one over the density", ideal, 0, 'stroke="black" stroke-dasharray="3 4"')
+    for place, ((subject, threads), ratios) in enumerate(results.items(), start=1):
+        dash = ' stroke-dasharray="7 3"' if threads > 1 else ""
+        name = subject if threads == 1 else f"{subject}, {threads} threads"
+        yield from _curve(name, ratios, place, f'stroke="{COLOURS[(place - 1) % len(COLOURS)]}"{dash}')
+    yield "</svg>"
+
+
+def _curve(name: str, ratios: Mapping[float, float], place: int, stroke: str) -> Iterator[str]:
+    """Yield one curve and its place in the legend."""
+    points: Sequence[str] = [f"{_x(density):.1f},{_y(ratios[density]):.1f}" for density in sorted(ratios, reverse=True)]
+    yield f'<polyline points="{" ".join(points)}" fill="none" stroke-width="2" {stroke}/>'
+    y = TOP + 10 + 20 * place
+    yield f'<line x1="{LEFT + WIDTH + 14}" x2="{LEFT + WIDTH + 40}" y1="{y}" y2="{y}" stroke-width="2" {stroke}/>'
+    yield f'<text x="{LEFT + WIDTH + 46}" y="{y + 4}">{name}</text>'
+
+
+def _x(density: float) -> float:
+    """Return where a density is."""
+    return LEFT + WIDTH * (1 - density)
+
+
+def _y(ratio: float) -> float:
+    """Return where a ratio is, on a logarithmic scale."""
+    return TOP + HEIGHT * (1 - math.log(ratio / LOW) / math.log(HIGH / LOW))
+
+
+if __name__ == "__main__":
+    main()
