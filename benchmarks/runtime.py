@@ -263,8 +263,7 @@ def _tvm_default(module: nn.Module, x: Tensor) -> Run:
     with target:
         executable = relax.build(lowered, target, relax_pipeline=relax.get_default_pipeline(target))
     runner, argument = relax.VirtualMachine(executable, tvm.cpu()), tvm.runtime.tensor(x.numpy())
-    with torch.no_grad():
-        _check([runner["main"](argument).numpy()], module(x).numpy())
+    _check([runner["main"](argument).numpy()], module, x)
     return lambda: runner["main"](argument)
 
 
@@ -291,19 +290,20 @@ def _bsr(layer: nn.Module, x: Tensor, block: str) -> Run:
 def _tvm(module: nn.Module, x: Tensor) -> Run:
     """Return a run of a network in TVM, checked against PyTorch."""
     compiled = to_tvm(_trace(module, x))
-    with torch.no_grad():
-        wanted = module(x).numpy()
-    _check(compiled.run((x,)), wanted)
+    _check(compiled.run((x,)), module, x)
     main_function, arguments = compiled.runner["main"], compiled.arguments((x,))
     return lambda: main_function(*arguments)
 
 
-def _check(outputs: Sequence[np.ndarray[Any, Any]], wanted: np.ndarray[Any, Any]) -> None:
-    """Check what was computed, before it is timed."""
+@torch.no_grad()
+def _check(outputs: Sequence[np.ndarray[Any, Any]], module: nn.Module, x: Tensor) -> None:
+    """Check what was computed, before it is timed: deep networks amplify rounding, in PyTorch as much as here."""
+    exact = copy.deepcopy(module).double()(x.double()).numpy()
     # Of a narrow network a tenth of the blocks, at random, may let nothing through: then all is zero.
-    error = np.abs(outputs[0] - wanted).max() / max(np.abs(wanted).max(), np.finfo(wanted.dtype).tiny)
-    if not error < 1e-5:
-        raise SystemExit(f"the output is off by {error:.1e}")
+    size = max(np.abs(exact).max(), np.finfo(np.float32).tiny)
+    error, rounding = (np.abs(found - exact).max() / size for found in (outputs[0], module(x).numpy()))
+    if not error < max(1e-5, 4 * rounding):
+        raise SystemExit(f"the output is off by {error:.1e}, and PyTorch's by {rounding:.1e}")
 
 
 if __name__ == "__main__":

@@ -184,7 +184,7 @@ class _Kernel:
             for start in range(0, part.vectors * self.lanes, _LINE):
                 if call.residual:
                     _prefetch(self.residual, self._place(call.residual, place, row) + base + start)
-                _prefetch(self.writer.out, self._place(call.target, place, row) + base + start, 1)
+                _prefetch(self.writer.out, self._place(call.target, place, row) + self.writer.number(base) + start, 1)
 
     def _accumulate(self, sums: list[Any], column: tuple[Any, int], base: Any) -> None:
         """Add one column of the weight."""

@@ -13,8 +13,8 @@ from smartc.errors import UserError
 from smartc.lowering.tvm_kernels.convolution import Convolution, convolution_kernel
 from smartc.lowering.tvm_kernels.few_rows import FEW_ROWS, few_rows
 from smartc.lowering.tvm_kernels.fusion import Fused, fused
-from smartc.lowering.tvm_kernels.geometry import Geometry, pixel_mask
-from smartc.lowering.tvm_kernels.layout import Grid, Layout
+from smartc.lowering.tvm_kernels.geometry import Geometry, Pair, pixel_mask
+from smartc.lowering.tvm_kernels.layout import Grid, Layout, plain
 from smartc.lowering.tvm_kernels.map_writer import mask_of
 from smartc.lowering.tvm_kernels.maps import as_grid, split_phases
 from smartc.lowering.tvm_kernels.max_pool import MaxPool, direct, max_pool_kernel
@@ -83,7 +83,7 @@ def convolution_site(network: Network, node: fx.Node, geometry: Geometry, channe
     else:
         source, taps = split_phases(network, source, geometry.phases(grid), geometry, node)
     residual = _residual(network, after, grid)
-    return Site(node, after, source, residual, taps, grid, grid.layout(batch, channels))
+    return Site(node, after, source, residual, taps, grid, _output_layout(network, after.last, grid, (batch, channels)))
 
 
 def output_grid(network: Network, geometry: Geometry, last: fx.Node) -> Grid:
@@ -91,6 +91,14 @@ def output_grid(network: Network, geometry: Geometry, last: fx.Node) -> Grid:
     spacing = network.spacing(last)
     gap = 0 if spacing.joined else max(spacing.gap, geometry.gap)
     return Grid(*geometry.target, gap, network.machine.lanes, spacing.rows, spacing.shifts)
+
+
+def _output_layout(network: Network, last: fx.Node, grid: Grid, size: Pair) -> Layout:
+    """Return where an output lies: as what reads it needs it, or without gaps where the network returns it."""
+    returned = all(user.op == "output" for user in last.users)
+    if returned and network.machine.packs and not grid.shifts:
+        return plain((*size, grid.height, grid.width))
+    return grid.layout(*size)
 
 
 def runs_of(taps: Integers, row: int) -> list[tuple[int, int]]:

@@ -28,6 +28,7 @@ class Machine:
         vectors: Vectors of pixels that it computes together; rows * vectors accumulators, the pixels and a
             weight must fit the registers.
         single: Whether there are registers for the sums of one more pixel, with output channels in the lanes.
+        packs: Whether one instruction moves some lanes of a vector together, and one stores some.
     """
 
     target: Any
@@ -35,6 +36,7 @@ class Machine:
     rows: int
     vectors: int
     single: bool = False
+    packs: bool = False
 
 
 def machine_for(mcpu: str | None) -> Machine:
@@ -52,7 +54,7 @@ def machine_for(mcpu: str | None) -> Machine:
         )
     target = tvm.target.Target({"kind": "llvm", **options})
     if codegen.target_has_features("avx512f", target):
-        return Machine(target, lanes=16, rows=8, vectors=3, single=True)
+        return Machine(target, lanes=16, rows=8, vectors=3, single=True, packs=True)
     if codegen.target_has_features("avx2", target):
         # Sixteen registers: 4 x 3 accumulators, three vectors of pixels and one weight.
         return Machine(target, lanes=8, rows=4, vectors=3)

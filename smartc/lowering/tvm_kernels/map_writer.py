@@ -1,4 +1,4 @@
-"""Write a map of pixels from a kernel: zeros around it, zeros where no pixel is, and its shifted planes."""
+"""Write a map of pixels from a kernel: with zeros around it and between, and its shifted planes; or pixels alone."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from tvm import tirx
+from tvm.target import codegen
 from tvm.tirx.script.builder import ir as T
 
 from smartc.lowering.tvm_kernels.fills import fill_run
@@ -30,6 +31,11 @@ def mask_of(grid: Grid, masked: bool, pixels: Floats | None = None) -> Floats | 
     return np.concatenate(masks) if masks else None
 
 
+def writes_pixels(grid: Grid, target: Layout) -> bool:
+    """Return whether a kernel that computes a grid stores its pixels alone, as NumPy would hold them."""
+    return target.plain and not grid.layout(*target.shape[:2]).plain
+
+
 class MapWriter:
     """Builds the statements that write the channels of one map.
 
@@ -40,6 +46,7 @@ class MapWriter:
 
     def __init__(self, grid: Grid, target: Layout, covered: int, masked: bool) -> None:
         self.grid, self.target = grid, target
+        self.pixels = writes_pixels(grid, target)
         self.covered, self.masked = covered, masked
 
     def declare_mask(self) -> None:
@@ -64,6 +71,8 @@ class MapWriter:
 
     def clear_around(self, first: Any) -> None:
         """Write the zeros before and after a channel, given its first pixel's place."""
+        if self.pixels:
+            return
         lead, plane = self.grid.lead, self.grid.plane
         for _, distance, shift in self._planes:
             for start, end in ((-lead, -shift), (self.covered - shift, plane - lead)):
@@ -72,6 +81,9 @@ class MapWriter:
     def store_vector(self, value: Any, first: Any, place: Any) -> None:
         """Store a vector of a channel's places from one on."""
         lanes = self.grid.lanes
+        if self.pixels:
+            self._store_pixels(value, first, place)
+            return
         for number, distance, shift in self._planes:
             part = value
             if number or self.masked:
@@ -80,11 +92,32 @@ class MapWriter:
             T.buffer_store(self.out, part, [T.Ramp(first + place + distance - shift, 1, lanes)])
 
     def store_pixel(self, value: Any, first: Any, place: Any) -> None:
-        """Store one pixel of a channel."""
+        """Store one pixel of a channel; without gap its place is its number."""
         for number, distance, shift in self._planes:
             inside = self.mask[self._mask(number) + place] > splat(0.0, 1) if number else None
             part = value if inside is None else tirx.Select(inside, value, splat(0.0, 1))
             T.buffer_store(self.out, part, [first + place + distance - shift])
+
+    def number(self, place: Any) -> Any:
+        """Return the distance in the output of a channel's place from its first pixel."""
+        if not (self.pixels and self.grid.gap):
+            return place
+        row = tirx.floordiv(place, self.grid.pitch)
+        return row * self.grid.width + tirx.min(place - row * self.grid.pitch, self.grid.width)
+
+    def _store_pixels(self, value: Any, first: Any, place: Any) -> None:
+        """Store the lanes that are pixels, moved together."""
+        grid, lanes = self.grid, self.grid.lanes
+        if grid.gap:
+            pixels = self.mask[T.Ramp(place, 1, lanes)] > splat(0.0, lanes)
+            value = tirx.call_llvm_intrin(f"float32x{lanes}", "llvm.experimental.vector.compress", value, pixels, value)
+        start = self.number(place)
+        end = tirx.min(self.number(place + lanes), grid.height * grid.width)
+        inside = T.Ramp(start, 1, lanes) < T.Broadcast(end, lanes)
+        # From version 22 on LLVM takes no alignment here.
+        align = [tirx.IntImm("int32", 4)] if codegen.llvm_version_major() < 22 else []
+        address = tirx.address_of(self.out[first + start])
+        T.evaluate(tirx.call_llvm_intrin("void", "llvm.masked.store", value, address, *align, inside))
 
     def _mask(self, number: int) -> int:
         """Return where the mask of a plane begins."""
