@@ -78,8 +78,17 @@ class _Kernel:
 
 
 def calibrate(watch: Progress | None = None, sizes: Sizes | None = None) -> CostTable:
-    """Return the cost table of this machine; with TVM that of its block-sparse code too."""
-    sizes, begun = sizes or Sizes(), time.monotonic()
+    """Return the cost table of this machine; with TVM that of its block-sparse code too.
+
+    The global random numbers stay as they were.
+    """
+    with torch.random.fork_rng(devices=[]):
+        return _measured(watch, sizes or Sizes())
+
+
+def _measured(watch: Progress | None, sizes: Sizes) -> CostTable:
+    """Return the cost table of some sizes."""
+    begun = time.monotonic()
     packed_kernels = sizes.packed_kernels if has_tvm() else ()
     steps = _Steps(watch, 1 + 2 * len(packed_kernels) + sizes.rounds)
     dense, empty = {kernel: _opened(kernel) for kernel in dense_kernels(sizes)}, vector_run(1)

@@ -44,7 +44,7 @@ def with_costs(target: Target, backends: Sequence[str] | None) -> Target:
     Raises:
         UserError: There is a table and it is no use, or there is none and it cannot be kept.
     """
-    if target.target.kind != "cpu":
+    if not target.is_this_machine:
         return target
     from smartc.measured_target import FIRST, with_costs
 

@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> None:
 def _show(target: Target) -> None:
     """Print a target in full."""
     console = output()
-    if target.target.kind != "cpu":
+    if not target.is_this_machine:
         console.print(_details(target))
         console.say(f"\n{target.assumption}.")
         return
@@ -84,7 +84,7 @@ def _overview(targets: list[Target]) -> Table:
     for heading in ("target", "figures are", "array", "clock", "peak", "zero tiles", "weights"):
         table.add_column(heading, no_wrap=True)
     for target in targets:
-        if target.target.kind == "cpu":
+        if target.is_this_machine:
             table.add_row(target.name, target.provenance, "-", "-", "-", "skipped with TVM", _bits(target))
             continue
         array, megahertz = target.array, target.array.frequency_hz / 1e6

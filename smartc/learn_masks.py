@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from smartc.errors import UserError
 from smartc.learning.batch_norm_statistics import reestimate_batch_norm
 from smartc.learning.checkpoint import Checkpoint
 from smartc.learning.distillation import Distillation
-from smartc.learning.input_energy import input_energy
+from smartc.learning.input_energy import recorded
 from smartc.learning.learners import LEARNERS, Seen
 from smartc.learning.mask_search import MaskSearch, Moment
 from smartc.learning.objective import FromDense, LayerByLayer, Objective, OwnLoss
@@ -24,6 +24,7 @@ from smartc.learning.reconstruction import reconstruct
 from smartc.learning.sensitivity import sensitivity
 from smartc.learning.settings import ENOUGH_FOR_STATISTICS, Settings
 from smartc.learning.train import Run, Training
+from smartc.learning.units import FloatArray, Units
 from smartc.learning.views import further_views
 from smartc.learning.weight_optimizer import GENTLE_RATE, RATE
 from smartc.learning.workers import Workers, joined
@@ -36,6 +37,8 @@ from smartc.targets.workload import OpKind
 
 # Samples that batch-norm statistics are computed from.
 STATISTICS_ON = 2048
+# Batches of flattened inputs.
+Inputs = Sequence[tuple[Any, ...]]
 # Told of every step: where it stands, the number of all steps, and how much of the budget is met.
 Watch = Callable[[Moment, int, float], None]
 
@@ -56,15 +59,16 @@ def learn(
     few = samples.count is not None and samples.count < ENOUGH_FOR_STATISTICS
     with project.clock("learning"), joined() as workers:
         calibration = calibration_inputs(samples)
-        objective = _objective(project, samples, train, settings.seed)
-        search = new_search(project, steps, not few, _seen(project, samples, calibration, few), few)
+        objective = _objective(project, samples, calibration, train, settings.seed)
+        seen = _seen(project, samples, calibration, objective, few)
+        search = new_search(project, steps, not few, seen, few)
         rate = GENTLE_RATE if is_gentle(project, not few) else RATE
         masks_first = few and LEARNERS[project.learner].moves_alone
         training = Training(steps, batch, settings.seed, settings.precision, rate, masks_first)
         about = (objective.name, samples.source, samples.count, _inputs_hash(calibration), training)
         checkpoint = _checkpoint(project, about, settings, workers)
         if few or not steps:
-            search.on_hard = lambda found: _reconstruct(project, found, samples)
+            search.on_hard = lambda found: _reconstruct(project, found, calibration)
         run = Run(
             search=search,
             samples=samples,
@@ -84,43 +88,46 @@ def learn(
         return decided(project, search, learning)
 
 
-def _seen(project: Project, samples: Samples, calibration: Sequence[tuple[Any, ...]], few: bool) -> Seen:
+def _seen(project: Project, samples: Samples, calibration: Inputs, objective: Objective, few: bool) -> Seen:
     """Return what a few samples tell: where there are no more, how much the outputs feel each unit, too."""
     original = project.original
-    inputs = input_energy(original, calibration)
+    recorder = recorded(original, calibration)
     if not few:
-        return Seen(inputs)
+        return Seen(recorder.energies())
     try:
-        distillation = _distillation(original, samples)
+        known = objective.distillation if isinstance(objective, LayerByLayer) else None
+        distillation = known or _distillation(original, calibration)
     except UserError:
-        return Seen(inputs)  # outputs that only the user's own loss understands
+        return Seen(recorder.energies())  # outputs that only the user's own loss understands
 
-    def singles() -> Iterator[tuple[Any, ...]]:
-        return (part.inputs for part in samples.in_order(1, SEEN_SAMPLES))
+    def felt(units: Units) -> FloatArray:
+        singles = (part.inputs for part in samples.in_order(1, SEEN_SAMPLES))
+        return sensitivity(original, units, distillation, recorder, singles)
 
-    return Seen(inputs, lambda units: sensitivity(original, units, distillation, singles))
+    return Seen(recorder.energies(), felt)
 
 
-def _objective(project: Project, samples: Samples, train: str | Callable[..., Any] | None, seed: int) -> Objective:
+def _objective(
+    project: Project, samples: Samples, calibration: Inputs, train: str | Callable[..., Any] | None, seed: int
+) -> Objective:
     """Return the user's loss, or the distance to the dense model."""
     original = project.original
     if train is not None:
         function = load_function(train, f"--train {train}") if isinstance(train, str) else train
         name = train if isinstance(train, str) else getattr(train, "__qualname__", "the function given")
         return OwnLoss(function, original, name)
-    distillation = _distillation(original, samples)
+    distillation = _distillation(original, calibration)
     if samples.count is not None and samples.count < ENOUGH_FOR_STATISTICS:
-        inputs = calibration_inputs(samples)
-        return replace(LayerByLayer.fitted(original, distillation, _taps(project), inputs), seed=seed)
+        return replace(LayerByLayer.fitted(original, distillation, _taps(project), calibration), seed=seed)
     return FromDense(original, distillation, samples.labelled)
 
 
-def _distillation(model: TracedModel, samples: Samples) -> Distillation:
+def _distillation(model: TracedModel, calibration: Inputs) -> Distillation:
     """Return the distance to a model's outputs.
 
     With the variance of each batch's own outputs, a batch cut among processes would have another loss.
     """
-    return Distillation.of(model).fitted([model.run(inputs) for inputs in calibration_inputs(samples)])
+    return Distillation.of(model).fitted([model.run(inputs) for inputs in calibration])
 
 
 def _taps(project: Project) -> tuple[str, ...]:
@@ -156,12 +163,11 @@ def _checkpoint(project: Project, learning: object, settings: Settings, workers:
     return checkpoint
 
 
-def _reconstruct(project: Project, search: MaskSearch, samples: Samples) -> None:
+def _reconstruct(project: Project, search: MaskSearch, calibration: Inputs) -> None:
     """Refit the weights that are left to the dense model's activations, layer by layer."""
     assert search.keep is not None
     supports = search.units.supports(search.keep)
-    batches = calibration_inputs(samples)
-    refitted = reconstruct(project.original, search.learned(), supports, [*batches, *further_views(batches)])
+    refitted = reconstruct(project.original, search.learned(), supports, [*calibration, *further_views(calibration)])
     search.take(refitted.model)
 
 

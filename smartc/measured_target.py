@@ -16,14 +16,9 @@ FIRST = "this machine has no cost table yet: measuring it takes one to two minut
 ONNX, WITH_TVM = ("onnx",), ("onnx", "tvm")
 
 
-def is_this_machine(target: Target) -> bool:
-    """Return whether a target is the processor that this runs on."""
-    return target.target.kind == "cpu" and target.provenance == "measured"
-
-
 def default_backends(target: Target) -> tuple[str, ...]:
     """Return what to lower to where nobody says: for this machine TVM too, where it is installed."""
-    return WITH_TVM if is_this_machine(target) and has_tvm() else ONNX
+    return WITH_TVM if target.is_this_machine and has_tvm() else ONNX
 
 
 def with_costs(target: Target, backends: Sequence[str] | None, watch: Progress | None = None) -> Target:
@@ -37,7 +32,7 @@ def with_costs(target: Target, backends: Sequence[str] | None, watch: Progress |
     Raises:
         UserError: There is a table and it is no use, or there is none and it cannot be kept.
     """
-    if not is_this_machine(target) or isinstance(target, MeasuredTarget):
+    if not target.is_this_machine or isinstance(target, MeasuredTarget):
         return target
     costs = read_table()
     if costs is None:

@@ -88,7 +88,7 @@ def price(target: Target, work: Workload) -> Latency:
     shape = tiling(target, work)
     if isinstance(target, MeasuredTarget):
         return _measured(target, work, shape)
-    if target.target.kind == "cpu" and target.provenance == "measured":
+    if target.is_this_machine:
         raise ValueError(f"{target.name} has no cost table")
     output = output_cycles(target, work, shape)
     overhead = (work.kind != OpKind.FREE) * (target.overhead.launch_us * 1e-6 * target.array.frequency_hz)

@@ -105,6 +105,11 @@ class Target:
         assumption = _ASSUMPTIONS[self.provenance]
         return assumption.format(name=self.name, array=array, source=self.calibration.source)
 
+    @property
+    def is_this_machine(self) -> bool:
+        """Say whether it is the processor that this runs on: its times are measured, not modelled."""
+        return self.target.kind == "cpu" and self.provenance == "measured"
+
     def supports(self, op: str) -> bool:
         """Say whether the device runs the operator itself, by short name such as ``conv2d``."""
         return op in self.ops.supported

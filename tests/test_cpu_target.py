@@ -179,7 +179,9 @@ def test_really_measures(tmp_path: Path) -> None:
 
 def test_calibrates(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[int, int]] = []
+    random = torch.get_rng_state()
     found = calibrate(lambda done, total: seen.append((done, total)), TINY)
+    assert torch.equal(torch.get_rng_state(), random)
     found.check()
     assert found.has_packed == has_tvm()
     assert {point.kind for point in found.points} >= {"matrix", "depthwise", "vector"}

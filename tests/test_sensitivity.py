@@ -8,11 +8,11 @@ from torch.nn import functional
 from smartc.capture import trace
 from smartc.learning.distillation import Distillation
 from smartc.learning.granularity import Granularity, parse_granularity
+from smartc.learning.input_energy import recorded
 from smartc.learning.sensitivity import sensitivity
 from smartc.learning.units import Units, find_units
 from smartc.model import TracedModel
-from smartc.passes.find_channel_groups import find_channel_groups
-from smartc.passes.find_layers import find_layers
+from smartc.project import analysed
 from smartc.targets.target import load_target
 
 
@@ -28,13 +28,13 @@ class Curved(nn.Module):
 
 
 def _units(model: TracedModel, granularity: Granularity) -> Units:
-    return find_units(model, find_layers(model, find_channel_groups(model)), granularity)
+    return find_units(model, analysed(model), granularity)
 
 
 def _felt(model: TracedModel, units: Units, x: torch.Tensor) -> torch.Tensor:
     distillation = Distillation.of(model).fitted([model.run((x,))])
-    found = sensitivity(model, units, distillation, lambda: [(one[None],) for one in x])
-    return torch.from_numpy(found)
+    singles = [(one[None],) for one in x]
+    return torch.from_numpy(sensitivity(model, units, distillation, recorded(model, singles), singles))
 
 
 def test_it_is_the_squared_slope_of_a_mask_on_what_varies() -> None:

@@ -29,14 +29,15 @@ def input_energy(model: TracedModel, batches: Iterable[tuple[Any, ...]]) -> dict
     Returns:
         By the weight's name; shape (in,), all groups of a convolution in order.
     """
+    return recorded(model, batches).energies()
+
+
+def recorded(model: TracedModel, batches: Iterable[tuple[Any, ...]]) -> InputRecorder:
+    """Return what the inputs of a model's weights are like on flattened inputs."""
     recorder = InputRecorder(model)
     for flat in batches:
         recorder.record(flat)
-    energies = {}
-    for name, (total, squares) in recorder.totals.items():
-        mean, square = total / recorder.counts[name], squares / recorder.counts[name]
-        energies[name] = (square - (1 - CONSTANT) * mean.square()).clamp_min(0).float()
-    return energies
+    return recorder
 
 
 def weighted_squares(model: TracedModel, name: str, seen: Mapping[str, torch.Tensor]) -> torch.Tensor:
@@ -86,6 +87,14 @@ class InputRecorder(fx.Interpreter):
     def mean(self, name: str) -> torch.Tensor | None:
         """Return the mean of each input channel of a weight, float64; None where nothing was recorded."""
         return self.totals[name][0] / self.counts[name] if name in self.totals else None
+
+    def energies(self) -> dict[str, torch.Tensor]:
+        """Return what ``input_energy`` returns."""
+        energies = {}
+        for name, (total, squares) in self.totals.items():
+            mean, square = total / self.counts[name], squares / self.counts[name]
+            energies[name] = (square - (1 - CONSTANT) * mean.square()).clamp_min(0).float()
+        return energies
 
     def run_node(self, n: fx.Node) -> Any:
         """Run a call, and record it if it multiplies by a weight."""

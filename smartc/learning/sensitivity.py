@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ Batches = Iterable[tuple[Any, ...]]
 
 
 def sensitivity(
-    model: TracedModel, units: Units, distillation: Distillation, batches: Callable[[], Batches]
+    model: TracedModel, units: Units, distillation: Distillation, recorder: InputRecorder, batches: Batches
 ) -> FloatArray:
     """Return for each unit the mean square of what its removal changes the loss of one sample by.
 
@@ -33,16 +33,14 @@ def sensitivity(
         model: In eval mode.
         units: What may be removed.
         distillation: Tells which outputs are logits, and the scales of the others.
-        batches: Yields flattened inputs, one sample each, anew at each call.
+        recorder: Knows the means of what the weights see.
+        batches: Flattened inputs, one sample each.
 
     Source: the Fisher information as a measure of saliency, arXiv 1801.05787; without the mean, ours.
     """
-    recorder = InputRecorder(model)
-    for flat in batches():
-        recorder.record(flat)
     probe = _Probe(model, recorder, units, distillation)
     total, count = torch.zeros(units.count, dtype=torch.float64), 0
-    for flat in batches():
+    for flat in batches:
         for _ in range(DRAWS):
             total += probe.effects(flat).square()
             count += 1
