@@ -59,16 +59,19 @@ def by_scores(project: Project) -> Decision:
 def unread_channels(model: TracedModel, project: Project) -> Decision:
     """Return as the channels to remove those that only zero weights read.
 
-    None goes where a layer would be slower for it, because its tiles would no longer lie as they did.
+    None goes where a layer would be slower for it, because its tiles would no longer lie as they did, and
+    none where patterns of neighbours would be torn.
     """
     layers = analysed(model)
     search = Search(layers, project.target, np.ones(layers.groups.count))
     everything = np.ones(layers.groups.count, dtype=bool)
-    keep = ~_unread(model, layers.groups)
+    patterns = project.granularity.kind == "n:m"
+    keep = everything if patterns else ~_unread(model, layers.groups)
     if not keep.all() and _some_layer_slower(model, search, keep):
         keep = everything
     counts = np.array([int(keep[group.units].sum()) for group in layers.groups.groups], dtype=np.int64)
-    return Decision(model, search, Choice(counts, _reasons(layers.groups, counts), ""), keep)
+    whole = f"all channels keep their places in {project.granularity} patterns" if patterns else "all channels are read"
+    return Decision(model, search, Choice(counts, _reasons(layers.groups, counts, whole), ""), keep)
 
 
 def _unread(model: TracedModel, groups: ChannelGroups) -> BoolArray:
@@ -98,10 +101,10 @@ def _some_layer_slower(model: TracedModel, search: Search, keep: BoolArray) -> b
     return any(time > before.get(row.name, 0.0) * (1 + SAME_TIME) for row, time in times)
 
 
-def _reasons(groups: ChannelGroups, counts: IntArray) -> tuple[str, ...]:
+def _reasons(groups: ChannelGroups, counts: IntArray, whole: str) -> tuple[str, ...]:
     """Say why each group keeps what it keeps."""
     texts = []
     for group, kept in zip(groups.groups, counts, strict=True):
         size = len(group)
-        texts.append(f"keeps the {kept} of {size} channels that are read" if kept < size else "all channels are read")
+        texts.append(f"keeps the {kept} of {size} channels that are read" if kept < size else whole)
     return tuple(texts)

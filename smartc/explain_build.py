@@ -96,7 +96,7 @@ def _axis_lines(name: str, entry: Mapping[str, Any]) -> Iterator[str]:
 
 
 def ranges(indices: Sequence[int]) -> str:
-    """Return ascending indices as ranges: ``0-3, 7``."""
+    """Return indices as ranges of neighbours: ``0-3, 7``."""
     parts: list[list[int]] = []
     for index in indices:
         if parts and index == parts[-1][1] + 1:

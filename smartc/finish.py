@@ -8,6 +8,7 @@ from functools import cached_property
 
 from smartc import __version__
 from smartc.build_report import Findings, build_report
+from smartc.channel_order import Ordered, in_fewest_tiles
 from smartc.compiled import Compiled
 from smartc.decision import Decision
 from smartc.errors import UserError
@@ -99,17 +100,27 @@ class _Job:
         """Return what is kept."""
         return self.forms.decision
 
-    @cached_property
+    @property
     def smaller(self) -> TracedModel:
         """Return the model without what was removed."""
-        decision = self.decision
-        with self.project.clock("removal"):
-            return run_passes(decision.model, (RemoveChannels(decision.search.groups, decision.keep),)).model
+        return self.ordered.model
+
+    @cached_property
+    def ordered(self) -> Ordered:
+        """Return the model without what was removed, and how its channels were reordered.
+
+        Only where blocks were removed is there anything to gain; patterns of neighbours would be torn.
+        """
+        project, decision = self.project, self.decision
+        with project.clock("removal"):
+            left = run_passes(decision.model, (RemoveChannels(decision.search.groups, decision.keep),)).model
+            gains = project.granularity.kind == "block" and self._packing() is not None
+            return in_fewest_tiles(left, project.target) if gains else Ordered(left)
 
     @cached_property
     def plan(self) -> Plan:
         """Return the plan, without the hash of the model."""
-        return make_plan(self.project, self.decision, self.smaller)
+        return make_plan(self.project, self.decision, self.ordered)
 
     @cached_property
     def hashed_plan(self) -> Plan:
@@ -167,7 +178,8 @@ class _Job:
         with project.clock("evaluation"):
             agreement = self.outcome.agreement(self.smaller)
             evaluation = self.outcome.evaluation(self.smaller)
-        findings = Findings(tuple(proofs), agreement, evaluation, dict(project.clock.seconds), tuple(files.remarks))
+        remarks = (*self.ordered.remarks, *files.remarks)
+        findings = Findings(tuple(proofs), agreement, evaluation, dict(project.clock.seconds), remarks)
         report = build_report(project, decision, self.smaller, findings, reached)
         if files.measured is not None:
             report = with_measurement(report, files.measured, self.forms.reasons)

@@ -14,11 +14,13 @@ import torch
 
 from smartc import __version__
 from smartc.budget import Measure
+from smartc.channel_order import Ordered
 from smartc.decision import Decision
 from smartc.errors import UserError
 from smartc.model import TracedModel
 from smartc.passes.channel_groups import ChannelGroups, surviving
 from smartc.passes.find_layers import Layers
+from smartc.passes.labels import IntArray
 from smartc.passes.live_layers import price_layers
 from smartc.project import Project, analysed
 from smartc.targets.target import Target
@@ -47,8 +49,9 @@ class Plan:
         budget: Kind, what was asked, what was reached.
         learner: Where the scores came from.
         groups: The decision for each channel group.
-        tensors: Per tensor that shrinks, its old shape and the kept indices of each axis.  Zero, in
-            every axis that ``reads``, what is not kept: that is the masked original.
+        tensors: Per tensor that shrinks or is reordered, its old shape and the kept indices of each axis,
+            in the order of the compiled model.  Zero, in every axis that ``reads``, what is not kept: that
+            is the masked original.
         granularity: What a mask removed at a time.
         masks: Per weight that lost blocks or single weights, how these lie in it and which stay: a bit
             for each, the first the highest of its byte, in base64.
@@ -110,7 +113,7 @@ class Plan:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def make_plan(project: Project, decision: Decision, smaller: TracedModel) -> Plan:
+def make_plan(project: Project, decision: Decision, smaller: Ordered) -> Plan:
     """Write down what was decided, and what the smaller model came to."""
     search, choice, budget = decision.search, decision.choice, project.budget
     decisions = tuple(
@@ -120,10 +123,10 @@ def make_plan(project: Project, decision: Decision, smaller: TracedModel) -> Pla
     return Plan(
         model={"name": project.original.name, "sha256": None},
         target=project.target.to_dict(),
-        budget={"kind": budget.kind, "asked": budget.asked, "reached": reached(project, decision, smaller)},
+        budget={"kind": budget.kind, "asked": budget.asked, "reached": reached(project, decision, smaller.model)},
         learner=project.learner,
         groups=decisions,
-        tensors=kept_indices(decision.model, search.groups, decision.keep),
+        tensors=kept_indices(decision.model, search.groups, decision.keep, smaller.moved),
         granularity=str(project.granularity),
         masks=kept_masks(decision),
     )
@@ -165,14 +168,24 @@ def _spent(measure: Measure, model: TracedModel, layers: Layers, target: Target)
     return float((costs.total if measure == "latency" else costs.weight_bytes).sum())
 
 
-def kept_indices(model: TracedModel, groups: ChannelGroups, keep: BoolArray) -> dict[str, Any]:
-    """Return, by the user's names, the old shape and the kept indices of every tensor that shrinks."""
+def kept_indices(
+    model: TracedModel, groups: ChannelGroups, keep: BoolArray, moved: Mapping[str, Mapping[int, IntArray]]
+) -> dict[str, Any]:
+    """Return, by the user's names, the old shape and the kept indices of every tensor that is not as it was.
+
+    Args:
+        model: Before.
+        groups: Its channels.
+        keep: Which of them stay.
+        moved: For each tensor the axes whose kept indices have another order, as ``Ordered`` has it.
+    """
     tensors: dict[str, Any] = {}
     for axis in groups.axes:
-        alive = surviving(axis.units, keep)
-        if alive.all():
+        kept = np.flatnonzero(surviving(axis.units, keep))
+        order = moved.get(axis.name, {}).get(axis.axis)
+        if len(kept) == len(axis.units) and order is None:
             continue
-        entry = {"axis": axis.axis, "role": axis.role, "kept": np.flatnonzero(alive).tolist()}
+        entry = {"axis": axis.axis, "role": axis.role, "kept": (kept if order is None else kept[order]).tolist()}
         shape = list(model.tensor(axis.name).shape)
         for name in model.names_of(axis.name):
             if name in model.state_names:

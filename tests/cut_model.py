@@ -40,7 +40,7 @@ class Cut:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the part of plan.json that the oracle reads."""
-        return {"tensors": kept_indices(self.original, self.groups, self.keep)}
+        return {"tensors": kept_indices(self.original, self.groups, self.keep, {})}
 
 
 def cut(model: TracedModel, seed: int) -> Cut:
