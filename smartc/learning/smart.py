@@ -9,6 +9,7 @@ from torch import nn
 from smartc.errors import UserError
 from smartc.learning.channel_budget import ChannelBudget
 from smartc.learning.learner import Learner, Start, standard_scores
+from smartc.learning.score_momentum import ScoreMomentum
 from smartc.learning.soft_top_k import soft_top_k
 from smartc.learning.units import FloatArray
 
@@ -16,7 +17,7 @@ from smartc.learning.units import FloatArray
 HOTTEST, COLDEST = 1.0, 1e-3
 # Where many masks between 0 and 1 would shrink all activations, only a tenth compete at a time.
 GENTLE_HOTTEST = 0.1
-# The optimizer can carry a score so many standard deviations over the whole search.
+# A gradient of the mean size can carry a score so many standard deviations over the whole search.
 REACH = 10.0
 SLOWEST, FASTEST = 1e-2, 5e-2
 # A few samples must not carry scores far from where the weights put them.
@@ -54,7 +55,7 @@ class Smart(Learner):
         roots = torch.full((start.units.count // size,) if size else (), torch.nan)
         self.register_buffer("threshold", roots, persistent=False)
         rate = min(max(REACH / max(start.steps, 1), SLOWEST), GENTLE_FASTEST if start.gentle else FASTEST)
-        self.optimizer = torch.optim.Adam([self.values], lr=rate)
+        self.momentum = ScoreMomentum(self.values, rate)
         self.advance(0)
 
     temperature: torch.Tensor
@@ -93,11 +94,9 @@ class Smart(Learner):
             raise UserError("the masks have no gradient", where=f"step {step}", fix=fix)
         self._follow_device()
         if self.scores.grad is not None:
-            self.values.grad = self.scores.grad
-            self.optimizer.step()
-            self.values.grad = self.scores.grad = None
-        with torch.no_grad():
-            self.scores.copy_(self.values)
+            self.momentum.move(self.values, self.scores.grad)
+            self.scores.grad = None
+        self.settle()
         progress = min(step / max(self.start.steps, 1), 1.0)
         self.temperature.fill_(self.hottest * (COLDEST / self.hottest) ** progress)
         if self.cost is not None and step and step % max(self.start.steps // PRICINGS, 1) == 0:
@@ -109,8 +108,7 @@ class Smart(Learner):
 
     def _follow_device(self) -> None:
         """Move what is no parameter or buffer to where the model was moved, before the first step."""
-        if self.values.device != self.scores.device:
-            self.values.data = self.values.data.to(self.scores.device)
+        self.values = self.values.to(self.scores.device)
 
     def _reprice(self, cost: torch.Tensor) -> None:
         """Price the units at the mask of the moment."""
@@ -121,20 +119,18 @@ class Smart(Learner):
         self.threshold.fill_(torch.nan)
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Return the scores' optimizer and the prices of the moment."""
-        own = {f"adam.{name}": value for name, value in self.optimizer.state.get(self.values, {}).items()}
+        """Return the scores, their momentum and the prices of the moment."""
+        own = {f"momentum.{name}": value for name, value in self.momentum.state().items()}
         limit, cost = self.start.budget.limit, self.start.budget.cost
         # As they are, in float64: another rounding of the prices could keep other units.
         prices = {} if cost is None else {"cost": torch.from_numpy(cost)}
         return {**own, **prices, "values": self.values, "budget": torch.tensor(limit, dtype=torch.float64)}
 
     def restore(self, state: dict[str, torch.Tensor]) -> None:
-        """Take over the scores' optimizer and the prices."""
+        """Take over the scores, their momentum and the prices."""
         with torch.no_grad():
             self.values.copy_(state["values"])
-        adam = {name.removeprefix("adam."): value for name, value in state.items() if name.startswith("adam.")}
-        if adam:
-            self.optimizer.state[self.values] = adam
+        self.momentum.restore({name.removeprefix("momentum."): value for name, value in state.items()})
         self.start.budget.limit = float(state["budget"])
         if self.cost is not None:
             self.start.budget.cost = state["cost"].numpy()
