@@ -13,7 +13,7 @@ pytest.importorskip("tvm")
 from smartc.lowering.tvm_kernels.chunking import chunks_of, products, singles
 from smartc.lowering.tvm_kernels.gaps import Spacing, choose_spacings
 from smartc.lowering.tvm_kernels.layout import Grid
-from smartc.lowering.tvm_kernels.machine import machine_for
+from smartc.lowering.tvm_kernels.machine import Machine, machine_for
 
 WIDE, NARROW = machine_for("skylake-avx512"), machine_for("haswell")
 
@@ -41,14 +41,21 @@ def test_single_pixels_save_products() -> None:
     assert products(Grid(7, 7, 0, 8), NARROW) == 7 * 4
 
 
-def spacings(size: int) -> list[Spacing]:
+def spacings(size: int, machine: Machine, groups: int = 1) -> list[Spacing]:
     """Return how the maps of a chain of layers lie."""
-    chain = nn.Sequential(nn.Conv2d(8, 8, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 1))
+    middle = nn.Conv2d(8, 8, 3, padding=1, groups=groups)
+    chain = nn.Sequential(nn.Conv2d(8, 8, 1), nn.ReLU(), middle, nn.Conv2d(8, 8, 1))
     program = torch.export.export(chain, (torch.randn(1, 8, size, size),))
-    return list(choose_spacings(program.graph, WIDE).values())
+    return list(choose_spacings(program.graph, machine).values())
 
 
-def test_small_maps_have_planes_and_large_ones_gaps() -> None:
+def test_rows_join_where_lanes_can_be_left_out_and_no_kernel_needs_zeros() -> None:
+    assert spacings(14, WIDE) == [Spacing(slack=16)] * 4
+    assert spacings(56, WIDE, groups=2) == [Spacing(slack=64)] * 4
+    assert spacings(56, WIDE, groups=8) == [Spacing(1)] * 4
+
+
+def test_elsewhere_small_maps_have_planes_and_large_ones_gaps() -> None:
     joined = Spacing(0, joined=True)
-    assert spacings(14) == [joined, Spacing(0, True, 1, (-1, 1)), joined, joined]
-    assert spacings(56) == [Spacing(1)] * 4
+    assert spacings(14, NARROW) == [joined, Spacing(0, True, 1, (-1, 1)), joined, joined]
+    assert spacings(56, NARROW) == [Spacing(1)] * 4

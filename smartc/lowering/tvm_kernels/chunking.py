@@ -29,6 +29,11 @@ class Chunks:
     single: int | None = None
     single_step: int = 0
 
+    @property
+    def entries(self) -> int:
+        """Return the vectors and single pixels of each."""
+        return self.vectors + (self.single is not None)
+
 
 def chunks(vectors: int, most: int) -> list[tuple[int, int, int]]:
     """Return first vector, number of chunks and vectors of each, all of nearly the same size."""

@@ -9,7 +9,6 @@ loaded for all of them.  The same loop computes dense layers, whose columns are 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,76 +16,24 @@ from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script.builder import ir as T
 
-from smartc.lowering.tvm_kernels.chunking import Chunks, chunks_of, singles
-from smartc.lowering.tvm_kernels.layout import Grid, Layout
+from smartc.lowering.tvm_kernels.chunking import Chunks
+from smartc.lowering.tvm_kernels.convolution_call import WEIGHTS_AHEAD, Convolution
+from smartc.lowering.tvm_kernels.edges import inside
+from smartc.lowering.tvm_kernels.layout import Layout
 from smartc.lowering.tvm_kernels.machine import Machine
 from smartc.lowering.tvm_kernels.map_writer import MapWriter
-from smartc.lowering.tvm_kernels.vector_math import Activation
+from smartc.lowering.tvm_kernels.vector_memory import fenced, masked_load, prefetch
 
-# Columns ahead for which pixels and weights are fetched into the first cache: the hardware cannot foresee where
-# the next column's pixels lie.  Measured on AVX-512; 8 to 20 are alike.
-PIXELS_AHEAD, WEIGHTS_AHEAD = 12, 32
-# Bytes of an image's input that stay in the second cache while all output channels are computed; a larger input
-# is taken in tiles of pixels of this size.
-TILED_ABOVE, TILE = 512 << 10, 512 << 10
 # Floats of a line of the caches.
 _LINE = 16
 
 
-@dataclass(frozen=True)
-class Convolution:
-    """One call of the kernel.
-
-    Attributes:
-        name: Of the function, a C identifier.
-        source: Where the input lies, shape (batch, channels, ...).
-        target: Where the output goes, shape (batch, channels, height, width).
-        grid: The output's grid; the input's rows have the same pitch.
-        runs: Runs of columns of the packed weight.
-        steps: Distance in the input of each column of a run from the first one.
-        groups: Groups of output channels.
-        aligned: Whether every column begins on whole vectors.
-        residual: Where the tensor lies that is added, or None.
-        activation: Applied last, or None.
-    """
-
-    name: str
-    source: Layout
-    target: Layout
-    grid: Grid
-    runs: int
-    steps: tuple[int, ...]
-    groups: int
-    aligned: bool
-    residual: Layout | None
-    activation: Activation | None
-
-    @property
-    def tiles(self) -> int:
-        """Return into how many tiles of pixels an image is cut; each is computed for all output channels in turn."""
-        size = self.source.shape[1] * self.source.strides[1] * 4
-        return min(-(-size // TILE), max(self.grid.vectors // 3, 1)) if size > TILED_ABOVE else 1
-
-    @property
-    def tasks(self) -> int:
-        """Return the steps of the parallel loop: images, tiles and groups of output channels."""
-        return self.target.shape[0] * self.tiles * self.groups
-
-    @property
-    def ahead(self) -> int:
-        """Return the runs ahead for which pixels are fetched."""
-        return -(-PIXELS_AHEAD // len(self.steps))
-
-    def masked(self, machine: Machine) -> bool:
-        """Return whether the chunks hold more than pixels, which must become zeros."""
-        return not self.grid.full and not singles(self.grid, machine)
-
-
 def convolution_kernel(call: Convolution, machine: Machine) -> Any:
-    """Return the function ``(x, values, offsets, row_ptr, bias, [mask], [residual], out)``.
+    """Return the function ``(x, values, offsets, row_ptr, bias, [tap, bits], [mask], [residual], out)``.
 
     values: (runs * steps * rows,).  offsets: (runs + ahead,), places in x for the output's first pixel.  row_ptr:
-    first run of each group.  mask: see ``mask_of``.  All buffers are flat.
+    first run of each group.  tap: each run's first one; bits: see ``edge_bits``.  mask: see ``mask_of``.  All buffers
+    are flat.
     """
     kernel = _Kernel(call, machine)
     with IRBuilder() as builder, T.prim_func(s_tir=True):
@@ -96,10 +43,10 @@ def convolution_kernel(call: Convolution, machine: Machine) -> Any:
         with T.parallel(0, call.tasks) as index:
             kernel.clear_edges(index)
             tile = tirx.floormod(tirx.floordiv(index, call.groups), call.tiles)
-            for part in chunks_of(call.grid, machine, call.aligned):
+            for part in call.parts(machine):
                 start, end = (tirx.floordiv((tile + more) * part.count, call.tiles) for more in (0, 1))
                 with T.serial(start, end) as chunk:
-                    kernel.compute(index, chunk, part)
+                    kernel.compute_safely(index, chunk, part)
     return builder.get()
 
 
@@ -110,6 +57,12 @@ class _Kernel:
         self.call = call
         self.machine = machine
         self.lanes = machine.lanes
+        # Vectors and single pixels of the chunks before each part's.
+        self.entries, before = {}, 0
+        for part in call.parts(machine):
+            self.entries[part.first] = before
+            before += part.count * part.entries
+        self.all_entries = before
         masked = call.masked(machine)
         covered = call.grid.vectors * machine.lanes if masked else call.grid.places
         self.writer = MapWriter(call.grid, call.target, covered, masked)
@@ -122,10 +75,10 @@ class _Kernel:
         self.offsets = T.arg("offsets", T.buffer((call.runs + call.ahead,), "int32"))
         self.row_ptr = T.arg("row_ptr", T.buffer((call.groups + 1,), "int32"))
         self.bias = T.arg("bias", T.buffer((call.groups * rows,), "float32"))
-        self.writer.declare_mask()
-        if call.residual:
-            self.residual = T.arg("residual", T.buffer((call.residual.size,), "float32"))
-        self.writer.declare_output()
+        if call.taps:
+            self.tap = T.arg("tap", T.buffer((max(call.runs, 1),), "int32"))
+            self.bits = T.arg("bits", T.buffer((self.all_entries * len(call.taps),), "uint16"))
+        self.residual = self.writer.declare(call.residual)
 
     def clear_edges(self, index: Any) -> None:
         """Write the zeros before the first pixel and after the last."""
@@ -135,7 +88,20 @@ class _Kernel:
                 first = self._place(self.call.target, place, row)
                 self._if_row(place, row, partial(self.writer.clear_around, first))
 
-    def compute(self, index: Any, chunk: Any, part: Chunks) -> None:
+    def compute_safely(self, index: Any, chunk: Any, part: Chunks) -> None:
+        """Compute one chunk of pixels; one that may read beyond the input's buffer loads the map's pixels alone."""
+        call = self.call
+        safe = inside(part, call.source, call.taps, self.lanes) if call.taps else range(part.count)
+        if len(safe) in (0, part.count):
+            self.compute(index, chunk, part, len(safe) > 0)
+            return
+        with T.If(tirx.all(chunk >= safe.start, chunk < safe.stop)):
+            with T.Then():
+                self.compute(index, chunk, part, True)
+            with T.Else():
+                self.compute(index, chunk, part, False)
+
+    def compute(self, index: Any, chunk: Any, part: Chunks, safe: bool) -> None:
         """Compute one chunk of pixels of one group of output channels."""
         call, rows, lanes = self.call, self.machine.rows, self.lanes
         with T.sblock(f"chunk_from_{part.first}"):
@@ -155,15 +121,19 @@ class _Kernel:
             self._fetch_output(place, base, part)
             image = self._image(place) * call.source.strides[0]
             pixel = None if part.single is None else part.single + step * part.single_step
+            entry = (self.entries[part.first] + step * part.entries) * len(call.taps)
             with T.serial(self.row_ptr[group], self.row_ptr[group + 1]) as run:
                 places = [base + start for start in range(0, part.vectors * lanes, _LINE)]
                 if pixel is not None or not call.aligned:
                     places.append(base + (part.vectors * lanes - 1) if pixel is None else pixel)
+                masks: list[Any] = []
                 for number in range(len(call.steps)):
                     self._fetch((run, number), [image + start for start in places])
-                    self._accumulate(sums, (run, number), image + base)
+                    if call.taps and (number == 0 or call.run_taps > 1):
+                        masks = self._masks(run, number, entry, part)
+                    self._accumulate(sums, (run, number), image + base, masks, safe)
                     if single is not None:
-                        self._accumulate_single(single, (run, number), image + pixel)
+                        self._accumulate_single(single, (run, number), image + pixel, masks, safe)
             for row in range(rows):
                 self._if_row(place, row, partial(self._finish, sums[row], (place, row), base))
             if single is not None:
@@ -173,9 +143,9 @@ class _Kernel:
         """Fetch what a column some way ahead reads."""
         (run, number), rows = column, self.machine.rows
         if number % max(_LINE // rows, 1) == 0:
-            _prefetch(self.values, ((run * len(self.call.steps) + number) + WEIGHTS_AHEAD) * rows)
+            prefetch(self.values, ((run * len(self.call.steps) + number) + WEIGHTS_AHEAD) * rows)
         for place in places:
-            _prefetch(self.x, self.offsets[run + self.call.ahead] + self.call.steps[number] + place)
+            prefetch(self.x, self.offsets[run + self.call.ahead] + self.call.steps[number] + place)
 
     def _fetch_output(self, place: Any, base: Any, part: Chunks) -> None:
         """Fetch the lines that will be written, and those of the residual, while the sums are computed."""
@@ -183,29 +153,52 @@ class _Kernel:
         for row in range(self.machine.rows):
             for start in range(0, part.vectors * self.lanes, _LINE):
                 if call.residual:
-                    _prefetch(self.residual, self._place(call.residual, place, row) + base + start)
-                _prefetch(self.writer.out, self._place(call.target, place, row) + self.writer.number(base) + start, 1)
+                    prefetch(self.residual, self._place(call.residual, place, row) + base + start)
+                prefetch(self.writer.out, self._place(call.target, place, row) + self.writer.number(base) + start, 1)
 
-    def _accumulate(self, sums: list[Any], column: tuple[Any, int], base: Any) -> None:
+    def _masks(self, run: Any, number: int, entry: Any, part: Chunks) -> list[Any]:
+        """Return for each vector of a chunk and then its single pixel which lanes read pixels of the map."""
+        lanes, rows = self.lanes, self.machine.rows
+        first = entry + self.tap[run] + number % self.call.run_taps
+        each = tirx.shift_left(T.Broadcast(tirx.IntImm("int32", 1), lanes), T.Ramp(0, 1, lanes))
+        masks = []
+        for vector in range(part.entries):
+            word = tirx.Cast("int32", self.bits[first + vector * len(self.call.taps)])
+            whole = vector < part.vectors
+            bits = tirx.bitwise_and(T.Broadcast(word, lanes), each) if whole else T.Broadcast(word, rows)
+            zeros = T.Broadcast(tirx.IntImm("int32", 0), lanes if whole else rows)
+            masks.append(tirx.NE(bits, zeros))
+        return masks
+
+    def _accumulate(self, sums: list[Any], column: tuple[Any, int], base: Any, masks: list[Any], safe: bool) -> None:
         """Add one column of the weight."""
         (run, number), rows, lanes = column, self.machine.rows, self.lanes
         vectors = int(sums[0].shape[0]) // lanes
         weights = (run * len(self.call.steps) + number) * rows
         pixels, step = self.offsets[run] + base, self.call.steps[number]
+        read = [pixels + (step + vector * lanes) for vector in range(vectors)]
+        if safe or not masks:
+            loaded = [self.x[T.Ramp(start, 1, lanes)] for start in read]
+        else:
+            loaded = [T.bind(masked_load(self.x, start, mask, lanes)) for start, mask in zip(read, masks, strict=False)]
         for row in range(rows):
             weight = T.Broadcast(self.values[weights + row], lanes)
             for vector in range(vectors):
                 here = T.Ramp(vector * lanes, 1, lanes)
-                value = weight * self.x[T.Ramp(pixels + (step + vector * lanes), 1, lanes)]
-                T.buffer_store(sums[row], sums[row][here] + value, [here])
+                total = sums[row][here] + weight * loaded[vector]
+                if masks:
+                    total = fenced(T.Select(masks[vector], total, sums[row][here]) if safe else total, lanes)
+                T.buffer_store(sums[row], total, [here])
 
-    def _accumulate_single(self, total: Any, column: tuple[Any, int], place: Any) -> None:
+    def _accumulate_single(self, total: Any, column: tuple[Any, int], place: Any, masks: list[Any], safe: bool) -> None:
         """Add one column of the weight for the pixel whose output channels lie in the lanes."""
         (run, number), rows = column, self.machine.rows
         weights = self.values[T.Ramp((run * len(self.call.steps) + number) * rows, 1, rows)]
-        pixel = T.Broadcast(self.x[self.offsets[run] + place + self.call.steps[number]], rows)
-        here = T.Ramp(0, 1, rows)
-        T.buffer_store(total, total[here] + weights * pixel, [here])
+        here, start = T.Ramp(0, 1, rows), self.offsets[run] + place + self.call.steps[number]
+        if not safe:
+            start = tirx.max(tirx.min(start, self.call.source.size - 1), 0)
+        value = total[here] + weights * T.Broadcast(self.x[start], rows)
+        T.buffer_store(total, fenced(T.Select(masks[-1], value, total[here]), rows) if masks else value, [here])
 
     def _finish(self, total: Any, channel: tuple[Any, int], base: Any) -> None:
         """Add the residual, apply the activation and store one output channel's vectors."""
@@ -257,10 +250,3 @@ class _Kernel:
             return
         with T.If(tirx.floormod(place, self.call.groups) * rows + row < channels), T.Then():
             build()
-
-
-def _prefetch(buffer: Any, place: Any, write: int = 0) -> None:
-    """Fetch a line into the first cache; a place outside the buffer does nothing."""
-    address = tirx.address_of(buffer[place])
-    how, near, data = (tirx.IntImm("int32", value) for value in (write, 3, 1))
-    T.evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", address, how, near, data))

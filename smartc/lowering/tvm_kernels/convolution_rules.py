@@ -10,17 +10,20 @@ import numpy as np
 from torch import fx
 
 from smartc.errors import UserError
-from smartc.lowering.tvm_kernels.convolution import Convolution, convolution_kernel
+from smartc.lowering.tvm_kernels.convolution import convolution_kernel
+from smartc.lowering.tvm_kernels.convolution_call import Convolution
+from smartc.lowering.tvm_kernels.edges import edge_bits
 from smartc.lowering.tvm_kernels.few_rows import FEW_ROWS, few_rows
 from smartc.lowering.tvm_kernels.fusion import Fused, fused
 from smartc.lowering.tvm_kernels.geometry import Geometry, Pair, pixel_mask
 from smartc.lowering.tvm_kernels.layout import Grid, Layout, plain
 from smartc.lowering.tvm_kernels.map_writer import mask_of
-from smartc.lowering.tvm_kernels.maps import as_grid, split_phases
+from smartc.lowering.tvm_kernels.maps import as_grid, as_rows, split_phases
 from smartc.lowering.tvm_kernels.max_pool import MaxPool, direct, max_pool_kernel
 from smartc.lowering.tvm_kernels.network import Held, Network
 from smartc.lowering.tvm_kernels.packing import Columns, Floats, Integers, pack
 from smartc.lowering.tvm_kernels.rules import rule
+from smartc.lowering.tvm_kernels.strided_rules import strided_depthwise
 from smartc.lowering.tvm_kernels.window import Window, window_kernel
 from smartc.lowering.tvm_kernels.windows import shape_of, window_geometry
 from smartc.model import argument_of, arguments_of, layer_name
@@ -38,6 +41,7 @@ class Site:
         taps: Distance in the input of each place of the kernel from the output's pixel.
         grid: The output's.
         target: The output's layout.
+        window: Reads beyond the map's edges, where other elements lie; None where zeros do.
     """
 
     node: fx.Node
@@ -47,6 +51,7 @@ class Site:
     taps: Integers
     grid: Grid
     target: Layout
+    window: Geometry | None = None
 
 
 @rule("conv2d")
@@ -60,8 +65,12 @@ def convolve(network: Network, node: fx.Node) -> bool:
     vectors = shape_of(arguments_of(node)[0])[2:] == weight.shape[2:] == shape_of(node)[2:] == (1, 1)
     if vectors and groups == 1 and shape_of(node)[0] <= FEW_ROWS:
         return few_rows(network, node, weight.reshape(weight.shape[:2]), bias)
-    site = convolution_site(network, node, geometry, len(weight), fused(network, node))
-    if groups > 1 and groups == shape_of(arguments_of(node)[0])[1]:
+    after, each = fused(network, node), groups > 1 and groups == shape_of(arguments_of(node)[0])[1]
+    grid = output_grid(network, geometry, after.last)
+    if each and strided_depthwise(network, after, (geometry, grid), weight, bias):
+        return True
+    site = convolution_site(network, node, geometry, len(weight), after)
+    if each:
         value = depthwise(network, site, weight, bias)
     else:
         keep_zeros = network.dense.get(layer_name(node), False)
@@ -76,21 +85,27 @@ def convolution_site(network: Network, node: fx.Node, geometry: Geometry, channe
     batch = shape_of(node)[0]
     spacing, lanes = network.spacing(node), network.machine.lanes
     source, grid = network.held(arguments_of(node)[0]), output_grid(network, geometry, after.last)
-    if geometry.in_place and (spacing.joined or geometry.shared_gap <= spacing.gap):
+    window = None
+    if geometry.in_place and geometry.reach and spacing.slack:
+        source = as_rows(network, source, Grid(*geometry.target, 0, lanes, slack=spacing.slack), node)
+        taps, window = geometry.taps_in_grid(source.layout), geometry
+    elif geometry.in_place and (spacing.joined or geometry.shared_gap <= spacing.gap):
         planes = geometry.planes if spacing.joined else (0, ())
         source = as_grid(network, source, Grid(*geometry.target, spacing.gap, lanes, *planes), node)
         taps = geometry.taps_in_grid(source.layout)
     else:
-        source, taps = split_phases(network, source, geometry.phases(grid), geometry, node)
+        window = geometry if spacing.slack and grid.gap < geometry.gap and geometry.fits(grid) else None
+        source, taps = split_phases(network, source, geometry.phases(grid, edges=bool(window)), geometry, node)
     residual = _residual(network, after, grid)
-    return Site(node, after, source, residual, taps, grid, _output_layout(network, after.last, grid, (batch, channels)))
+    target = _output_layout(network, after.last, grid, (batch, channels))
+    return Site(node, after, source, residual, taps, grid, target, window)
 
 
 def output_grid(network: Network, geometry: Geometry, last: fx.Node) -> Grid:
     """Return how the output of a window and what its kernel does besides lies, as what reads it needs it."""
     spacing = network.spacing(last)
-    gap = 0 if spacing.joined else max(spacing.gap, geometry.gap)
-    return Grid(*geometry.target, gap, network.machine.lanes, spacing.rows, spacing.shifts)
+    gap = 0 if spacing.joined or spacing.slack else max(spacing.gap, geometry.gap)
+    return Grid(*geometry.target, gap, network.machine.lanes, spacing.rows, spacing.shifts, spacing.slack)
 
 
 def _output_layout(network: Network, last: fx.Node, grid: Grid, size: Pair) -> Layout:
@@ -125,6 +140,8 @@ def packed_convolution(network: Network, site: Site, columns: Columns, bias: Flo
         aligned=not (np.append(steps, offsets) % network.machine.lanes).any(),
         residual=residual.layout if residual else None,
         activation=site.fused.activation,
+        taps=tuple(int(tap) for tap in site.taps) if site.window else (),
+        run_taps=columns.run[1],
     )
     padded = np.zeros(columns.groups * network.machine.rows, np.float32)
     padded[:channels] = 0 if bias is None else bias
@@ -133,6 +150,10 @@ def packed_convolution(network: Network, site: Site, columns: Columns, bias: Flo
     arguments = [site.source]
     for array in (values, first, columns.row_ptr // columns.length, padded):
         arguments.append(network.constant(array))
+    if site.window:
+        parts = call.parts(network.machine)
+        arguments.append(network.constant(columns.tap[:: columns.length] if len(offsets) else np.zeros(1, np.int32)))
+        arguments.append(network.constant(edge_bits(site.window, site.grid, parts)))
     arguments += _mask(network, site.grid, call.masked(network.machine))
     arguments += [residual] if residual else []
     return network.call(call.name, convolution_kernel(call, network.machine), arguments, site.target)
@@ -203,7 +224,7 @@ def _residual(network: Network, after: Fused, grid: Grid) -> Held | None:
     """Return the tensor to add, its rows as far apart as the output's."""
     if after.residual is None:
         return None
-    bare = replace(grid, more_rows=0, shifts=())
+    bare = replace(grid, more_rows=0, shifts=(), slack=0)
     return as_grid(network, network.held(after.residual), bare, after.residual)
 
 

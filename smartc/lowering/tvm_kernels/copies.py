@@ -28,6 +28,7 @@ class Phases:
         pitch: Distance of two rows.
         length: Elements of a phase, a multiple of the lanes; all rows with their gaps fit in it.
         fill: What all other elements are.
+        slack: Elements of the buffer before those of the first channel, and after those of the last; not written.
     """
 
     stride: tuple[int, int]
@@ -37,12 +38,14 @@ class Phases:
     pitch: int
     length: int
     fill: float = 0.0
+    slack: int = 0
 
     def layout(self, batch: int, channels: int) -> Layout:
         """Return the layout of the first phase."""
         step = len(self.phases) * self.length
         strides = (channels * step, step, self.pitch, 1)
-        return Layout((batch, channels, *self.size), strides, self.lead, batch * channels * step)
+        size = batch * channels * step + 2 * self.slack
+        return Layout((batch, channels, *self.size), strides, self.slack + self.lead, size, slack=self.slack)
 
 
 def phases_kernel(name: str, source: Layout, phases: Phases, lanes: int) -> Any:
@@ -57,7 +60,7 @@ def phases_kernel(name: str, source: Layout, phases: Phases, lanes: int) -> Any:
         with T.parallel(0, batch * channels) as index, T.sblock("channel"):
             place = T.axis.spatial(batch * channels, index)
             image, channel = tirx.floordiv(place, channels), tirx.floormod(place, channels)
-            start = image * target.strides[0] + channel * target.strides[1]
+            start = image * target.strides[0] + channel * target.strides[1] + phases.slack
             origin = image * source.strides[0] + channel * source.strides[1] + source.offset
             for numbers in _alike(source, phases):
                 with T.serial(0, len(numbers)) as step:

@@ -1,8 +1,10 @@
 """Choose how the rows of each map of pixels lie, so that neighbouring layers share one layout.
 
-A window reads beyond the ends of rows.  Either zeros lie between the rows, which every layer of the map's size then
-computes in vain, or the rows join and what the window reads left and right is written besides, as planes in which
-the map is shifted.  Small maps take the second way: a gap would cost them much of their vectors.
+A window reads beyond the ends of rows.  Where the processor leaves lanes of a vector out at no cost, the rows join and
+the kernel knows for each tap which lanes read pixels of the map.  Elsewhere, and for kernels that need zeros, either
+zeros lie between the rows, which every layer of the map's size then computes in vain, or the rows join and what the
+window reads left and right is written besides, as planes in which the map is shifted.  Small maps take the planes: a
+gap would cost them much of their vectors.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from torch import fx
 
 from smartc.lowering.tvm_kernels.chunking import products
 from smartc.lowering.tvm_kernels.geometry import WIDEST_SHARED_GAP, Geometry
-from smartc.lowering.tvm_kernels.layout import Grid
+from smartc.lowering.tvm_kernels.layout import Grid, rounded
 from smartc.lowering.tvm_kernels.machine import Machine
 from smartc.lowering.tvm_kernels.windows import window_geometry
 from smartc.model import argument_of, arguments_of, operator_name
@@ -37,20 +39,32 @@ class Spacing:
         joined: Whether windows read planes; the gap is then 0.
         rows: Rows of zeros before and after each channel, if more than the gap.
         shifts: Columns by which the map's planes are shifted.
+        slack: How far windows in place, which know which pixels are the map's, read beyond the map; the gap is then 0.
     """
 
     gap: int = 0
     joined: bool = False
     rows: int = 0
     shifts: tuple[int, ...] = ()
+    slack: int = 0
 
 
 @dataclass
 class _Groups:
-    """Maps that share a layout, joined as they are found; a group goes by one of its nodes."""
+    """Maps that share a layout, joined as they are found; a group goes by one of its nodes.
+
+    Attributes:
+        leader: A node nearer to the one that the group goes by.
+        need: Zeros that its windows need between the rows, where they need zeros.
+        reach: How far its windows in place read beyond a map without gaps.
+        zeros: Groups in which a kernel reads zeros where a window leaves the map.
+        products: Groups with windows that the block-sparse kernel computes.
+    """
 
     leader: dict[fx.Node, fx.Node] = field(default_factory=dict)
     need: dict[fx.Node, int] = field(default_factory=dict)
+    reach: dict[fx.Node, int] = field(default_factory=dict)
+    zeros: set[fx.Node] = field(default_factory=set)
     products: set[fx.Node] = field(default_factory=set)
 
     def find(self, node: fx.Node) -> fx.Node:
@@ -63,22 +77,34 @@ class _Groups:
         """Make two groups one."""
         first, second = self.find(node), self.find(other)
         self.need[first] = max(self.need.get(first, 0), self.need.get(second, 0))
-        if second in self.products:
-            self.products.add(first)
+        self.reach[first] = max(self.reach.get(first, 0), self.reach.get(second, 0))
+        for kind in (self.products, self.zeros):
+            if second in kind:
+                kind.add(first)
         self.leader[second] = first
 
     def ask(self, node: fx.Node, geometry: Geometry) -> None:
         """Note what a window needs of its output's grid, and of its input's where they are one."""
-        shared = geometry.in_place and operator_name(node.target) != "max_pool2d"
+        kind, packed = operator_name(node.target), _packed(node)
+        shared = geometry.in_place and kind != "max_pool2d"
         wanted = geometry.shared_gap if shared else geometry.gap
+        if wanted and not packed and kind != "max_pool2d":
+            self.zeros.add(self.find(node))
         if wanted > WIDEST_SHARED_GAP:
             return
         if shared:
             self.join(node, arguments_of(node)[0])
         place = self.find(node)
         self.need[place] = max(self.need.get(place, 0), wanted)
-        if wanted and operator_name(node.target) == "conv2d" and int(argument_of(node, 6, "groups", 1)) == 1:
+        if wanted and packed:
             self.products.add(place)
+            self.reach[place] = max(self.reach.get(place, 0), geometry.reach if shared else 0)
+
+
+def _packed(node: fx.Node) -> bool:
+    """Return whether the block-sparse kernel computes a window."""
+    groups = int(argument_of(node, 6, "groups", 1)) if operator_name(node.target) == "conv2d" else 0
+    return groups == 1 or (groups > 1 and groups != _shape(arguments_of(node)[0])[1])
 
 
 def choose_spacings(graph: fx.Graph, machine: Machine) -> dict[fx.Node, Spacing]:
@@ -96,6 +122,10 @@ def choose_spacings(graph: fx.Graph, machine: Machine) -> dict[fx.Node, Spacing]
         if node.op == "call_function":
             leader = groups.find(node)
             gap = groups.need.get(leader, 0)
+            reach = groups.reach.get(leader, 0)
+            if reach and machine.packs and leader not in groups.zeros:
+                spacings[node] = Spacing(slack=rounded(reach, machine.lanes))
+                continue
             joined = leader in groups.products and _pays(leader, gap, machine)
             spacings[node] = _with_planes(node) if joined else Spacing(gap)
     return spacings

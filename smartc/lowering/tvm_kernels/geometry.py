@@ -50,6 +50,11 @@ class Geometry:
         return max(max(abs(y), abs(x)) for y, x in self.shifts)
 
     @property
+    def reach(self) -> int:
+        """Return how far before and after a map, its rows without gap, a window in place reads."""
+        return max(abs(y * self.source[1] + x) for y, x in self.shifts)
+
+    @property
     def planes(self) -> tuple[int, tuple[int, ...]]:
         """Return the rows of zeros and the shifted planes that a window in place needs of a map without gap."""
         columns = {x for _, x in self.shifts}
@@ -73,13 +78,17 @@ class Geometry:
         available = len(range(first, self.source[axis], self.stride[axis]))
         return max(min(available, self.target[axis] + furthest), 0)
 
-    def phases(self, grid: Grid, fill: float = 0.0) -> Phases:
+    def fits(self, grid: Grid) -> bool:
+        """Return whether rows of the grid's pitch hold those of every phase."""
+        return max(self._there(1, x % self.stride[1]) for _, x in self.shifts) <= grid.pitch
+
+    def phases(self, grid: Grid, fill: float = 0.0, edges: bool = False) -> Phases:
         """Return how the input is split so that its rows have the pitch of the output's grid.
 
         Where the grid's gap is too narrow for windows that read beyond a row, each column of the window has phases
-        of its own.
+        of its own; unless rows fit, and ``edges`` says that what is read beyond their ends does not count.
         """
-        if grid.gap >= self.gap:
+        if grid.gap >= self.gap or (edges and self.fits(grid)):
             starts = dict.fromkeys((y % self.stride[0], x % self.stride[1]) for y, x in self.shifts)
             columns = max(self._there(1, right) for _, right in starts)
             steps = [(y // self.stride[0], x // self.stride[1]) for y, x in self.shifts]
@@ -107,7 +116,8 @@ class Geometry:
     def taps_in_grid(self, layout: Layout) -> Integers:
         """Return each tap's distance in a map that input and output share, or that has a plane for each column."""
         planes = dict(layout.planes)
-        return np.array([y * layout.strides[2] + planes.get(x, x) for y, x in self.shifts], np.int32)
+        pitch = layout.strides[2] or self.source[1]
+        return np.array([y * pitch + planes.get(x, x) for y, x in self.shifts], np.int32)
 
 
 def pixel_mask(grid: Grid) -> np.ndarray[tuple[int], np.dtype[np.float32]]:

@@ -21,6 +21,7 @@ class Layout:
         rows: Rows of zeros before and after each channel, where ``gap`` is known.
         planes: The map again, shifted: for each shift of columns, how far from a pixel lies the pixel so many
             columns to its right, or zero where the row ends before it.
+        slack: Elements of the buffer before those of the first channel, and after those of the last.
     """
 
     shape: tuple[int, ...]
@@ -30,6 +31,7 @@ class Layout:
     gap: int | None = None
     rows: int = 0
     planes: tuple[tuple[int, int], ...] = ()
+    slack: int = 0
 
     @property
     def plain(self) -> bool:
@@ -124,6 +126,8 @@ class Grid:
         lanes: Elements of a vector; every channel begins and ends on a multiple.
         more_rows: Rows of zeros before and after the channel, if more than the gap.
         shifts: Columns by which the planes are shifted that follow the map itself, for windows on rows without gap.
+        slack: Elements, of any value, before the first channel and after the last: whole vectors; windows that know
+            which pixels are the map's may read them.
     """
 
     height: int
@@ -132,6 +136,7 @@ class Grid:
     lanes: int
     more_rows: int = 0
     shifts: tuple[int, ...] = ()
+    slack: int = 0
 
     @property
     def pitch(self) -> int:
@@ -181,7 +186,7 @@ class Grid:
     def layout(self, batch: int, channels: int) -> Layout:
         """Return the layout of a tensor (batch, channels, height, width)."""
         strides = (channels * self.length, self.length, self.pitch, 1)
-        size = batch * channels * self.length
+        size = batch * channels * self.length + 2 * self.slack
         planes = tuple((shift, (number + 1) * self.plane) for number, shift in enumerate(self.shifts))
         shape = (batch, channels, self.height, self.width)
-        return Layout(shape, strides, self.lead, size, self.gap, self.rows, planes)
+        return Layout(shape, strides, self.slack + self.lead, size, self.gap, self.rows, planes, self.slack)

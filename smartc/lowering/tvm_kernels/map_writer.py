@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ def mask_of(grid: Grid, masked: bool, pixels: Floats | None = None) -> Floats | 
 
 def writes_pixels(grid: Grid, target: Layout) -> bool:
     """Return whether a kernel that computes a grid stores its pixels alone, as NumPy would hold them."""
-    return target.plain and not grid.layout(*target.shape[:2]).plain
+    return target.plain and not replace(grid, slack=0).layout(*target.shape[:2]).plain
 
 
 class MapWriter:
@@ -58,6 +59,13 @@ class MapWriter:
     def declare_output(self) -> None:
         """Declare the output."""
         self.out = T.arg("out", T.buffer((self.target.size,), "float32"))
+
+    def declare(self, residual: Layout | None) -> Any:
+        """Declare the mask, what is added, if there are any, and the output; return the buffer that is added."""
+        self.declare_mask()
+        added = T.arg("residual", T.buffer((residual.size,), "float32")) if residual else None
+        self.declare_output()
+        return added
 
     @property
     def _masks_apart(self) -> int:

@@ -10,6 +10,9 @@ from smartc.lowering.tvm_kernels.layout import Grid, Layout
 from smartc.lowering.tvm_kernels.network import Held, Network
 from smartc.lowering.tvm_kernels.packing import Integers
 
+# Times the reach of a window that a map must hold to be read where it lies, without slack.
+SMALL = 16
+
 
 def fits(layout: Layout, grid: Grid) -> bool:
     """Return whether a tensor can be read as a grid: rows as far apart, zeros between them, all reads inside it."""
@@ -32,12 +35,39 @@ def as_grid(network: Network, held: Held, grid: Grid, node: fx.Node) -> Held:
     """Return a map of pixels in a grid, copied if need be; the node names the copy."""
     if fits(held.layout, grid):
         return held
+    return _copied(network, held, grid, node)
+
+
+def as_rows(network: Network, held: Held, grid: Grid, node: fx.Node) -> Held:
+    """Return a map of pixels whose rows follow each other, for a window that reads into the grid's slack.
+
+    A map without slack may be copied besides where it is so small that most vectors would read beyond its buffer.
+    """
+    layout = held.layout
+    if _joined(layout) and (layout.slack or grid.places > SMALL * grid.slack):
+        return held
+    return _copied(network, held, grid, node)
+
+
+def _joined(layout: Layout) -> bool:
+    """Return whether the rows of a map follow each other without gap."""
+    height, width = layout.shape[2:]
+    return (height == 1 or layout.strides[2] == width) and (width == 1 or layout.strides[3] == 1)
+
+
+def _copied(network: Network, held: Held, grid: Grid, node: fx.Node) -> Held:
+    """Copy a map of pixels to a grid, once."""
     key = (held.var, held.layout, grid)
     if key not in network.copies:
         batch, channels = held.layout.shape[:2]
         starts = tuple((0, shift) for shift in (0, *grid.shifts))
-        phases = Phases((1, 1), starts, (grid.height, grid.width), grid.lead, grid.pitch, grid.plane)
-        network.copies[key] = _split(network, held, phases, node, grid.layout(batch, channels))
+        size, pitch, source = (grid.height, grid.width), grid.pitch, held
+        row = held.layout.reshaped((batch, channels, 1, grid.places))
+        if row is not None and not grid.gap and not grid.shifts:
+            # Rows without gap on both sides are copied as one.
+            size, pitch, source = (1, grid.places), grid.places, Held(held.var, row, held.dtype)
+        phases = Phases((1, 1), starts, size, grid.lead, pitch, grid.plane, slack=grid.slack)
+        network.copies[key] = _split(network, source, phases, node, grid.layout(batch, channels))
     return network.copies[key]
 
 

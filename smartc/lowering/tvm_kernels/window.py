@@ -88,10 +88,7 @@ class _Kernel:
         if call.kind == "depthwise":
             self.values = T.arg("values", T.buffer((self.channels * len(call.taps),), "float32"))
             self.bias = T.arg("bias", T.buffer((self.channels,), "float32"))
-        self.writer.declare_mask()
-        if call.residual:
-            self.residual = T.arg("residual", T.buffer((call.residual.size,), "float32"))
-        self.writer.declare_output()
+        self.residual = self.writer.declare(call.residual)
 
     def clear_edges(self, index: Any) -> None:
         """Write the zeros before the first pixel and after the last."""
