@@ -40,6 +40,8 @@ class Sizes:
         depthwise_kernels: Taps of depthwise convolutions.
         depthwise_channels: Their channels.
         elements: Of elementwise operations.
+        step_pixels: Of the 3x3 convolutions whose output channels tell how many are computed at once.
+        step_channels: Their input channels, and the output channels of each.
         packed_pixels: Of convolutions by block-sparse code.
         packed_kernels: Their taps.
         packed_channels: Channels, and the shares of live tiles to measure with them.
@@ -53,6 +55,8 @@ class Sizes:
     depthwise_kernels: tuple[int, ...] = (9, 25)
     depthwise_channels: tuple[int, ...] = (32, 128, 512)
     elements: tuple[int, ...] = (1, 1000, 10_000, 100_000, 1_000_000)
+    step_pixels: int = 196
+    step_channels: tuple[int, tuple[int, ...]] = (64, (24, 32, 40, 48, 56, 64))
     packed_pixels: tuple[int, ...] = (49, 196, 784, 3136)
     packed_kernels: tuple[int, ...] = (1, 9)
     packed_channels: tuple[tuple[int, tuple[float, ...]], ...] = ((128, (0.0, 0.25, 1.0)), (512, (0.0, 1.0)))
@@ -137,6 +141,8 @@ def dense_kernels(sizes: Sizes) -> Iterator[_Kernel]:
         yield _Kernel("depthwise", taps, pixels, channels, channels)
     for elements in sizes.elements:
         yield _Kernel("vector", 1, elements, 1, 1)
+    for channels in sizes.step_channels[1]:
+        yield _Kernel("step", 9, sizes.step_pixels, sizes.step_channels[0], channels)
 
 
 def packed_of(sizes: Sizes, taps: int) -> Iterator[_Kernel]:

@@ -119,7 +119,7 @@ def _by_cost(search: Search, budget: Budget) -> IntArray:
         return search.full
     if math.prod(len(options) for options in search.options) <= EXHAUSTIVE:
         return refilled(search, _best_of_all(search, limit), limit)
-    for kept in _ladder(search, dense, least):
+    for kept in _ladder(search.guide):
         if float(search.cost(kept)) <= limit * (1 + SAME_COST):
             return refilled(search, kept, limit)
     return refilled(search, search.fewest, limit)
@@ -136,8 +136,9 @@ def _best_of_all(search: Search, limit: float) -> IntArray:
     return best
 
 
-def _ladder(search: Search, dense: float, least: float) -> Iterator[IntArray]:
+def _ladder(search: Search) -> Iterator[IntArray]:
     """Yield ever cheaper candidates: knapsacks of marginal costs, priced again after each round."""
+    dense, least = float(search.cost(search.full)), float(search.cost(search.fewest))
     kept, now = search.full, dense
     yield kept
     for number in range(1, math.ceil(math.log(max(least, 1.0) / dense, 1 - ROUND)) if dense else 0):

@@ -22,6 +22,7 @@ _KERNELS = {
     "matrix": "dense, ONNX Runtime",
     "depthwise": "depthwise, ONNX Runtime",
     "vector": "addition, ONNX Runtime",
+    "step": "step of channels, ONNX Runtime",
     "packed": "8x8 blocks, TVM",
 }
 

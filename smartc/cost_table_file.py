@@ -12,7 +12,7 @@ from smartc.records import decode, encode
 from smartc.targets.cost_table import CostTable
 from smartc.write_file import write_file
 
-SCHEMA = 1
+SCHEMA = 2
 AGAIN = "Run smartc targets calibrate cpu"
 
 

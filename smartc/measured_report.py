@@ -34,7 +34,7 @@ def with_measurement(report: Report, measured: Measurement, reasons: Mapping[str
     if budget.kind == "latency":
         reached = f"{budget.reached} by the table of kernels, {totals[1] / totals[0]:.4f}x measured"
         budget = replace(budget, reached=reached)
-    remarks = (*report.remarks, *_others(measured))
+    remarks = (*report.remarks, *_slower(measured), *_others(measured))
     return replace(report, latency=latency, layers=tuple(layers), budget=budget, remarks=remarks)
 
 
@@ -67,6 +67,17 @@ def _rest(before: NetworkTimes, after: NetworkTimes) -> Layer:
         for one in (before, after)
     ]
     return Layer(REST, "runtime", "dense", "what the runtimes do beside the layers", *sides)
+
+
+def _slower(measured: Measurement) -> list[ReportRemark]:
+    """Return a warning where the file of the report is slower than the dense network by more than the spread."""
+    before, after = measured.dense.total, measured.compiled.total
+    if not before.beats(after):
+        return []
+    took = f"{milliseconds(after.ms)} ± {milliseconds(after.spread)}"
+    dense = f"{milliseconds(before.ms)} ± {milliseconds(before.spread)}"
+    text = f"is slower than the original: it takes {took}, and {DENSE} {dense}; nothing was gained on this machine"
+    return [ReportRemark(measured.file, text)]
 
 
 def _others(measured: Measurement) -> list[ReportRemark]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -25,13 +26,15 @@ class MeasuredTarget(Target):
         """Return a target with a table.
 
         Args:
-            target: Says how weights are cut into tiles.
+            target: Says how weights are cut into tiles; channels are kept in steps of what kernels compute at once.
             costs: What kernels took.
             blocks: Whether code that skips zero tiles is to be had.
         """
         skips = blocks and costs.has_packed
         parts = {name: getattr(target, name) for name in target.__dataclass_fields__ if name != "costs"}
         parts["sparsity"] = replace(target.sparsity, zero_tile_skip=skips)
+        cin, cout = (math.lcm(count, costs.step) for count in (target.align.cin, target.align.cout))
+        parts["align"] = replace(target.align, cin=cin, cout=cout)
         return cls(**parts, costs=costs)
 
     def to_dict(self) -> dict[str, Any]:

@@ -20,6 +20,8 @@ TINY = Sizes(
     depthwise_kernels=(9,),
     depthwise_channels=(8, 16),
     elements=(1, 1000),
+    step_pixels=49,
+    step_channels=(16, (8, 16)),
     packed_pixels=(49,),
     packed_kernels=(1,),
     packed_channels=((16, (0.0, 1.0)),),
@@ -54,5 +56,7 @@ def _points() -> Iterator[CostPoint]:
                 yield CostPoint("depthwise", kernel, pixels, cin, cin, -1, 1.0, 0.1)
             for tiles in (0, 64, 256):
                 yield CostPoint("packed", kernel, pixels, 128, 128, kernel * tiles, 1.0, 0.1)
+    for channels in (24, 32, 40, 48, 56, 64):
+        yield CostPoint("step", 9, 196, 64, channels, -1, 1.0, 0.1)
     for elements in (1, 1000, 1_000_000):
         yield CostPoint("vector", 1, elements, 1, 1, -1, 1.0, 0.1)

@@ -14,6 +14,7 @@ from smartc.budget import Budget, Measure
 from smartc.choose import Choice, Search, choose, parse_budget
 from smartc.errors import UserError
 from smartc.targets.target import load_target
+from tests.cost_tables import by_work, target
 from tests.search_networks import NETWORKS, chain, every_choice, score, search, search_of, shares, wide_array
 
 IMAGE = torch.zeros(2, 3, 6, 6)
@@ -70,6 +71,25 @@ def test_macs_and_bytes_land_just_below_the_budget(measure: Measure) -> None:
     for share in (0.8, 0.5, 0.2):
         reached = counted(network, by_cost(network, share).kept) / counted(network, network.full)
         assert share * 0.98 < reached <= share
+
+
+def test_macs_of_a_processor_go_where_they_save_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choose_module, "EXHAUSTIVE", 0)
+    # Layers that narrow take three times as long for their MACs as those that widen.
+    slow_where_wide = target(lambda point: by_work(point) * (3 if point.cin > point.cout else 1), blocks=False)
+    network = replace(search(chain(64, 128, 64, 128, 64), IMAGE, slow_where_wide), measure="macs")
+    assert network.guide.measure == "latency"
+    assert replace(network, measure="bytes").guide.measure == "bytes"
+    last = np.inf
+    for share in shares(network, 6):
+        kept = by_cost(network, share).kept
+        cost = counted(network, kept)
+        assert cost <= min(share * counted(network, network.full) * (1 + 1e-8), last)
+        last = cost
+    times = [float(network.latency(by_cost(network, 0.5).kept).total.sum())]
+    monkeypatch.setattr(Search, "guide", property(lambda self: self))
+    times.append(float(network.latency(by_cost(network, 0.5).kept).total.sum()))
+    assert times[0] < times[1]
 
 
 def test_amounts_are_those_of_the_layers() -> None:

@@ -150,6 +150,67 @@ def test_channels_go_with_onnx_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert compiled.report.layer("0").decision == "channel"
 
 
+def test_channels_that_do_not_pay_are_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, _ = inject(monkeypatch, {"0": 3.0, "2": 0.5})
+    compiled = smartc.compile(network(), X, target="cpu", sparsity=0.4, backends=("onnx",))
+    assert asked == [["model.onnx"]] * 2
+    first, second = compiled.report.layer("0"), compiled.report.layer("2")
+    assert (first.decision, second.decision) == ("dense", "channel")
+    kept = first.reason.split(" ")[1]
+    took, dense = "3.50 ms ± 0.100 ms", "2.00 ms ± 0.100 ms"
+    assert first.reason == f"with {kept} of 48 channels its layers take {took}, and dense in ONNX Runtime {dense}"
+    assert int(kept) < 48
+    tensors = dict(compiled.module.named_parameters())
+    assert torch.equal(tensors["0.weight"], network()[0].weight)
+    assert tensors["2.weight"].shape[:2] == (second.compiled.shape[1], 48)
+    assert second.compiled.shape[1] < 48
+
+
+def test_channels_stay_away_where_one_file_is_no_slower(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, _ = inject(monkeypatch, {"0": 1.15, "2": 1.0})
+    compiled = smartc.compile(network(), X, target="cpu", sparsity=0.4, backends=("onnx",))
+    assert len(asked) == 1, "within the spread"
+    assert compiled.report.layer("0").decision == "channel"
+    asked, _ = inject(monkeypatch, {"0": 3.0, "2": 0.5})
+    measured = finish.measure
+
+    def one_is_fast(*arguments: Any) -> tuple[NetworkTimes, dict[str, NetworkTimes]]:
+        before, files = measured(*arguments)
+        return before, {**files, "model.onnx": before}
+
+    monkeypatch.setattr(finish, "measure", one_is_fast)
+    compiled = smartc.compile(network(), X, target="cpu", sparsity=0.4, backends=("onnx", "tvm"))
+    assert len(asked) == 1
+    assert compiled.report.layer("0").decision == "channel"
+
+
+def test_trained_channels_that_are_put_back_are_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    options: dict[str, Any] = {"target": "cpu", "sparsity": 0.4, "granularity": "channel", "backends": ("onnx",)}
+    options |= {"data": torch.randn(16, 32, 7, 7), "settings": smartc.Settings(steps=4)}
+    inject(monkeypatch, {})
+    removed = smartc.compile(network(), X, **options)
+    inject(monkeypatch, {"0": 3.0})
+    compiled = smartc.compile(network(), X, **options)
+    before, after = (dict(found.module.named_parameters()) for found in (removed, compiled))
+    zero = (after["2.weight"] == 0).all(3).all(2).all(0)
+    assert after["0.weight"].shape[0] == 48
+    assert int(zero.sum()) == 48 - before["0.weight"].shape[0] > 0
+    torch.testing.assert_close(removed.module(X), compiled.module(X), rtol=1e-4, atol=1e-6)
+
+
+def test_a_file_that_is_slower_is_called_slower(monkeypatch: pytest.MonkeyPatch) -> None:
+    inject(monkeypatch, dict.fromkeys(("0", "2", "6"), 3.0))
+    report = smartc.compile(network(), X, target="cpu", sparsity=0.4, backends=("onnx",)).report
+    assert {report.layer(name).decision for name in ("0", "2", "6")} == {"dense"}
+    assert {(remark.where, remark.text) for remark in report.remarks} == {
+        (
+            "model.onnx",
+            "is slower than the original: it takes 10.5 ms ± 0.100 ms, and dense ONNX Runtime 4.50 ms ± 0.100 ms; "
+            "nothing was gained on this machine",
+        )
+    }
+
+
 def test_other_files_are_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
     asked, _ = inject(monkeypatch, {"0": 0.5})
     report = smartc.compile(network(), X, target="cpu", sparsity=0.4, backends=("onnx", "tvm")).report
@@ -197,7 +258,7 @@ def test_calibrate_from_the_command_line(
     cost_table.unlink()
     monkeypatch.setattr("smartc.calibrate.calibrate", lambda watch: table(by_work))
     assert main(["targets", "calibrate", "cpu"]) == 0
-    assert capsys.readouterr().out == f"measured 93 kernels on {processor_name()} in 2 s: {cost_table}\n"
+    assert capsys.readouterr().out == f"measured 99 kernels on {processor_name()} in 2 s: {cost_table}\n"
     assert cost_table.is_file()
 
 
@@ -205,7 +266,7 @@ def test_shows_the_table(capsys: pytest.CaptureFixture[str], cost_table: Path) -
     assert main(["targets", "cpu"]) == 0
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert lines[0] == f"cpu is measured on this machine, {processor_name()}, on one thread."
-    assert lines[1].startswith(f"93 kernels in {cost_table}, of 2026-01-02T03:04:05+00:00, with smartc ")
+    assert lines[1].startswith(f"99 kernels in {cost_table}, of 2026-01-02T03:04:05+00:00, with smartc ")
     assert "kernel taps pixels channels live tiles time spread GMAC/s" in lines
     cost_table.unlink()
     assert main(["targets", "cpu"]) == 0

@@ -74,6 +74,15 @@ def test_time_never_rises_when_channels_or_live_tiles_fall(seed: int, blocks: bo
     assert (after <= before * (1 + 1e-9)).all()
 
 
+@pytest.mark.parametrize("block", [8, 16, 32])
+def test_channels_are_kept_in_steps_of_what_kernels_compute_at_once(block: int) -> None:
+    costs = table(lambda point: by_work(replace(point, cout=-(-point.cout // block) * block)))
+    assert costs.step == block
+    cpu = MeasuredTarget.of(load_target("cpu"), costs, blocks=True)
+    assert (cpu.align.cin, cpu.align.cout) == (block, block)
+    assert (cpu.array.rows, cpu.array.cols) == (8, 8)
+
+
 def test_without_a_table_nothing_is_priced() -> None:
     with pytest.raises(ValueError, match="cpu has no cost table"):
         price(load_target("cpu"), work())
@@ -103,7 +112,7 @@ def damaged(content: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("change", "fact"),
     [
-        (lambda c: {**c, "schema": 7}, "its schema is 7 and this version reads 1"),
+        (lambda c: {**c, "schema": 7}, "its schema is 7 and this version reads 2"),
         (lambda c: [], "the whole is list and must be an object"),
         (lambda c: {**c, "processor": "Z80"}, "it was measured on Z80, and this is A Processor"),
         (lambda c: {**c, "versions": {"smartc": "0"}}, "it was measured with smartc 0, and 0.1.0 is installed"),
@@ -113,6 +122,10 @@ def damaged(content: dict[str, Any]) -> dict[str, Any]:
         ),
         (lambda c: {**c, "date": 3}, "date is int and must be a string"),
         (damaged, "its measurements are damaged: 26 of 27 sizes were measured"),
+        (
+            lambda c: {**c, "points": [point for point in c["points"] if point["kind"] != "step"]},
+            "its measurements are damaged: no step kernel was measured",
+        ),
         (lambda c: {**c, "points": []}, "its measurements are damaged: no matrix kernel was measured"),
         (
             lambda c: {**c, "points": [{**c["points"][0], "us": 0}, *c["points"][1:]]},
