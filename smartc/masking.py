@@ -55,7 +55,7 @@ def new_search(project: Project, steps: int, batch_norm: bool, seen: Seen = NOTH
         worth = worth * budget.cost  # ranks hold whatever a unit costs
     kind = LEARNERS[project.learner]
     gentle = is_gentle(project, batch_norm)
-    share = kind.share_of_few if few else kind.share
+    share = kind.short_share if few or project.granularity.kind == "channel" else kind.share
     start = Start(units, budget, worth, int(share * steps), gentle)
     # A budget that cannot be met is told before any work is done.
     budget.keep(worth)

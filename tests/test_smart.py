@@ -43,7 +43,7 @@ def _sums(learner: Smart) -> torch.Tensor:
 
 @pytest.mark.parametrize(("granularity", "budget"), BUDGETS)
 def test_the_budget_of_the_moment_is_met_at_every_step(granularity: str, budget: dict[str, Any]) -> None:
-    found = search(granularity, **budget)
+    found = search(granularity, steps=80, **budget)
     learner = found.learner
     assert isinstance(learner, Smart)
     errors, limits, heats, met = [], [], [], []

@@ -31,7 +31,7 @@ class Taylor(Learner):
     Source: Molchanov et al., arXiv 1906.10771.
     """
 
-    share = share_of_few = 0.1
+    share = short_share = 0.1
     moves_alone = True
 
     def __init__(self, start: Start) -> None:
@@ -69,7 +69,7 @@ class AcDc(Learner):
     Source: AC/DC, arXiv 2106.12379.
     """
 
-    share = share_of_few = 0.75
+    share = short_share = 0.75
 
     def __init__(self, start: Start) -> None:
         """Begin with everything kept."""

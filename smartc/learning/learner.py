@@ -48,8 +48,9 @@ class Learner(nn.Module):
     measured: tuple[str, ...] = ()
     # How much of all steps goes to the search; the rest trains the weights that are left.
     share = 0.0
-    # The same where there are few samples: what these say of a unit soon is no more than chance.
-    share_of_few = 0.0
+    # The same where more steps would tell no more: a few samples soon tell what is no more than chance, and
+    # channels are few, go by whole tiles, and miss the steps that would train the weights.
+    short_share = 0.0
     # Whether masks find their way though the weights stay as they are.
     moves_alone = False
     # The temperature at the moment, where there is one.

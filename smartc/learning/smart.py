@@ -20,6 +20,8 @@ GENTLE_HOTTEST = 0.1
 # A gradient of the mean size can carry a score so many standard deviations over the whole search.
 REACH = 10.0
 SLOWEST, FASTEST = 1e-2, 5e-2
+# The same for channels: what a search finds of so few weighs no more than what the weights tell at first.
+REACH_OF_CHANNELS = 1.0
 # A few samples must not carry scores far from where the weights put them.
 GENTLE_FASTEST = 1e-2
 # The budget tightens over this part of the search, so that the network can follow.
@@ -35,7 +37,7 @@ class Smart(Learner):
     """
 
     share = 0.35
-    share_of_few = 0.05
+    short_share = 0.05
     moves_alone = True
 
     def __init__(self, start: Start) -> None:
@@ -54,8 +56,7 @@ class Smart(Learner):
         size = start.budget.group_size
         roots = torch.full((start.units.count // size,) if size else (), torch.nan)
         self.register_buffer("threshold", roots, persistent=False)
-        rate = min(max(REACH / max(start.steps, 1), SLOWEST), GENTLE_FASTEST if start.gentle else FASTEST)
-        self.momentum = ScoreMomentum(self.values, rate)
+        self.momentum = ScoreMomentum(self.values, _rate(start))
         self.advance(0)
 
     temperature: torch.Tensor
@@ -140,6 +141,14 @@ class Smart(Learner):
         scores = self.values.double().cpu().numpy()
         rising = np.logaddexp(0.0, scores - np.median(scores))
         return rising if self.start.budget.cost is None else rising * self.start.budget.cost
+
+
+def _rate(start: Start) -> float:
+    """Return how far a step moves a score whose gradient is of the mean size."""
+    steps, fastest = max(start.steps, 1), GENTLE_FASTEST if start.gentle else FASTEST
+    if start.units.granularity.kind == "channel":
+        return min(REACH_OF_CHANNELS / steps, fastest)
+    return min(max(REACH / steps, SLOWEST), fastest)
 
 
 def first_scores(start: Start) -> FloatArray:
