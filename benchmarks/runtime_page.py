@@ -17,7 +17,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from smartc.processor import processor_name
+from smartc.measuring.processor import processor_name
 
 PAGE = Path("docs/runtime-results.md")
 # Pixels of the plot, and the ratios at its bottom and top.

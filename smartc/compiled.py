@@ -13,7 +13,7 @@ from torch import fx
 
 from smartc.model import TracedModel
 from smartc.plan import Plan
-from smartc.report import Report
+from smartc.reporting.report import Report
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ class Compiled:
             UserError: The folder is not ours to replace, or the disk is full or read-only.
         """
         from smartc.artifact import check_writable, write_artifact
-        from smartc.report_html import render_html
+        from smartc.reporting.html_page import render_html
 
         folder = Path(folder)
         check_writable(folder)

@@ -11,10 +11,10 @@ from torch.utils import _pytree as pytree
 
 from smartc.agreement import agreement
 from smartc.capture import first_line
+from smartc.data.labelled import Labelled, Metric, check_fits, load_labelled, shape_text
 from smartc.errors import UserError
-from smartc.labelled import Labelled, Metric, check_fits, load_labelled, shape_text
 from smartc.model import TracedModel
-from smartc.report_figures import Evaluation
+from smartc.reporting.figures import Evaluation
 
 __all__ = ["Labelled", "Metric", "agreement", "check_fits", "evaluate", "evaluation", "load_labelled"]
 

@@ -7,25 +7,25 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from smartc import __version__
-from smartc.build_report import Findings, build_report
 from smartc.channel_order import Ordered, in_fewest_tiles
 from smartc.compiled import Compiled
 from smartc.decision import Decision
 from smartc.errors import UserError
-from smartc.faster_forms import Forms, put_back
 from smartc.lowering import Lowered, dense_timer, lower
-from smartc.measured_report import with_measurement
-from smartc.measured_target import default_backends
-from smartc.measurement import Dense, Measurement, measure, timing_inputs
+from smartc.measuring.faster_forms import Forms, put_back
+from smartc.measuring.measured_report import with_measurement
+from smartc.measuring.measured_target import default_backends
+from smartc.measuring.measurement import Dense, Measurement, measure, timing_inputs
+from smartc.measuring.processor import has_tvm
 from smartc.model import Remark, TracedModel
 from smartc.outcome import Outcome
 from smartc.passes.base import run_passes
 from smartc.passes.remove_channels import RemoveChannels
 from smartc.plan import Plan, make_plan, model_hash
-from smartc.processor import has_tvm
 from smartc.project import Project, analysed
-from smartc.report import Budget as ReachedBudget
-from smartc.report import Report
+from smartc.reporting.build import Findings, build_report
+from smartc.reporting.report import Budget as ReachedBudget
+from smartc.reporting.report import Report
 from smartc.targets.measured import MeasuredTarget
 from smartc.targets.target import Target
 from smartc.verify import Reference

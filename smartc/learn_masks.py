@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from smartc.batch import Samples
+from smartc.data.batch import Samples
 from smartc.decision import Decision
 from smartc.errors import UserError
 from smartc.learning.batch_norm_statistics import reestimate_batch_norm

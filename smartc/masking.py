@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from smartc.batch import Samples
 from smartc.budget import impossible
+from smartc.data.batch import Samples
 from smartc.decision import Decision, unread_channels
 from smartc.errors import UserError
 from smartc.learning.channel_budget import ChannelBudget
@@ -24,7 +24,7 @@ from smartc.learning.unit_budget import SAME, CountBudget, PatternBudget, Priced
 from smartc.learning.units import Units, find_units
 from smartc.model import operator_name
 from smartc.project import Project, analysed
-from smartc.report_figures import Learning, LearningMoment
+from smartc.reporting.figures import Learning, LearningMoment
 from smartc.search import Search
 
 # Samples that first scores, the sizes of outputs and closed-form reconstruction are computed from.

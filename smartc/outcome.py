@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from smartc.batch import Samples
+from smartc.data.batch import Samples
 from smartc.evaluation import BATCH, Labelled, Metric, agreement, check_fits, evaluation, load_labelled
 from smartc.model import InputSpec, TracedModel, cast_value
-from smartc.report_figures import Agreement, Evaluation
+from smartc.reporting.figures import Agreement, Evaluation
 from smartc.verify import seeded_inputs
 
 # Enough to show a wild disagreement; statements about accuracy need the user's data.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from smartc.batch import epoch_seed
+from smartc.data.batch import epoch_seed
 
 
 class OwnRandomness:

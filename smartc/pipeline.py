@@ -11,6 +11,7 @@ from torch import nn
 
 from smartc.choose import parse_budget
 from smartc.compiled import Compiled
+from smartc.data.samples import load_samples
 from smartc.decision import by_scores
 from smartc.errors import UserError
 from smartc.finish import finish
@@ -20,11 +21,10 @@ from smartc.learning.learners import LEARNERS
 from smartc.learning.settings import Settings
 from smartc.lowering import BACKENDS
 from smartc.masking import mask_once, with_better_granularity
-from smartc.measured_target import with_costs
+from smartc.measuring.measured_target import with_costs
 from smartc.model import TracedModel
 from smartc.outcome import outcome_for
 from smartc.project import Clock, Project, analysed, captured, check_choice
-from smartc.samples import load_samples
 from smartc.scores import LEARNERS as SCORES
 from smartc.targets.target import Target, load_target
 

@@ -15,7 +15,7 @@ from smartc.errors import InternalError
 from smartc.model import TracedModel, cast_value
 from smartc.passes.channel_groups import ChannelGroups
 from smartc.passes.remove_channels import masked_axes
-from smartc.report_figures import Verification
+from smartc.reporting.figures import Verification
 
 BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
 

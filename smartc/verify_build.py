@@ -9,7 +9,7 @@ import torch
 from smartc.lowering.to_onnx import OnnxSession, check_onnx
 from smartc.model import TracedModel, cast_value
 from smartc.model_file import load_model
-from smartc.report_figures import Verification
+from smartc.reporting.figures import Verification
 from smartc.verify import SEED, TOLERANCE, errors, seeded_inputs
 
 

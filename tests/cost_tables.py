@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from smartc.calibrate import Sizes
-from smartc.cost_table_file import SCHEMA
-from smartc.processor import installed_versions, processor_name
+from smartc.measuring.calibrate import Sizes
+from smartc.measuring.cost_table_file import SCHEMA
+from smartc.measuring.processor import installed_versions, processor_name
 from smartc.targets.cost_table import CostPoint, CostTable
 from smartc.targets.measured import MeasuredTarget
 from smartc.targets.target import load_target

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from smartc.capture import trace
+from smartc.data.samples import load_samples
 from smartc.errors import UserError
 from smartc.model import TracedModel
-from smartc.samples import load_samples
 
 
 class Mean(nn.Module):

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from smartc import command_targets
 from smartc.artifact import write_artifact
 from smartc.cli import main
+from smartc.commands import targets as command_targets
 from smartc.errors import InternalError
 from tests.small_networks import SHAPE
 

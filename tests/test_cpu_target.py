@@ -11,19 +11,21 @@ import torch
 from torch import nn
 
 import smartc
-from smartc import command_calibrate, finish, measured_target
-from smartc.calibrate import calibrate
+from smartc import finish
 from smartc.cli import main
+from smartc.commands import calibrate as command_calibrate
 from smartc.compiled import Compiled
-from smartc.cost_table_file import write_table
 from smartc.finish import NO_TVM
 from smartc.lowering import Lowered
-from smartc.measurement import Dense, NetworkTimes
+from smartc.measuring import measured_target
+from smartc.measuring.calibrate import calibrate
+from smartc.measuring.cost_table_file import write_table
+from smartc.measuring.measurement import Dense, NetworkTimes
+from smartc.measuring.processor import has_tvm, processor_name
+from smartc.measuring.timing import Timing
 from smartc.model import Remark, TracedModel
 from smartc.passes.find_layers import Layers
-from smartc.processor import has_tvm, processor_name
 from smartc.targets.target import load_target
-from smartc.timing import Timing
 from tests.cost_tables import TINY, by_work, table
 
 needs_tvm = pytest.mark.skipif(not has_tvm(), reason="TVM is not installed")
@@ -142,7 +144,7 @@ def test_channels_go_with_onnx_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     asked, _ = inject(monkeypatch, {"0": 0.5, "2": 0.5})
     for module in (finish, measured_target):
         monkeypatch.setattr(module, "has_tvm", lambda: False)
-    monkeypatch.setattr("smartc.cost_table_file.installed_versions", dict)
+    monkeypatch.setattr("smartc.measuring.cost_table_file.installed_versions", dict)
     compiled = smartc.compile(network(), X, target="cpu", sparsity=0.4)
     assert asked == [["model.onnx"]]
     assert compiled.report.latency.file == "model.onnx"
@@ -256,7 +258,7 @@ def test_calibrate_from_the_command_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cost_table: Path
 ) -> None:
     cost_table.unlink()
-    monkeypatch.setattr("smartc.calibrate.calibrate", lambda watch: table(by_work))
+    monkeypatch.setattr("smartc.measuring.calibrate.calibrate", lambda watch: table(by_work))
     assert main(["targets", "calibrate", "cpu"]) == 0
     assert capsys.readouterr().out == f"measured 99 kernels on {processor_name()} in 2 s: {cost_table}\n"
     assert cost_table.is_file()
@@ -294,7 +296,7 @@ def test_says_that_it_measures_first(
         watch(0, 1)
         return table(by_work)
 
-    monkeypatch.setattr("smartc.measured_target.calibrate", measured)
+    monkeypatch.setattr("smartc.measuring.measured_target.calibrate", measured)
     for said in ("", "smartc: this machine has no cost table yet: measuring it takes one to two minutes, once\n"):
         found = command_calibrate.with_costs(load_target("cpu"), ("onnx",))
         assert found.provenance == "measured"

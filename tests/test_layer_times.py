@@ -10,8 +10,8 @@ from onnx import helper
 from torch import Tensor, nn
 
 import smartc
-from smartc.layer_times import LayerNames
 from smartc.lowering.time_onnx import kernel_nodes, without_pauses
+from smartc.measuring.layer_times import LayerNames
 from smartc.project import analysed
 
 

@@ -13,10 +13,10 @@ FOLDERS = {"smartc": "smartc", "smartc.passes": "passes", "smartc.targets": "tar
 LAYERS = (
     r"smartc\.(errors|model|records|packed_weight)",
     r"smartc\.(passes|targets)(\..*)?",
-    r"smartc\.(?!cli|__main__|command_|explain_|terminal).*",
+    r"smartc\.(?!cli|__main__|commands|terminal).*",
     r"smartc\..*",
 )
-SPEAKING = re.compile(r"smartc\.(cli|command_\w+|explain_\w+|terminal|report_terminal|report_layers)")
+SPEAKING = re.compile(r"smartc\.(cli|commands\.\w+|terminal|reporting\.(terminal|layers))")
 # A build is run by the runtime of what it was lowered to.
 RUNTIMES = {
     "onnx": r"smartc\.lowering\.(to_onnx|packed_initializers|time_onnx)",

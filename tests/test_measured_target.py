@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smartc import measured_target
-from smartc.cost_table_file import read_table, table_path, write_table
 from smartc.errors import UserError
-from smartc.measured_target import default_backends, with_costs
+from smartc.measuring import measured_target
+from smartc.measuring.cost_table_file import read_table, table_path, write_table
+from smartc.measuring.measured_target import default_backends, with_costs
 from smartc.records import encode
 from smartc.targets.latency import price
 from smartc.targets.measured import MeasuredTarget
@@ -136,8 +136,10 @@ def damaged(content: dict[str, Any]) -> dict[str, Any]:
 def test_a_table_that_is_no_use(
     cache: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[dict[str, Any]], Any], fact: str
 ) -> None:
-    monkeypatch.setattr("smartc.cost_table_file.processor_name", lambda: "A Processor")
-    monkeypatch.setattr("smartc.cost_table_file.installed_versions", lambda: {"smartc": "0.1.0", "onnxruntime": "1"})
+    monkeypatch.setattr("smartc.measuring.cost_table_file.processor_name", lambda: "A Processor")
+    monkeypatch.setattr(
+        "smartc.measuring.cost_table_file.installed_versions", lambda: {"smartc": "0.1.0", "onnxruntime": "1"}
+    )
     good = replace(table(by_work), processor="A Processor", versions={"smartc": "0.1.0", "onnxruntime": "1"})
     cache.parent.mkdir()
     cache.write_text(json.dumps(change(encode(good))))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from smartc.batch import Batch
+from smartc.data.batch import Batch
 from smartc.errors import UserError
 from smartc.learning.distillation import Distillation
 from smartc.learning.objective import FromDense, LayerByLayer, OwnLoss, cross_entropy

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from smartc.data.preprocess import channel_axis, parse_preprocess
 from smartc.errors import UserError
 from smartc.model import InputSpec
-from smartc.preprocess import channel_axis, parse_preprocess
 
 CHOICES = "Choose one of imagenet, half, unit, or mean=0.48,0.45,0.41:std=0.23,0.22,0.22."
 RGB = InputSpec("x", (None, 3, 4, 4), torch.float64)

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from smartc.errors import InternalError, UserError
-from smartc.report import Report, Verification
-from smartc.report_csv import CSV_HEADER
-from smartc.report_figures import SIDES
+from smartc.reporting.csv_rows import CSV_HEADER
+from smartc.reporting.figures import SIDES
+from smartc.reporting.report import Report, Verification
 from tests.synthetic_report import learned, residual_report
 
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from smartc.report_format import (
+from smartc.reporting.formats import (
     count,
     listing,
     milliseconds,

@@ -10,8 +10,8 @@ from itertools import chain
 
 import pytest
 
-from smartc.report import Report
-from smartc.report_html import render_html
+from smartc.reporting.html_page import render_html
+from smartc.reporting.report import Report
 from tests.synthetic_report import residual_report
 
 VOID = {"meta", "input"}

@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import pytest
 
-from smartc.report_curves import learning_curves
-from smartc.report_density_chart import density_chart
-from smartc.report_figures import Learning, LearningMoment
-from smartc.report_html import render_html
-from smartc.report_learning import learning_section
+from smartc.reporting.curves import learning_curves
+from smartc.reporting.density_chart import density_chart
+from smartc.reporting.figures import Learning, LearningMoment
+from smartc.reporting.html_page import render_html
+from smartc.reporting.learning import learning_section
 from tests.synthetic_report import learned, residual_report
 
 TITLES = ("loss", "temperature, logarithmic", "share of fractional masks")

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from smartc.report import Report
-from smartc.report_learning import learning_texts
-from smartc.report_terminal import render_terminal
+from smartc.reporting.learning import learning_texts
+from smartc.reporting.report import Report
+from smartc.reporting.terminal import render_terminal
 from tests.synthetic_report import learned, residual_report
 
 

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from smartc.samples import load_samples
+from smartc.data.samples import load_samples
 from tests.sample_networks import images, refused, words
 
 FORMS = "Give an .npz, .npy, .safetensors or .pt file of arrays, a folder of images, or package.module:function."

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 import smartc
-from smartc.batch import Batch
+from smartc.data.batch import Batch
+from smartc.data.samples import load_samples
 from smartc.errors import UserError
 from smartc.learning.distillation import Distillation
 from smartc.learning.mask_search import MaskSearch, Moment
@@ -20,7 +21,6 @@ from smartc.learning.settings import Settings
 from smartc.learning.train import Run, Training
 from smartc.learning.weight_optimizer import set_rate, weight_optimizer
 from smartc.learning.workers import Workers
-from smartc.samples import load_samples
 from tests.learning_networks import images, search, traced
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from smartc.batch import Batch
+from smartc.data.batch import Batch
 from smartc.learning.views import SMALLEST_SIDE, random_views
 
 # float32 coordinates of a ramp from -1 to 1.

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from smartc.batch import Batch
+from smartc.data.batch import Batch
 from smartc.errors import UserError
 from smartc.learning.workers import Workers, in_torchrun, is_first, joined
 from tests.learning_networks import convolutions, images

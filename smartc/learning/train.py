@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from smartc.batch import Batch, Samples
+from smartc.data.batch import Batch, Samples
 from smartc.errors import UserError
 from smartc.learning.checkpoint import Checkpoint
 from smartc.learning.mask_search import MaskSearch, Moment

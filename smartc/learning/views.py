@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from smartc.batch import Batch
+from smartc.data.batch import Batch
 
 # A crop has at least this share of an image's sides; one that a layer is refitted to may be of less, since
 # there the variety of what is seen counts for more than that it looks like the samples.

@@ -11,7 +11,7 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from smartc.batch import Batch
+from smartc.data.batch import Batch
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,127 @@
+"""``smartc compile``: a model file goes in, a build folder and a report come out."""
+
+from __future__ import annotations
+
+import argparse
+from math import nan
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from smartc.artifact import check_writable
+from smartc.commands.calibrate import with_costs
+from smartc.errors import UserError
+from smartc.targets.target import load_target
+from smartc.terminal import learning_bar, output, progress
+
+if TYPE_CHECKING:
+    from smartc.learning.settings import Settings
+
+LEARNING = ("preprocess", "train", "steps", "batch", "seed", "precision", "resume")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Compile; whatever can be wrong is looked for before the work begins."""
+    sparsity = _share(arguments.sparsity)
+    target = load_target(arguments.target)
+    check_writable(arguments.output)
+    _check_learning(arguments)
+    backends = None if arguments.backend is None else _backends(arguments.backend)
+    target = with_costs(target, backends)
+    with progress("compiling"), learning_bar() as watch:
+        # From here on torch is needed, which takes seconds to import.
+        from smartc.budget import parse_budget
+        from smartc.learning.workers import in_torchrun, is_first
+        from smartc.model_file import load_model
+        from smartc.pipeline import compile
+
+        parse_budget(sparsity, arguments.latency, arguments.macs, arguments.bytes)
+        settings = _settings(arguments)
+        model = load_model(
+            arguments.model,
+            factory=arguments.factory,
+            input_shapes=arguments.input,
+            allow_pickle=arguments.allow_pickle,
+        )
+        compiled = compile(
+            model,
+            target=target,
+            sparsity=sparsity,
+            latency=arguments.latency,
+            macs=arguments.macs,
+            bytes=arguments.bytes,
+            granularity=arguments.granularity,
+            learner=arguments.learner,
+            data=arguments.data,
+            preprocess=arguments.preprocess,
+            train=arguments.train,
+            settings=settings,
+            backends=backends if is_first() else (),
+            evaluate=arguments.eval if is_first() else None,
+            watch=watch,
+        )
+        if in_torchrun() and not is_first():
+            return
+        compiled.save(arguments.output)
+        if settings.checkpoint is not None:
+            settings.checkpoint.unlink(missing_ok=True)
+    _show(arguments.output)
+
+
+def _check_learning(arguments: argparse.Namespace) -> None:
+    """Fail if something is said about learning and there is nothing to learn from."""
+    given = [name for name in LEARNING if getattr(arguments, name)]
+    if given and arguments.data is None:
+        raise UserError("there is nothing to learn from", where=f"--{given[0]}", fix="Add --data")
+
+
+def _settings(arguments: argparse.Namespace) -> Settings:
+    """Return how learning goes; its state is kept beside the build until that is written."""
+    from smartc.learning.settings import Settings
+
+    folder = Path(arguments.output)
+    return Settings(
+        steps=_number(arguments.steps, "--steps"),
+        batch=_number(arguments.batch, "--batch"),
+        seed=_number(arguments.seed, "--seed") or 0,
+        precision=arguments.precision or "float32",
+        checkpoint=None if arguments.data is None else folder.with_name(f"{folder.name}.checkpoint"),
+        resume=arguments.resume,
+    )
+
+
+def _number(text: str | None, option: str) -> int | None:
+    """Return the whole number that an option gives."""
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 16):
+        raise UserError("not a whole number", where=f"{option} {text}", fix="Give 0 or more")
+    return int(text)
+
+
+def _share(text: str | None) -> float | None:
+    """Return the number that ``--sparsity`` gives."""
+    if text is None:
+        return None
+    try:
+        share = float(text)
+    except ValueError:
+        share = nan
+    if 0 <= share < 1:
+        return share
+    fix = "Give a number from 0 to less than 1"
+    raise UserError("not a share of channels", where=f"--sparsity {text}", fix=fix)
+
+
+def _backends(text: str) -> tuple[str, ...]:
+    """Return the names in a list with commas."""
+    return tuple(name.strip() for name in text.split(","))
+
+
+def _show(folder: str) -> None:
+    """Print the report as it was written, and where it is."""
+    from smartc.commands.report import read_report
+    from smartc.reporting.terminal import render_terminal
+
+    console = output()
+    render_terminal(read_report(folder), console)
+    console.say(f"\nThe build is in {folder}")

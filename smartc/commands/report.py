@@ -1,0 +1,39 @@
+"""``smartc report``: the report of a build on the terminal, or as CSV, JSON or HTML."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from smartc.manifest import check_files
+from smartc.reporting.report import Report
+from smartc.terminal import output
+from smartc.write_file import write_file
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print the report, or write the page."""
+    report = read_report(arguments.build)
+    if arguments.csv:
+        sys.stdout.write(report.to_csv())
+    elif arguments.json:
+        sys.stdout.write((Path(arguments.build) / "report.json").read_text(encoding="utf-8"))
+    elif arguments.html:
+        from smartc.reporting.html_page import render_html
+
+        write_file(arguments.html, render_html(report).encode())
+    else:
+        from smartc.reporting.terminal import render_terminal
+
+        render_terminal(report, output(), arguments.all)
+
+
+def read_report(folder: str) -> Report:
+    """Return the report of a build.
+
+    Raises:
+        UserError: The folder is no build, or its report is missing or changed.
+    """
+    check_files(folder, "report.json")
+    return Report.load(Path(folder) / "report.json")

@@ -1,0 +1,35 @@
+"""``smartc verify``: a build is what was written, and its files compute the same."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from smartc.errors import InternalError
+from smartc.manifest import check_files, read_manifest
+from smartc.reporting.facts import verification_text
+from smartc.reporting.figures import Verification
+from smartc.terminal import output, progress
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Check hashes, then outputs."""
+    check_files(arguments.build)
+    console = output()
+    count = len(read_manifest(arguments.build)["files"])
+    console.say(f"files ok: {count} as they were written")
+    with progress("verifying"):
+        from smartc.verify_build import verify_build
+
+        found = verify_build(arguments.build)
+    for one in found:
+        verdict = "ok" if one.passed else "FAILED"
+        console.say(f"{one.stage} {verdict}: {verification_text(one)}")
+    _raise_failed(found, arguments.build)
+
+
+def _raise_failed(found: Sequence[Verification], folder: str) -> None:
+    """Raise if a stage is off by more than its tolerance."""
+    failed = [one.stage for one in found if not one.passed]
+    if failed:
+        raise InternalError(f"{', '.join(failed)} computes something else than the original", where=folder)

@@ -1,0 +1,234 @@
+"""Build the report: every layer of the original beside the same layer of the compiled model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from smartc import __version__
+from smartc.choose import Choice, Search
+from smartc.decision import Decision
+from smartc.learning.units import Units
+from smartc.model import Remark, TracedModel, value_of
+from smartc.passes.find_layers import Layer as ModelLayer
+from smartc.passes.find_layers import Layers
+from smartc.passes.live_layers import price_layers
+from smartc.passes.mask_layouts import BoolArray
+from smartc.project import Project, analysed
+from smartc.reporting.report import (
+    Agreement,
+    Budget,
+    Causes,
+    Change,
+    Evaluation,
+    Figures,
+    Latency,
+    Layer,
+    Report,
+    ReportRemark,
+    Summary,
+    Verification,
+)
+from smartc.targets.latency import BOUNDS
+from smartc.targets.latency import Latency as Cycles
+from smartc.targets.measured import MeasuredTarget
+from smartc.targets.target import Target, without_skipping
+
+Kind = Literal["channel", "block", "n:m", "dense", "frozen"]
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """What is known beside the two networks: proofs, agreement, evaluation, remarks, seconds per stage."""
+
+    verify: tuple[Verification, ...]
+    agreement: Agreement
+    evaluation: Evaluation | None
+    seconds: Mapping[str, float]
+    remarks: tuple[Remark, ...] = ()
+
+
+def build_report(
+    project: Project, decision: Decision, smaller: TracedModel, findings: Findings, budget: Budget
+) -> Report:
+    """Return the report of a compilation."""
+    original, search, choice, target = project.original, decision.search, decision.choice, project.target
+    compiled = analysed(smaller)
+    before = _figures(original, project.layers, target)
+    after = _figures(smaller, compiled, target)
+    layers = tuple(
+        _layer(row, before, after, _decision(row, decision, original, smaller)) for row in search.layers.rows
+    )
+    layers += tuple(_added(row, after) for row in compiled.rows if row.name not in before)
+    kind: Literal["simulated", "estimated"] = "estimated" if isinstance(target, MeasuredTarget) else "simulated"
+    latency = Latency(kind, "ms", _sum(layers, "dense", "ms"), _sum(layers, "compiled", "ms"))
+    if decision.units is not None and target.sparsity.zero_tile_skip:
+        whole = price_layers(smaller, compiled, without_skipping(target))
+        latency = replace(latency, without_skipping=whole.total_ms)
+    return Report(
+        schema=1,
+        smartc=__version__,
+        model=original.name,
+        target=target.name,
+        provenance=target.provenance,
+        assumption=f"{target.assumption}.",
+        latency=latency,
+        budget=budget,
+        summary=_summary(original, smaller, search, choice, layers),
+        layers=layers,
+        verify=findings.verify,
+        agreement=findings.agreement,
+        evaluation=findings.evaluation,
+        remarks=_remarks((*original.remarks, *findings.remarks), choice),
+        artifacts={},
+        seconds=findings.seconds,
+        learning=decision.learning,
+    )
+
+
+def _figures(model: TracedModel, layers: Layers, target: Target) -> dict[str, Figures]:
+    """Return what each layer costs, by name."""
+    if not layers.rows:
+        return {}
+    cycles = price_layers(model, layers, target)
+    return {row.name: _row(model, row, cycles, index) for index, row in enumerate(layers.rows)}
+
+
+def _row(model: TracedModel, row: ModelLayer, cycles: Cycles, index: int) -> Figures:
+    """Return one layer's figures."""
+    value = value_of(row.node)
+    first = value[0] if isinstance(value, (tuple, list)) else value
+    weight = row.shape.weight
+    tiles = int(cycles.tiles[index])
+    causes = ("compute", "output", "weights", "activations", "overhead")
+    return Figures(
+        shape=first.single,
+        weight_shape=tuple(model.tensor(weight).shape) if weight else None,
+        macs=int(cycles.macs[index]),
+        weight_bytes=int(cycles.weight_bytes[index]),
+        cycles=float(cycles.total[index]),
+        ms=float(cycles.ms[index]),
+        bound=BOUNDS[int(cycles.bound[index])],
+        utilisation=float(cycles.utilisation[index]),
+        tiles=(int(cycles.live_tiles[index]), tiles) if tiles else None,
+        causes=Causes(**{cause: float(getattr(cycles, cause)[index]) for cause in causes}),
+    )
+
+
+def _layer(
+    row: ModelLayer,
+    before: Mapping[str, Figures],
+    after: Mapping[str, Figures],
+    decision: tuple[Kind, str],
+) -> Layer:
+    """Return one line of the report."""
+    dense = before[row.name]
+    return Layer(row.name, row.op, *decision, dense, after.get(row.name, _nothing(dense)))
+
+
+def _added(row: ModelLayer, after: Mapping[str, Figures]) -> Layer:
+    """Return the line of a gather that removal made of a slice."""
+    figures = after[row.name]
+    return Layer(row.name, row.op, "channel", "gathers the channels that a slice took", _nothing(figures), figures)
+
+
+def _nothing(like: Figures) -> Figures:
+    """Return figures of no cost."""
+    return Figures(like.shape, None, 0, 0, 0.0, 0.0, "none", 0.0, None, Causes(0.0, 0.0, 0.0, 0.0, 0.0))
+
+
+def _decision(row: ModelLayer, decision: Decision, original: TracedModel, smaller: TracedModel) -> tuple[Kind, str]:
+    """Return what was done to a layer and why."""
+    weight, search, choice = row.shape.weight, decision.search, decision.choice
+    if decision.units is not None and weight is not None and decision.kept is not None:
+        return _masked(row, weight, decision.units, decision.kept)
+    if weight is None:
+        shrank = _counts(row, search, choice) != (len(row.shape.reads), len(row.shape.writes))
+        return ("channel", "works on the channels that are left") if shrank else ("dense", "has no weights of its own")
+    decided = _groups_of(row, search)
+    if original.tensor(weight).shape != smaller.tensor(weight).shape:
+        return "channel", _kept_text(row, search, choice, decided)
+    if decided:
+        return "dense", "; ".join(dict.fromkeys(choice.reasons[group] for group in decided))
+    return "frozen", _frozen_text(weight, search)
+
+
+def _masked(row: ModelLayer, weight: str, units: Units, kept: BoolArray) -> tuple[Kind, str]:
+    """Return what masks did to a layer's weight and why."""
+    part = next((masked.part for masked in units.weights if masked.name == weight), None)
+    if part is None:
+        reasons = [remark.text for remark in units.skipped if remark.where == row.name]
+        return "dense", reasons[0] if reasons else "its weights have no tiles"
+    count, live = part.stop - part.start, int(kept[part].sum())
+    what = "weights" if units.granularity.kind == "n:m" else f"blocks of {units.granularity}"
+    if live == count:
+        return "dense", f"all of its {count} {what} are worth their place"
+    return ("n:m" if units.granularity.kind == "n:m" else "block"), f"keeps {live} of {count} {what}"
+
+
+def _kept_text(row: ModelLayer, search: Search, choice: Choice, decided: Sequence[int]) -> str:
+    """Say how many channels a layer keeps, and why that is no multiple of the tile where it is not."""
+    counts = zip(_counts(row, search, choice), (row.shape.reads, row.shape.writes), ("input", "output"), strict=True)
+    text = "keeps " + " and ".join(
+        f"{kept} of {len(units)} {side}" for kept, units, side in counts if kept < len(units)
+    )
+    text += " channels"
+    uneven = [choice.reasons[group] for group in decided if ";" in choice.reasons[group]]
+    return "; ".join([text, *dict.fromkeys(reason.partition("; ")[2] for reason in uneven)])
+
+
+def _frozen_text(weight: str, search: Search) -> str:
+    """Say why nothing of a layer can be removed."""
+    reasons = {axis: reason for (name, axis), reason in search.groups.frozen.items() if name == weight}
+    sides = [f"axis {axis} of the weight stays, because it {reason}" for axis, reason in sorted(reasons.items())]
+    return "; ".join(sides) if sides else "has a single channel"
+
+
+def _groups_of(row: ModelLayer, search: Search) -> list[int]:
+    """Return the channel groups that a layer reads or writes."""
+    units = np.concatenate([row.shape.reads, row.shape.writes])
+    found: list[int] = np.unique(search.groups.group_of[units[units >= 0]]).tolist()
+    return found
+
+
+def _counts(row: ModelLayer, search: Search, choice: Choice) -> tuple[int, int]:
+    """Return the input and output channels that a layer keeps."""
+    reads, writes = search.layers.sizes(choice.kept)
+    index = search.layers.rows.index(row)
+    return int(reads[index]), int(writes[index])
+
+
+def _summary(
+    original: TracedModel, smaller: TracedModel, search: Search, choice: Choice, layers: Sequence[Layer]
+) -> Summary:
+    """Return the counts of the whole network."""
+    array = search.target.array
+    total = int(search.weights @ search.full) if len(search.full) else 0
+    kept = int(search.weights @ choice.kept) if len(search.full) else 0
+    return Summary(
+        parameters=Change(_parameters(original), _parameters(smaller)),
+        macs=Change(*(int(_sum(layers, side, "macs")) for side in ("dense", "compiled"))),
+        weight_bytes=Change(*(int(_sum(layers, side, "weight_bytes")) for side in ("dense", "compiled"))),
+        prunable_channels=total,
+        removed_channels=total - kept,
+        target_macs_peak=int(array.rows * array.cols * array.tiles_per_cycle),
+    )
+
+
+def _parameters(model: TracedModel) -> int:
+    """Return the number of parameters that the graph uses, tied ones once."""
+    return sum({id(tensor): tensor.numel() for tensor in model.graph_module.parameters()}.values())
+
+
+def _sum(layers: Sequence[Layer], side: str, figure: str) -> float:
+    """Return the sum of a figure over all layers."""
+    return sum(getattr(getattr(layer, side), figure) for layer in layers)
+
+
+def _remarks(remarks: Sequence[Remark], choice: Choice) -> tuple[ReportRemark, ...]:
+    """Return what the reader should know about the model and the budget."""
+    notes = [ReportRemark("budget", choice.note)] if choice.note else []
+    return tuple(notes + [ReportRemark(remark.where, remark.text) for remark in remarks])

@@ -1,0 +1,120 @@
+"""What a report says about the whole network, in the words of every rendering of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from smartc.reporting.formats import count, milliseconds, percent, scientific, significant, size, times
+from smartc.reporting.learning import learning_texts
+from smartc.reporting.report import Agreement, Change, Evaluation, Layer, Report, Verification
+
+# Metrics that are shares, and read better as per cent.
+_SHARES = ("accuracy", "top1", "top-1", "top5", "top-5", "miou", "iou", "f1", "precision", "recall")
+
+
+@dataclass(frozen=True)
+class Fact:
+    """Hold a name and what there is to say under it."""
+
+    label: str
+    text: str
+
+
+def facts(report: Report) -> tuple[Fact, ...]:
+    """Return the totals of the network, those that it has."""
+    summary, latency = report.summary, report.latency
+    speed = "as fast as before" if abs(latency.speed_up - 1) < 0.005 else f"{times(latency.speed_up)} as fast"
+    change = f"{milliseconds(latency.dense)} → {milliseconds(latency.compiled)}"
+    found = [Fact("latency", f"{change}, {speed} ({latency.kind})")]
+    if latency.file is not None and latency.spread is not None:
+        before, after = (milliseconds(spread) for spread in latency.spread)
+        text = f"{latency.file} against the original in ONNX Runtime, medians on one thread, ± {before} and ± {after}"
+        found.append(Fact("", text))
+    if latency.without_skipping is not None:
+        found.append(Fact("", f"{milliseconds(latency.without_skipping)} if no zero tile were skipped"))
+    found += [
+        Fact("budget", f"{report.budget.kind} {report.budget.asked}, reached {report.budget.reached}"),
+        Fact("channels", f"{summary.removed_channels} of {summary.prunable_channels} prunable channels removed"),
+        Fact(
+            "parameters",
+            _change(summary.parameters, count(summary.parameters.dense), count(summary.parameters.compiled)),
+        ),
+        Fact("MACs", _change(summary.macs, count(summary.macs.dense), count(summary.macs.compiled))),
+        Fact(
+            "weights",
+            _change(summary.weight_bytes, size(summary.weight_bytes.dense), size(summary.weight_bytes.compiled)),
+        ),
+    ]
+    if report.learning is not None:
+        first, *rest = learning_texts(report.learning)
+        found += [Fact("learning", first), *(Fact("", text) for text in rest)]
+    if report.evaluation:
+        found.append(Fact(report.evaluation.metric, evaluation_text(report.evaluation)))
+    return (*found, Fact("agreement", agreement_text(report.agreement)))
+
+
+def device(report: Report) -> str:
+    """Return the target, where its figures come from and its peak."""
+    if report.provenance == "measured":
+        return f"{report.target} ({report.provenance})"
+    peak = f"at most {count(report.summary.target_macs_peak)} MACs per cycle"
+    return f"{report.target} ({report.provenance}), {peak}"
+
+
+def evaluation_text(evaluation: Evaluation) -> str:
+    """Return the user's metric before and after, and on what."""
+    before, after = metric_texts(evaluation)
+    points = f" ({100 * (evaluation.compiled - evaluation.dense):+.1f} points)" if _is_share(evaluation) else ""
+    return f"{before} → {after}{points} on {evaluation.inputs} inputs of {evaluation.source}"
+
+
+def metric_texts(evaluation: Evaluation) -> tuple[str, str]:
+    """Return the metric before and after: a share as per cent, anything else as a number."""
+    if _is_share(evaluation):
+        return percent(evaluation.dense), percent(evaluation.compiled)
+    return significant(evaluation.dense, 4), significant(evaluation.compiled, 4)
+
+
+def _is_share(evaluation: Evaluation) -> bool:
+    """Return whether the metric is one of those that are shares, and its values can be."""
+    named = evaluation.metric.lower() in _SHARES
+    return named and all(0 <= value <= 1 for value in (evaluation.dense, evaluation.compiled))
+
+
+def agreement_text(agreement: Agreement) -> str:
+    """Return how close the outputs are to the original's, and on what."""
+    top1 = "" if agreement.top1 is None else f"{percent(agreement.top1)} the same top-1, "
+    closeness = f"cosine {agreement.cosine:.4f}, largest difference {significant(agreement.max_abs)}"
+    return f"{top1}{closeness}, on {agreement.inputs} inputs ({agreement.source})"
+
+
+def verification_text(verification: Verification) -> str:
+    """Return the largest errors of a stage and the tolerance."""
+    relative = f"{scientific(verification.max_rel_error)} (tolerance {scientific(verification.tolerance)})"
+    absolute = scientific(verification.max_abs_error)
+    return f"relative error {relative}, absolute {absolute}, on {verification.inputs}"
+
+
+def grouped_reasons(layers: Iterable[Layer]) -> dict[str, list[str]]:
+    """Return the layers' names under each reason, in the order of first mention."""
+    groups: dict[str, list[str]] = {}
+    for layer in layers:
+        if layer.reason:
+            groups.setdefault(layer.reason, []).append(layer.name)
+    return groups
+
+
+def grouped_remarks(report: Report) -> dict[str, list[str]]:
+    """Return the places under each remark's text."""
+    groups: dict[str, list[str]] = {}
+    for remark in report.remarks:
+        groups.setdefault(remark.text, []).append(remark.where)
+    return groups
+
+
+def _change(change: Change, before: str, after: str) -> str:
+    """Return both counts and what is gone."""
+    if change.dense == change.compiled:
+        return f"{before}, unchanged"
+    return f"{before} → {after} ({-100 * change.saved:+.1f} %)"

@@ -1,0 +1,133 @@
+"""The report as one HTML file that needs nothing else: no network, no other file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from html import escape
+from importlib.resources import files
+from string import Template
+
+from smartc.reporting.chart import BOUNDS, bar_chart, bound_class, drawn_layers
+from smartc.reporting.facts import device, facts, grouped_remarks, metric_texts
+from smartc.reporting.formats import count, listing, milliseconds, percent, scientific, significant, size, times
+from smartc.reporting.html_layers import layers_table
+from smartc.reporting.learning import learning_section
+from smartc.reporting.report import Change, Report
+
+
+def render_html(report: Report) -> str:
+    """Return the page; it follows the reader's light or dark setting and reads without scripts too."""
+    return Template(_asset("report.html")).substitute(
+        title=escape(f"{report.model} on {report.target}"),
+        model=escape(report.model),
+        target=escape(report.target),
+        device=escape(device(report)),
+        version=escape(report.smartc),
+        kind=escape(report.latency.kind),
+        cards="\n".join(_cards(report)),
+        caution=escape(report.assumption),
+        legend=_legend(report),
+        chart=bar_chart(report),
+        undrawn=_undrawn(report),
+        layers=layers_table(report),
+        learning=learning_section(report.learning),
+        verified=_verified(report),
+        facts=_table((fact.label, fact.text) for fact in facts(report)),
+        remarks=_remarks(report),
+        files=_files(report),
+        css=_asset("report.css"),
+        script=_asset("report.js"),
+    )
+
+
+def _undrawn(report: Report) -> str:
+    """Return how many layers the picture lacks."""
+    free = len(report.layers) - len(drawn_layers(report))
+    return f'<p class="quiet">Not drawn, as they take no time: {free} of the layers.</p>' if free else ""
+
+
+def _asset(name: str) -> str:
+    """Return a file that is shipped beside this one."""
+    return files("smartc").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def _cards(report: Report) -> Iterator[str]:
+    """Yield the figures to see first."""
+    latency, summary = report.latency, report.summary
+    left = latency.compiled / latency.dense if latency.dense else 1.0
+    was = f"was {milliseconds(latency.dense)}"
+    title = f"Latency, {latency.kind}"
+    yield _card(title, milliseconds(latency.compiled), was, times(latency.speed_up), left)
+    yield _count_card("Multiply-accumulates", summary.macs, count)
+    yield _count_card("Weights", summary.weight_bytes, size)
+    if report.evaluation:
+        before, after = metric_texts(report.evaluation)
+        yield _card(report.evaluation.metric.capitalize(), after, f"was {before}")
+    elif report.agreement.top1 is not None:
+        yield _card("Same top-1", percent(report.agreement.top1), f"on {report.agreement.inputs} inputs")
+    passed = sum(verification.passed for verification in report.verify)
+    yield _card("Verified", f"{passed} of {len(report.verify)}", "stages within tolerance")
+
+
+def _count_card(title: str, change: Change, text: Callable[[int], str]) -> str:
+    """Return the card of a count."""
+    was = f"was {text(change.dense)}"
+    return _card(title, text(change.compiled), was, f"{-100 * change.saved:+.0f} %", 1 - change.saved)
+
+
+def _card(title: str, figure: str, below: str, gain: str = "", left: float | None = None) -> str:
+    """Return one large figure, with a bar for what is left of it."""
+    track = "" if left is None else f'<div class="track"><i style="width:{100 * min(left, 1):.1f}%"></i></div>'
+    return (
+        f'<div class="card"><h3>{escape(title)}</h3><span class="change">{escape(gain)}</span>'
+        f'<div class="after">{escape(figure)}</div><div class="was">{escape(below)}</div>{track}</div>'
+    )
+
+
+def _legend(report: Report) -> str:
+    """Return the meaning of the colours that occur."""
+    found = {bound_class(layer.compiled.bound) for layer in drawn_layers(report)}
+    entries = ['<span><i class="before"></i>before</span>']
+    for bound in BOUNDS:
+        if bound in found:
+            entries.append(f'<span><i class="{bound}"></i>after, bound by {bound}</span>')
+    if "none" in found:
+        entries.append('<span><i class="none"></i>after</span>')
+    return "".join(entries)
+
+
+def _table(rows: Iterable[Sequence[str]]) -> str:
+    """Return a table of text whose first column names the row."""
+    lines = []
+    for name, *cells in rows:
+        texts = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+        lines.append(f'<tr><th scope="row">{escape(name)}</th>{texts}</tr>')
+    return "\n".join(["<table>", *lines, "</table>"])
+
+
+def _verified(report: Report) -> str:
+    """Return the stages with their errors and tolerances."""
+    titles = ("stage", "", "relative error", "tolerance", "absolute error", "inputs")
+    lines = ["".join(f'<th scope="col">{title}</th>' for title in titles)]
+    for stage in report.verify:
+        verdict = '<td class="good">ok</td>' if stage.passed else '<td class="bad">FAILED</td>'
+        errors = (stage.max_rel_error, stage.tolerance, stage.max_abs_error)
+        numbers = "".join(f'<td class="n">{scientific(error)}</td>' for error in errors)
+        name = f'<th scope="row">{escape(stage.stage)}</th>'
+        lines.append(f"{name}{verdict}{numbers}<td>{escape(stage.inputs)}</td>")
+    return "\n".join(["<table>", *(f"<tr>{line}</tr>" for line in lines), "</table>"])
+
+
+def _remarks(report: Report) -> str:
+    """Return the section of remarks, where there are any."""
+    if not report.remarks:
+        return ""
+    rows = _table((listing(places, len(places)), text) for text, places in grouped_remarks(report).items())
+    return f"<section><h2>Remarks</h2>\n{rows}\n</section>"
+
+
+def _files(report: Report) -> str:
+    """Return what was written and how long each step took."""
+    written = [(name, size(length)) for name, length in report.artifacts.items()]
+    spent = [(stage, f"{significant(seconds, 2)} s") for stage, seconds in report.seconds.items()]
+    return _table([*written, *spent])

@@ -1,0 +1,116 @@
+"""The report on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.panel import Panel
+from rich.segment import Segment
+from rich.table import Table
+from rich.text import Text
+
+from smartc.reporting.facts import device, facts, grouped_reasons, grouped_remarks, verification_text
+from smartc.reporting.formats import listing, significant, size
+from smartc.reporting.layers import Row, fold_cheap, layer_table
+from smartc.reporting.report import Report, Verification
+
+NAMES_PER_REASON = 8
+
+# Of the same width, so that columns stay aligned on a terminal that lacks the character.
+_SUBSTITUTES = str.maketrans({"→": ">", "…": "~", "µ": "u", "\u00d7": "x"})
+
+
+def render_terminal(report: Report, console: Console, show_all: bool = False) -> None:
+    """Print the report: totals, layers, reasons, remarks.
+
+    It reads best from 100 columns; on fewer the table leaves columns out. ``show_all`` shows the
+    layers that cost next to nothing one by one, and every name.
+    """
+    shown, folded = fold_cheap(report, show_all)
+    groups = grouped_reasons(row.layers[0] for row in shown)
+    notes = {reason: number for number, reason in enumerate(groups, start=1)}
+    rows = [*shown, _others(folded)] if folded else shown
+    limit = len(report.layers) if show_all else NAMES_PER_REASON
+    arrow = "→" if _encodable("→", console.encoding) == "→" else "->"
+    parts: list[RenderableType] = [_header(report, arrow), Text()]
+    if rows:
+        parts += [layer_table(report, rows, notes, console.width), Text()]
+    parts += [_reasons(groups, limit), _remarks(report, limit), _ending(report, bool(folded))]
+    console.print(_Encodable(Group(*parts)))
+
+
+class _Encodable:
+    """Replace what the console's encoding lacks: a layer may be called anything."""
+
+    def __init__(self, content: RenderableType) -> None:
+        self.content = content
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the content's segments in characters that the console can write."""
+        for segment in console.render(self.content, options):
+            yield Segment(_encodable(segment.text, options.encoding), segment.style, segment.control)
+
+
+def _encodable(text: str, encoding: str) -> str:
+    """Return the text in characters of the encoding."""
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return text.translate(_SUBSTITUTES).encode(encoding, "replace").decode(encoding)
+    return text
+
+
+def _others(folded: Sequence[Row]) -> Row:
+    """Return the folded rows as one."""
+    return Row(f"{len(folded)} others", tuple(row.layers[0] for row in folded))
+
+
+def _header(report: Report, arrow: str) -> Panel:
+    """Return the totals of the network, a line each."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column()
+    grid.add_row("target", Text(device(report)))
+    for fact in facts(report):
+        grid.add_row(Text(fact.label), Text(fact.text.replace("→", arrow), "bold" if fact.label == "latency" else ""))
+    for verification in report.verify:
+        grid.add_row("verified", _verification(verification))
+    grid.add_row("assuming", Text(report.assumption, "dim"))
+    title = Text.assemble((report.model, "bold"), f" on {report.target}, by smartc {report.smartc}")
+    return Panel(grid, title=title, title_align="left", border_style="dim")
+
+
+def _verification(verification: Verification) -> Text:
+    """Return one stage: green if it passed."""
+    verdict = ("ok", "green") if verification.passed else ("FAILED", "bold red")
+    return Text.assemble(f"{verification.stage} ", verdict, f": {verification_text(verification)}")
+
+
+def _reasons(groups: Mapping[str, Sequence[str]], limit: int) -> RenderableType:
+    """Return the numbered reasons with the layers that share each."""
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_column(justify="right", style="dim")
+    grid.add_column()
+    for number, (reason, names) in enumerate(groups.items(), start=1):
+        grid.add_row(str(number), Text.assemble(reason, (f": {listing(names, limit)}", "dim")))
+    return grid
+
+
+def _remarks(report: Report, limit: int) -> RenderableType:
+    """Return the remarks, those of the same text together."""
+    groups = grouped_remarks(report)
+    lines = [
+        Text.assemble(("remark ", "dim"), (f"{listing(places, limit)}: ", "yellow"), text)
+        for text, places in groups.items()
+    ]
+    return Group(*lines)
+
+
+def _ending(report: Report, folded: bool) -> Text:
+    """Return how to read the table, and what was written in which time."""
+    others = "; others: layers without weights below 1 % of the time, --all lists them" if folded else ""
+    reading = f"before→after, {report.latency.kind} time; bound and util are after{others}"
+    sizes = ", ".join(f"{name} {size(length)}" for name, length in report.artifacts.items())
+    spent = ", ".join(f"{stage} {significant(seconds, 2)} s" for stage, seconds in report.seconds.items())
+    return Text("\n".join(filter(None, (reading, sizes and f"written: {sizes}", spent and f"spent: {spent}"))), "dim")
