@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"smartc {__version__}")
     _add_debug(parser)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_compile, _add_report, _add_explain, _add_verify, _add_run, _add_targets):
+    for add in (_add_compile, _add_report, _add_explain, _add_verify, _add_compare, _add_run, _add_targets):
         _add_debug(add(commands))
     return parser
 
@@ -156,6 +156,15 @@ def _add_verify(commands: Commands) -> _Parser:
     """Add ``smartc verify``."""
     parser = commands.add_parser("verify", help="check a build: hashes, and ONNX Runtime against PyTorch")
     parser.add_argument("build", metavar="BUILD", help=_BUILD)
+    return parser
+
+
+def _add_compare(commands: Commands) -> _Parser:
+    """Add ``smartc compare``."""
+    parser = commands.add_parser("compare", help="show two builds side by side, layer by layer")
+    parser.add_argument("build", metavar="BUILD", help=_BUILD)
+    parser.add_argument("other", metavar="OTHER", help="the same, of the same network")
+    parser.add_argument("--all", action="store_true", help="show layers that cost next to nothing too")
     return parser
 
 
