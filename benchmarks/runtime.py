@@ -283,7 +283,7 @@ def _bsr(layer: nn.Module, x: Tensor, block: str) -> Run:
             shifted = [padded[:, y : y + height, z : z + width] for y in range(kernel) for z in range(kernel)]
             return torch.relu(packed @ torch.cat(shifted).reshape(-1, height * width) + bias)
 
-    _check([run().numpy()], torch.relu(layer(x)).reshape(len(weight), -1).numpy())
+    _check([run().reshape(1, -1, height, width).numpy()], nn.Sequential(layer, nn.ReLU()), x)
     return run
 
 

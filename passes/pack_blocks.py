@@ -14,6 +14,8 @@ from smartc.targets.target import Target
 
 CONVOLUTIONS = frozenset("conv1d conv2d conv3d".split())
 TRANSPOSED = frozenset("conv_transpose1d conv_transpose2d conv_transpose3d".split())
+PACKED = "its zero tiles are left out of the files"
+TOO_FEW = f"its zero tiles are stored: leaving them out would save less than {LEAST_SAVING:.0%} of its bytes"
 # The place of the argument that is an (in, out) matrix.
 PRODUCTS = {"matmul": 1, "mm": 1, "addmm": 2}
 
@@ -54,9 +56,10 @@ def pack_blocks(model: TracedModel, target: Target) -> PackedBlocks:
             remarks.append(Remark(place, f"stays dense: {first.name} is also used in another way"))
             continue
         packed = packed_for(model, first, target)
-        if packed.saving >= LEAST_SAVING:
+        pays = packed.saving >= LEAST_SAVING
+        if pays:
             weights[first.name] = packed
-        remarks.append(Remark(place, _outcome(packed), changed=first.name in weights))
+        remarks.append(Remark(place, PACKED if pays else TOO_FEW, changed=pays))
     return PackedBlocks(weights, tuple(remarks))
 
 
@@ -112,12 +115,3 @@ def _readers(model: TracedModel) -> Iterator[tuple[WeightUse, list[fx.Node]]]:
 def _same(use: WeightUse | None, other: WeightUse) -> bool:
     """Return whether two calls see the same tiles."""
     return use is not None and (use.groups, use.transposed) == (other.groups, other.transposed)
-
-
-def _outcome(packed: PackedWeight) -> str:
-    """Say how a weight is stored, and why."""
-    rows, cols = packed.order.tile
-    zero = f"{packed.total - packed.live} of {packed.total} tiles of {rows} x {cols} are zero"
-    if packed.saving >= LEAST_SAVING:
-        return f"packed: {zero}, which saves {packed.saving:.0%} of its bytes"
-    return f"stays dense: {zero}, and packing has to save {LEAST_SAVING:.0%} of its bytes"
