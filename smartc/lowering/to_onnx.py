@@ -43,17 +43,7 @@ def to_onnx(
     Raises:
         UserError: ONNX has no form for an operator of the model.
     """
-    try:
-        with quiet():
-            exported = torch.onnx.export(program, dynamo=True, opset_version=OPSET, optimize=True, verbose=False)
-    except Exception as error:
-        raise UserError(
-            f"ONNX cannot express it: {_root_cause(error)}",
-            where=model.name,
-            fix="Leave onnx out of --backend; model.pt2 has the same network",
-        ) from error
-    assert exported is not None
-    graph = exported.model_proto
+    graph = _exported(model, program)
     names = _node_names(graph)
     cleaned = _cleaned(graph)
     for node in cleaned.graph.node:
@@ -72,6 +62,21 @@ def to_onnx(
     cleaned.producer_name, cleaned.producer_version = "smartc", metadata["version"]
     onnx.checker.check_model(cleaned, full_check=True)
     return cleaned
+
+
+def _exported(model: TracedModel, program: torch.export.ExportedProgram) -> onnx.ModelProto:
+    """Return what PyTorch makes of a program."""
+    try:
+        with quiet():
+            exported = torch.onnx.export(program, dynamo=True, opset_version=OPSET, optimize=True, verbose=False)
+    except Exception as error:
+        raise UserError(
+            f"ONNX cannot express it: {_root_cause(error)}",
+            where=model.name,
+            fix="Leave onnx out of --backend; model.pt2 has the same network",
+        ) from error
+    assert exported is not None
+    return exported.model_proto
 
 
 def _root_cause(error: BaseException) -> str:
