@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 # Elements of a tensor that stay in a core's cache along with two others.
-CACHED = 1 << 16
+CACHED = 1 << 17
 
 
 class Memory:
