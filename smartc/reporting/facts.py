@@ -9,6 +9,8 @@ from smartc.reporting.formats import count, milliseconds, percent, scientific, s
 from smartc.reporting.learning import learning_texts
 from smartc.reporting.report import Agreement, Change, Evaluation, Layer, Report, Verification
 
+# Stages that took less are not told.
+LEAST_SECONDS = 1e-3
 # Metrics that are shares, and read better as per cent.
 _SHARES = ("accuracy", "top1", "top-1", "top5", "top-5", "miou", "iou", "f1", "precision", "recall")
 
@@ -52,6 +54,11 @@ def facts(report: Report) -> tuple[Fact, ...]:
     if report.evaluation:
         found.append(Fact(report.evaluation.metric, evaluation_text(report.evaluation)))
     return (*found, Fact("agreement", agreement_text(report.agreement)))
+
+
+def spent(report: Report) -> dict[str, str]:
+    """Return how long each stage took, those left out that took no time to speak of."""
+    return {stage: f"{significant(time, 2)} s" for stage, time in report.seconds.items() if time >= LEAST_SECONDS}
 
 
 def device(report: Report) -> str:

@@ -8,8 +8,8 @@ from importlib.resources import files
 from string import Template
 
 from smartc.reporting.chart import BOUNDS, bar_chart, bound_class, drawn_layers
-from smartc.reporting.facts import device, facts, grouped_remarks, metric_texts
-from smartc.reporting.formats import count, listing, milliseconds, percent, scientific, significant, size, times
+from smartc.reporting.facts import device, facts, grouped_remarks, metric_texts, spent
+from smartc.reporting.formats import count, listing, milliseconds, percent, scientific, size, times
 from smartc.reporting.html_layers import layers_table
 from smartc.reporting.learning import learning_section
 from smartc.reporting.report import Change, Report
@@ -129,5 +129,4 @@ def _remarks(report: Report) -> str:
 def _files(report: Report) -> str:
     """Return what was written and how long each step took."""
     written = [(name, size(length)) for name, length in report.artifacts.items()]
-    spent = [(stage, f"{significant(seconds, 2)} s") for stage, seconds in report.seconds.items()]
-    return _table([*written, *spent])
+    return _table([*written, *spent(report).items()])

@@ -10,8 +10,8 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from smartc.reporting.facts import device, facts, grouped_reasons, grouped_remarks, verification_text
-from smartc.reporting.formats import listing, significant, size
+from smartc.reporting.facts import device, facts, grouped_reasons, grouped_remarks, spent, verification_text
+from smartc.reporting.formats import listing, size
 from smartc.reporting.layers import Row, fold_cheap, layer_table
 from smartc.reporting.report import Report, Verification
 
@@ -112,5 +112,5 @@ def _ending(report: Report, folded: bool) -> Text:
     others = "; others: layers without weights below 1 % of the time, --all lists them" if folded else ""
     reading = f"before→after, {report.latency.kind} time; bound and util are after{others}"
     sizes = ", ".join(f"{name} {size(length)}" for name, length in report.artifacts.items())
-    spent = ", ".join(f"{stage} {significant(seconds, 2)} s" for stage, seconds in report.seconds.items())
-    return Text("\n".join(filter(None, (reading, sizes and f"written: {sizes}", spent and f"spent: {spent}"))), "dim")
+    stages = ", ".join(f"{stage} {time}" for stage, time in spent(report).items())
+    return Text("\n".join(filter(None, (reading, sizes and f"written: {sizes}", stages and f"spent: {stages}"))), "dim")
