@@ -95,15 +95,19 @@ def load(folder: str | Path) -> Compiled:
     plan = Plan.from_dict(json.loads((folder / "plan.json").read_text(encoding="utf-8")), str(folder / "plan.json"))
     report = Report.load(folder / "report.json")
     model = replace(load_model(folder / "model.pt2"), name=report.model)
-    contents = {path.name: path.read_bytes() for path in folder.glob("model.*")}
+    contents = {path.name: path.read_bytes() for path in _lowered_files(folder)}
     lowered = {name: partial(_write_bytes, content) for name, content in contents.items()}
     return Compiled(model, plan, lambda: report, lowered)
 
 
 def _with_sizes(report: Report, beside: Path) -> Report:
-    """Return the report with the sizes of the model files that lie beside it."""
-    models = sorted(path for path in beside.parent.glob("model.*"))
-    return replace(report, artifacts={path.name: path.stat().st_size for path in models})
+    """Return the report with the sizes of the files of the model that lie beside it."""
+    return replace(report, artifacts={path.name: path.stat().st_size for path in _lowered_files(beside.parent)})
+
+
+def _lowered_files(folder: Path) -> list[Path]:
+    """Return the files of a folder that hold the model or its packed weights."""
+    return sorted(path for path in folder.iterdir() if path.stem in ("model", "weights"))
 
 
 def _write(path: Path, text: str) -> None:

@@ -72,6 +72,20 @@ def test_monotone_over_budgets(network: tuple[nn.Module, tuple[Any, ...]]) -> No
         assert times == sorted(times, reverse=True)
 
 
+def test_a_loaded_build_is_saved_whole(tmp_path: Path) -> None:
+    """Packed weights included, and the report states the size of every file of the model."""
+    net = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.ReLU(), torch.nn.Linear(64, 32))
+    packed = smartc.compile(
+        net, torch.randn(2, 64), target="npu-8x8", granularity="8x8", sparsity=0.7, backends=("pt2",)
+    )
+    packed.save(tmp_path / "first")
+    smartc.load(tmp_path / "first").save(tmp_path / "second")
+    for name in ("model.pt2", "weights.safetensors"):
+        assert (tmp_path / "second" / name).read_bytes() == (tmp_path / "first" / name).read_bytes()
+    sizes = smartc.load(tmp_path / "second").report.artifacts
+    assert sizes == {name: (tmp_path / "first" / name).stat().st_size for name in ("model.pt2", "weights.safetensors")}
+
+
 def test_saved_build_is_complete_and_loads(compiled: smartc.Compiled, tmp_path: Path) -> None:
     compiled.save(tmp_path / "build")
     files = {path.name for path in (tmp_path / "build").iterdir()}
