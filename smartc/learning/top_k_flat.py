@@ -45,12 +45,18 @@ class FlatTopK:
     def solve(self, amount: float, total: float, start: float, soft: Tensor) -> float:
         """Write the soft indicators and return the threshold in units of score, NaN where none is found.
 
+        Where most is kept, it is found by what is left out: the sum of so many ones would drown that in rounding.
+
         Args:
             amount: Strictly between zero and the total.
             total: Sum of the costs; NaN if one is not positive and finite.
             start: A threshold to begin at, NaN for none.
             soft: Where to write, of the shape of the scores.
         """
+        if amount > total / 2:
+            threshold = -FlatTopK(-self.scores, self.cost, self.temperature).solve(total - amount, total, -start, soft)
+            soft.neg_().add_(1)
+            return threshold
         kind = self.scores.dtype
         budget = Budget(amount, total, TOLERANCES[kind], STRAIGHT[kind])
         threshold = self._warm(soft, budget, start)

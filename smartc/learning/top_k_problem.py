@@ -11,7 +11,7 @@ from torch import Tensor
 
 from smartc.errors import InternalError, SmartcError, UserError
 from smartc.learning.top_k_columns import SHORT_COLUMN, ColumnTopK, column_gradient
-from smartc.learning.top_k_flat import FlatTopK, flat_gradient, total_cost
+from smartc.learning.top_k_flat import TOLERANCES, FlatTopK, flat_gradient, total_cost
 
 WHERE = "soft_top_k"
 # An amount may exceed the total by so much, relative: a sum of a million float32 costs is off by no more.
@@ -69,7 +69,9 @@ class TopKProblem:
         total = float(self.scores.numel()) if self.cost is None else total_cost(self.cost)
         if not (0 <= amount <= total * (1 + SLACK) and COLDEST <= temperature <= HOTTEST):
             raise self._fault()
-        if amount == 0 or amount >= total:
+        # What a sum of costs may be off by in their own type is not worth leaving a unit out.
+        everything = total if self.cost is None else total * (1 - TOLERANCES[self.cost.dtype])
+        if amount == 0 or amount >= everything:
             soft.fill_(float(amount > 0))
             return start
         threshold = FlatTopK(self.scores, self.cost, temperature).solve(amount, total, start, soft)
