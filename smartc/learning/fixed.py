@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -26,9 +27,10 @@ class OneShot(Learner):
 class Taylor(Learner):
     """Keep what the loss depends on most, to first order.
 
-    A unit's worth is the mean over some steps of ``(sum of weight x gradient)^2``.
+    A unit's worth is the mean over some steps of ``(sum of weight x gradient)^2``, in each layer divided by the
+    length of the vector of all: without that, whole layers are emptied.
 
-    Source: Molchanov et al., arXiv 1906.10771.
+    Source: Molchanov et al., arXiv 1906.10771; the lengths: arXiv 1611.06440, section 2.2.
     """
 
     share = short_share = 0.1
@@ -58,9 +60,10 @@ class Taylor(Learner):
             self.probe.grad = None
 
     def priorities(self) -> FloatArray:
-        """Return the mean squares, or the starting worth where no gradient was seen."""
-        total = self.total.cpu().numpy()
-        return total if total.any() else self.start.worth
+        """Return the normalised squares, or the starting worth where no gradient was seen."""
+        total: FloatArray = self.total.cpu().numpy()
+        lengths = np.sqrt(np.bincount(self.start.units.layer_of, total**2))[self.start.units.layer_of]
+        return np.divide(total, lengths, out=np.zeros_like(total), where=lengths > 0) if total.any() else self.start.worth
 
 
 class AcDc(Learner):
