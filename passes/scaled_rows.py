@@ -8,6 +8,9 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from smartc.training_kernels.compiled import serves
+from smartc.training_kernels.tiles import tile_gradients
+
 # Elements of a tensor that stay in a core's cache along with two others.
 CACHED = 1 << 17
 
@@ -152,8 +155,8 @@ class _ScaledTiles(torch.autograd.Function):
         if plain and by_weight and by_mask and grid.even and weight.is_contiguous():
             fresh = ctx.memory is not None and ctx.memory.fresh_gradient
             product = gradient if fresh else torch.empty_like(gradient)
-            sums = _column_sums_and_product(gradient, weight, scale, grid.rows, product)
-            return product, grid.column_sums(sums).view(mask.shape).to(mask.dtype), None, None
+            sums = _tile_sums_and_product(gradient, weight, scale, grid, product)
+            return product, sums.view(mask.shape).to(mask.dtype), None, None
         scale = grid.spread(mask).to(weight.dtype) if torch.is_grad_enabled() else scale
         return (
             grid.scaled(gradient, scale) if by_weight else None,
@@ -163,22 +166,26 @@ class _ScaledTiles(torch.autograd.Function):
         )
 
 
-def _column_sums_and_product(
-    gradient: torch.Tensor, weight: torch.Tensor, scale: torch.Tensor, rows: int, product: torch.Tensor
+def _tile_sums_and_product(
+    gradient: torch.Tensor, weight: torch.Tensor, scale: torch.Tensor, grid: Grid, product: torch.Tensor
 ) -> torch.Tensor:
-    """Return the sums of each run of rows of gradient x weight, and write gradient x scale, perhaps in its place.
+    """Return the sums over tiles of gradient x weight, flat, and write gradient x scale, perhaps in its place.
 
-    It goes a few runs at a time, so that they stay in the cache.
+    Without a kernel for it, it goes a few rows of tiles at a time, so that they stay in the cache.
     """
-    length = scale.shape[-1]
-    runs = scale.view(-1, 1, length)
+    groups, down, across, own = grid.shape
+    runs = scale.view(groups * down, 1, -1)
+    whole = [tensor.detach().view(len(runs), grid.rows, -1) for tensor in (gradient, weight, product)]
+    if serves(*whole, scale):
+        # One mask for all kernel positions is that of so many more columns.
+        return tile_gradients(*whole[:2], scale.view(len(runs), across, -1, own), whole[2]).view(-1)
     sums = torch.empty_like(runs)
-    tables = [runs, sums, *(tensor.view(len(runs), rows, length) for tensor in (gradient, weight, product))]
-    step = max(CACHED // max(rows * length, 1), 1)
+    tables = [runs, sums, *whole]
+    step = max(CACHED // max(grid.rows * runs.shape[2], 1), 1)
     blocks = [tables] if step >= len(runs) else list(zip(*(table.split(step) for table in tables), strict=True))
     room = torch.empty_like(blocks[0][2]) if blocks else sums
-    for factor, total, incoming, own, scaled in blocks:
-        both = torch.mul(incoming, own, out=room[: len(own)])
+    for factor, total, incoming, weights, scaled in blocks:
+        both = torch.mul(incoming, weights, out=room[: len(weights)])
         torch.mul(incoming, factor, out=scaled)
         torch.sum(both, 1, keepdim=True, out=total)
-    return sums.view(len(runs), length)
+    return grid.column_sums(sums.view(len(runs), -1))

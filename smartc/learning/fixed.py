@@ -63,7 +63,9 @@ class Taylor(Learner):
         """Return the normalised squares, or the starting worth where no gradient was seen."""
         total: FloatArray = self.total.cpu().numpy()
         lengths = np.sqrt(np.bincount(self.start.units.layer_of, total**2))[self.start.units.layer_of]
-        return np.divide(total, lengths, out=np.zeros_like(total), where=lengths > 0) if total.any() else self.start.worth
+        return (
+            np.divide(total, lengths, out=np.zeros_like(total), where=lengths > 0) if total.any() else self.start.worth
+        )
 
 
 class AcDc(Learner):
