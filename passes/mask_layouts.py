@@ -12,6 +12,7 @@ import torch
 
 from smartc.passes.channel_groups import FROZEN
 from smartc.passes.labels import IntArray
+from smartc.passes.scaled_pattern import scaled_pattern
 from smartc.passes.scaled_rows import Grid, Memory, scaled_tiles
 
 BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
@@ -233,13 +234,17 @@ class Pattern:
 
     def apply(self, weight: torch.Tensor, mask: torch.Tensor, memory: Memory | None = None) -> torch.Tensor:
         """Return the weight times the mask."""
+        return scaled_pattern(weight, mask, self, None if self.flipped else memory)
+
+    def spread(self, mask: torch.Tensor) -> torch.Tensor:
+        """Return the mask of each weight, in the shape of all."""
         out, covered, rest, taps = self._sizes
         spread = mask.reshape(out, taps, covered).transpose(1, 2)
         if rest:
             spread = torch.cat([spread, mask.new_ones(out, rest, taps)], dim=1)
         if self.flipped:
             spread = spread.transpose(0, 1)
-        return weight * spread.reshape(self.shape).to(weight.dtype)
+        return spread.reshape(self.shape)
 
     def sums(self, values: torch.Tensor) -> torch.Tensor:
         """Return the covered values in the order of the units."""

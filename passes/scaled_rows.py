@@ -175,17 +175,17 @@ def _tile_sums_and_product(
     """
     groups, down, across, own = grid.shape
     runs = scale.view(groups * down, 1, -1)
-    whole = [tensor.detach().view(len(runs), grid.rows, -1) for tensor in (gradient, weight, product)]
-    if serves(*whole, scale):
+    incoming, its_weight, outgoing = (t.detach().view(len(runs), grid.rows, -1) for t in (gradient, weight, product))
+    if serves(incoming, its_weight, outgoing, scale):
         # One mask for all kernel positions is that of so many more columns.
-        return tile_gradients(*whole[:2], scale.view(len(runs), across, -1, own), whole[2]).view(-1)
+        return tile_gradients(incoming, its_weight, scale.view(len(runs), across, -1, own), outgoing).view(-1)
     sums = torch.empty_like(runs)
-    tables = [runs, sums, *whole]
+    tables = [runs, sums, incoming, its_weight, outgoing]
     step = max(CACHED // max(grid.rows * runs.shape[2], 1), 1)
     blocks = [tables] if step >= len(runs) else list(zip(*(table.split(step) for table in tables), strict=True))
     room = torch.empty_like(blocks[0][2]) if blocks else sums
-    for factor, total, incoming, weights, scaled in blocks:
-        both = torch.mul(incoming, weights, out=room[: len(weights)])
-        torch.mul(incoming, factor, out=scaled)
+    for factor, total, part, weights, scaled in blocks:
+        both = torch.mul(part, weights, out=room[: len(weights)])
+        torch.mul(part, factor, out=scaled)
         torch.sum(both, 1, keepdim=True, out=total)
     return grid.column_sums(sums.view(len(runs), -1))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from smartc.passes import scaled_rows
+from smartc.passes import scaled_pattern, scaled_rows
+from smartc.passes.mask_layouts import MaskLayout, Pattern, Tiles
 from smartc.passes.scaled_rows import Grid, Memory, scaled_tiles
 from smartc.training_kernels import compiled
 from smartc.training_kernels.compiled import serves
+from smartc.training_kernels.patterns import pattern_gradients, pattern_product
 from smartc.training_kernels.tiles import tile_gradients
 
 GRIDS = [Grid(1, 16, 8, 9, 8, 4, True), Grid(2, 8, 6, 4, 4, 3, False), Grid(1, 10, 7, 3, 4, 2, True)]
@@ -50,13 +52,55 @@ def test_masked_weights_have_the_gradients_of_pytorch(grid: Grid, fresh: bool, m
     torch.testing.assert_close(by_hand, results[0], atol=SAME, rtol=SAME)
 
 
+@pytest.mark.parametrize(("out", "into", "taps", "covered"), [(5, 7, 9, 4), (3, 8, 1, 8), (4, 33, 4, 32)])
+@pytest.mark.parametrize("in_place", [False, True])
+def test_products_and_gradients_of_patterns(out: int, into: int, taps: int, covered: int, in_place: bool) -> None:
+    gradient, weight = torch.randn(2, out, into, taps).unbind()
+    mask = torch.rand(out, taps, covered)
+    whole = torch.cat([mask.transpose(1, 2), torch.ones(out, into - covered, taps)], 1)
+    product, both = torch.empty_like(weight), gradient * weight
+    pattern_product(weight, mask, product)
+    torch.testing.assert_close(product, weight * whole, atol=0, rtol=0)
+    expected, product = gradient * whole, gradient if in_place else product
+    found = pattern_gradients(gradient, weight, mask, product)
+    torch.testing.assert_close(product, expected, atol=0, rtol=0)
+    torch.testing.assert_close(found, both[:, :covered].transpose(1, 2), atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("shape", [(8, 16), (4, 11, 3, 3)])
+@pytest.mark.parametrize("fresh", [False, True])
+def test_weights_under_patterns_have_the_gradients_of_pytorch(
+    shape: tuple[int, ...], fresh: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pattern, memory, results = Pattern(shape, 4), Memory(fresh), []
+    weight, mask = torch.randn(shape, requires_grad=True), torch.rand(pattern.count, requires_grad=True)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    for kernels in (True, False):
+        monkeypatch.setattr(scaled_pattern, "serves", serves if kernels else lambda *tensors: False)
+        for _ in range(2):
+            product = pattern.apply(weight, mask, memory)
+            loss = (product * product.detach().sin()).sum()
+            results.append((product.detach().clone(), *torch.autograd.grad(loss, (weight, mask))))
+    for others in results[1:]:
+        torch.testing.assert_close(others, results[0], atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("layout", [Pattern((4, 8), 4), Tiles((16, 8), 8, 4)])
+def test_gradients_of_gradients(layout: MaskLayout) -> None:
+    weight, mask = torch.randn(layout.shape, requires_grad=True), torch.rand(layout.count, requires_grad=True)
+    results = []
+    for memory in (Memory(), None):
+        loss = layout.apply(weight, mask, memory).pow(3).sum()
+        first = torch.autograd.grad(loss, (weight, mask), create_graph=True)
+        results.append(torch.autograd.grad(first[0].sum() + first[1].sum(), (weight, mask)))
+    torch.testing.assert_close(results[0], results[1], atol=SAME, rtol=SAME)
+
+
 def test_what_kernels_cannot_read_is_left_to_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = torch.ones(4, 6)
+    plain = torch.ones(4, 64)
     monkeypatch.setattr(torch, "get_num_threads", lambda: compiled.FEW_THREADS)
+    assert serves(plain, torch.nn.Parameter(plain))
+    for tensor in (plain.double(), plain.T, plain[:0], plain.view(-1)[1:], plain.bfloat16(), plain.to("meta")):
+        assert not serves(plain, tensor)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: compiled.FEW_THREADS + 1)
     assert not serves(plain)
-    with torch.no_grad():
-        assert serves(plain, torch.nn.Parameter(plain))
-        for tensor in (plain.double(), plain.T, plain[:0], plain.bfloat16(), plain.to("meta")):
-            assert not serves(plain, tensor)
-        monkeypatch.setattr(torch, "get_num_threads", lambda: compiled.FEW_THREADS + 1)
-        assert not serves(plain)

@@ -58,6 +58,7 @@ class Taylor(Learner):
         if self.probe.grad is not None:
             self.total += self.probe.grad.double() ** 2
             self.probe.grad = None
+        self.settle()
 
     def priorities(self) -> FloatArray:
         """Return the normalised squares, or the starting worth where no gradient was seen."""

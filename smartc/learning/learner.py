@@ -80,7 +80,7 @@ class Learner(nn.Module):
         """Undo what another optimizer did to the learner's own parameters."""
 
     def advance(self, step: int) -> None:
-        """Take note that so many steps of the search are done."""
+        """Take note that so many steps of the search are done, and undo what another optimizer did."""
 
     def priorities(self) -> FloatArray:
         """Return per unit what it is worth now."""

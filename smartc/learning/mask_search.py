@@ -121,9 +121,10 @@ class MaskSearch:
         Raises:
             UserError: The masks got no gradient.
         """
-        self.learner.settle()
         number = None if loss is None else float(torch.as_tensor(loss).detach())
         due = self.done % max(self.steps // MOMENTS, 1) == 0 or self.done + 1 == self.steps
+        if due:
+            self.learner.settle()
         moment = self._moment(number) if due else Moment(self.done, self.learner.heat, None, (), number)
         if due:
             self.curve.append(moment)

@@ -35,11 +35,12 @@ class ScoreMomentum:
     def move(self, scores: torch.Tensor, gradient: torch.Tensor) -> None:
         """Move scores in place against their gradient."""
         self.steps += 1
-        self.mean = torch.lerp(gradient, self.mean.to(gradient), MEAN)
-        self.size = torch.lerp(gradient.abs().mean(), self.size.to(gradient), SIZE)
+        self.mean = self.mean.to(gradient).lerp_(gradient, 1 - MEAN)
+        size = torch.linalg.vector_norm(gradient, 1) / max(gradient.numel(), 1)
+        self.size = torch.lerp(size, self.size.to(gradient), SIZE)
         taken = float(self.steps)
         step = self.rate * (1 - SIZE**taken) / (1 - MEAN**taken)
-        scores.sub_(self.mean * (step / (self.size + SMALLEST)))
+        scores.addcmul_(self.mean, step / (self.size + SMALLEST), value=-1)
 
     def state(self) -> dict[str, torch.Tensor]:
         """Return what goes on from here needs."""

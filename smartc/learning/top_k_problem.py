@@ -11,7 +11,12 @@ from torch import Tensor
 
 from smartc.errors import InternalError, SmartcError, UserError
 from smartc.learning.top_k_columns import SHORT_COLUMN, ColumnTopK, column_gradient
+from smartc.learning.top_k_columns import STRAIGHT as SHORT_STRAIGHT
+from smartc.learning.top_k_columns import TOLERANCES as SHORT_TOLERANCES
 from smartc.learning.top_k_flat import TOLERANCES, FlatTopK, flat_gradient, total_cost
+from smartc.learning.top_k_root import Budget
+from smartc.training_kernels.compiled import serves
+from smartc.training_kernels.rows import MOST_UNITS, soft_top_k_rows, soft_top_k_rows_gradient
 
 WHERE = "soft_top_k"
 # An amount may exceed the total by so much, relative: a sum of a million float32 costs is off by no more.
@@ -49,6 +54,8 @@ class TopKProblem:
         Raises:
             UserError: A value is out of its range.
         """
+        if self._has_kernel(start):
+            return self._solve_by_kernel(start)
         soft, threshold = torch.empty_like(self.scores), start.clone()
         if is_long(self.scores):
             for row in range(len(self.scores)):
@@ -59,7 +66,25 @@ class TopKProblem:
             put_columns(soft[rows], columns)
         return soft, threshold
 
-    def _rows(self, rows: slice | int) -> TopKProblem:
+    def _has_kernel(self, start: Tensor) -> bool:
+        """Return whether a kernel solves most rows from these thresholds: it tells no wrong value from a hard row."""
+        if self.cost is not None or self.scores.shape[1] > MOST_UNITS or not serves(self.scores, start):
+            return False
+        return 0 < self.amount.item() < self.scores.shape[1] and COLDEST <= self.temperature.item() <= HOTTEST
+
+    def _solve_by_kernel(self, start: Tensor) -> tuple[Tensor, Tensor]:
+        """Solve most rows by a kernel, those that it leaves as if there was none."""
+        amount, tolerance = self.amount.item(), SHORT_TOLERANCES[torch.float32]
+        budget = Budget(amount, float(self.scores.shape[1]), tolerance, SHORT_STRAIGHT[torch.float32])
+        soft, threshold = soft_top_k_rows(self.scores, start, budget, self.temperature.item())
+        if not threshold.sum().isnan():
+            return soft, threshold
+        for part in threshold.isnan().nonzero()[:, 0].split(SLAB // self.scores.shape[1]):
+            columns, roots = self._rows(part)._solve_short(start[part])
+            soft[part], threshold[part] = columns.T.to(soft), roots.to(threshold)
+        return soft, threshold
+
+    def _rows(self, rows: slice | int | Tensor) -> TopKProblem:
         """Return some of the rows, or one."""
         return replace(self, scores=self.scores[rows], cost=None if self.cost is None else self.cost[rows])
 
@@ -138,6 +163,8 @@ def top_k_gradient(soft: Tensor, cost: Tensor | None, temperature: Tensor, incom
             paid = None if cost is None else cost[row]
             flat_gradient(soft[row], paid, temperature.item(), incoming[row], outgoing[row])
         return outgoing
+    if cost is None and soft.shape[1] <= MOST_UNITS and serves(soft, incoming):
+        return soft_top_k_rows_gradient(soft, incoming, temperature.item())
     for rows in slabs(soft):
         paid = None if cost is None else as_columns(cost[rows])
         there = temperature.to(soft.device)

@@ -13,20 +13,22 @@ import torch
 # TVM's threads would be idle most of the time, and wait by turning over, on the cores that PyTorch's need.
 FEW_THREADS = 4
 
+# TVM takes for granted that memory begins at a multiple of so many bytes, as PyTorch's own does; a view may not.
+ALIGNED = 64
+
 
 def serves(*tensors: torch.Tensor) -> bool:
-    """Return whether a kernel can read these tensors, need not be differentiable, and is faster than PyTorch."""
-    if torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.get_num_threads() > FEW_THREADS:
-        return False
-    return all(_is_plain(tensor) for tensor in tensors) and _is_installed()
+    """Return whether a kernel can read these tensors, and is faster than PyTorch's operators."""
+    return torch.get_num_threads() <= FEW_THREADS and all(map(_is_plain, tensors)) and _is_installed()
 
 
 @cache
-def compiled(build: Callable[[int], Any]) -> Callable[..., None]:
+def compiled(build: Callable[..., Any], *sizes: int) -> Callable[..., None]:
     """Return a kernel for this processor; it takes tensors of PyTorch, their memory is shared.
 
     Args:
-        build: Returns the function of TIR, given the floats of a vector.
+        build: Returns the function of TIR, given the floats of a vector and the sizes.
+        sizes: What the kernel is compiled for.
     """
     import tvm
 
@@ -34,16 +36,19 @@ def compiled(build: Callable[[int], Any]) -> Callable[..., None]:
 
     machine = machine_for(None)
     name = build.__name__
-    function = build(machine.lanes).with_attr("global_symbol", name)
-    module = tvm.compile(tvm.IRModule({name: function}), target=machine.target)
+    function = build(machine.lanes, *sizes).with_attr("global_symbol", name)
+    # What is used several times has a name already; to look for more takes minutes.
+    with tvm.transform.PassContext(config={"tirx.disable_cse_tir": True}):
+        module = tvm.compile(tvm.IRModule({name: function}), target=machine.target)
     kernel: Callable[..., None] = module[name]
     return kernel
 
 
 def _is_plain(tensor: torch.Tensor) -> bool:
-    """Return whether a tensor is float32 in a row in this machine's memory."""
+    """Return whether a tensor is float32 in a row in this machine's memory, and begins where vectors may."""
     real = type(tensor) in (torch.Tensor, torch.nn.Parameter) and tensor.device.type == "cpu"
-    return real and tensor.dtype == torch.float32 and tensor.is_contiguous() and tensor.numel() > 0
+    in_a_row = real and tensor.dtype == torch.float32 and tensor.is_contiguous() and tensor.numel() > 0
+    return in_a_row and tensor.data_ptr() % ALIGNED == 0
 
 
 @cache

@@ -57,12 +57,15 @@ def splat(value: float, lanes: int) -> Vector:
     return constant if lanes == 1 else tirx.Broadcast(constant, lanes)
 
 
-def exponential(x: Vector, lanes: int) -> Vector:
-    """Return e to the power of a vector."""
-    x = tirx.max(tirx.min(x, splat(_EXP_HIGH, lanes)), splat(_EXP_LOW, lanes))
-    power = tirx.floor(x * splat(math.log2(math.e), lanes) + splat(0.5, lanes))
+def exponential(x: Vector, lanes: int, bind: Callable[[Vector], Vector] = lambda value: value) -> Vector:
+    """Return e to the power of a vector.
+
+    ``bind`` names what is used several times: expressions are trees, and those of many exponentials grow too large.
+    """
+    x = bind(tirx.max(tirx.min(x, splat(_EXP_HIGH, lanes)), splat(_EXP_LOW, lanes)))
+    power = bind(tirx.floor(x * splat(math.log2(math.e), lanes) + splat(0.5, lanes)))
     # ln 2 in two parts, so that what is left of x is exact.
-    rest = x - power * splat(0.693359375, lanes) - power * splat(-2.12194440e-4, lanes)
+    rest = bind(x - power * splat(0.693359375, lanes) - power * splat(-2.12194440e-4, lanes))
     series = _polynomial(rest, _EXP, lanes) * rest * rest + rest + splat(1.0, lanes)
     bits = (tirx.Cast(_integers(lanes), power) + _whole(127, lanes)) << _whole(23, lanes)
     return series * tirx.reinterpret(_floats(lanes), bits)

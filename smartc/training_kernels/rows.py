@@ -1,0 +1,179 @@
+"""The soft top-k of many short rows, and its gradient: as many rows side by side as a vector has lanes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from smartc.learning.top_k_root import Budget
+from smartc.training_kernels.compiled import compiled
+
+# Units of a row: a vector of each is kept in registers, or next to them.
+MOST_UNITS = 16
+# Newton steps: from a good start they are enough for next to all rows.
+PASSES = 3
+# Log-odds beyond these are taken for these: what is left of a sigmoid there is below rounding, and what is far below
+# it would be slow to compute with.
+FARTHEST = 60.0
+# The smallest normal number: of rows without slope, whose sums above it are zero as well, the quotient is zero.
+TINY = torch.finfo(torch.float32).tiny
+
+
+def soft_top_k_rows(
+    scores: torch.Tensor, start: torch.Tensor, budget: Budget[float], temperature: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the soft indicators, shape (rows, units), and the thresholds, NaN where these few steps find none.
+
+    Args:
+        scores: Shape (rows, units), float32, contiguous, on the CPU; so is ``start``.
+        start: Thresholds to begin at, shape (rows,); NaN for none.
+        budget: What each row is to come to; the last step is taken along a straight line.
+        temperature: In units of score.
+    """
+    soft, threshold = torch.empty_like(scores), torch.empty_like(start)
+    slack = budget.tolerance * budget.amount
+    numbers = scores.new_tensor([budget.amount, 1 / temperature, temperature, slack, budget.straight])
+    compiled(soft_top_k_of_rows, scores.shape[1])(scores, start, numbers, soft, threshold)
+    return soft, threshold
+
+
+def soft_top_k_rows_gradient(soft: torch.Tensor, incoming: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Return the gradient of the scores, through the thresholds as well; all shapes (rows, units), as above."""
+    outgoing = torch.empty_like(soft)
+    numbers = soft.new_tensor([1 / temperature])
+    compiled(gradient_of_rows, soft.shape[1])(soft, incoming, numbers, outgoing)
+    return outgoing
+
+
+def soft_top_k_of_rows(lanes: int, units: int) -> Any:
+    """Return the function ``(scores, start, numbers, soft, threshold)``."""
+    from tvm import tirx
+    from tvm.script.ir_builder import IRBuilder
+    from tvm.tirx.script.builder import ir as T
+
+    from smartc.lowering.tvm_kernels.vector_math import exponential, splat
+
+    with IRBuilder() as builder, T.prim_func(s_tir=True):
+        T.func_attr({"tirx.noalias": True})
+        rows = T.int64()
+        scores = _table(T, "scores", rows, units)
+        start = T.arg("start", T.buffer((rows,), "float32"))
+        numbers = T.arg("numbers", T.buffer((5,), "float32"))
+        soft = _table(T, "soft", rows, units)
+        threshold = T.arg("threshold", T.buffer((rows,), "float32"))
+        scores, soft = (_flat(T, table) for table in (scores, soft))
+
+        def solve(first: Any, width: int) -> None:
+            """Solve so many rows."""
+            named = _named(T, width)
+
+            def number(place: int) -> Any:
+                return named(numbers[place] if width == 1 else T.Broadcast(numbers[place], width))
+
+            amount, per_temperature, temperature, slack, straight = (number(place) for place in range(5))
+            zero, one = splat(0.0, width), splat(1.0, width)
+            here = first if width == 1 else T.Ramp(first, 1, width)
+            anchor = named(start[here])
+            against = []
+            for unit in range(units):
+                above = named(scores[_unit(T, first, unit, units, width)] - anchor)
+                odds = zero - above * per_temperature
+                odds = tirx.max(tirx.min(odds, splat(FARTHEST, width)), splat(-FARTHEST, width))
+                # A score or start that is not finite becomes NaN: zero times infinity.
+                against.append(named(exponential(odds, width, named) + above * zero))
+            shift, left = zero, against
+            for last in range(PASSES):
+                values = [named(one / (odds + one)) for odds in left]
+                slopes = [named(value - value * value) for value in values]
+                missing = named(amount - sum(values[1:], values[0]))
+                # On a plateau the slope vanishes: what is solved there must not be moved away.
+                move = missing / tirx.max(sum(slopes[1:], slopes[0]), splat(TINY, width))
+                near = tirx.max(missing, zero - missing) <= slack
+                move = named(tirx.Select(near, zero, move))
+                shift = named(shift + move)
+                if last + 1 < PASSES:
+                    factor = named(exponential(zero - shift, width, named))
+                    left = [odds * factor for odds in against]
+            found = tirx.max(move, zero - move) <= straight
+            T.buffer_store(
+                threshold, tirx.Select(found, anchor - shift * temperature, splat(float("nan"), width)), [here]
+            )
+            for unit, (value, slope) in enumerate(zip(values, slopes, strict=True)):
+                T.buffer_store(soft, value + slope * move, [_unit(T, first, unit, units, width)])
+
+        _for_rows(T, rows, lanes, solve)
+    return builder.get()
+
+
+def gradient_of_rows(lanes: int, units: int) -> Any:
+    """Return the function ``(soft, incoming, numbers, outgoing)``."""
+    from tvm import tirx
+    from tvm.script.ir_builder import IRBuilder
+    from tvm.tirx.script.builder import ir as T
+
+    from smartc.lowering.tvm_kernels.vector_math import splat
+
+    with IRBuilder() as builder, T.prim_func(s_tir=True):
+        T.func_attr({"tirx.noalias": True})
+        rows = T.int64()
+        soft, incoming = (_table(T, name, rows, units) for name in ("soft", "incoming"))
+        numbers = T.arg("numbers", T.buffer((1,), "float32"))
+        outgoing = _table(T, "outgoing", rows, units)
+        soft, incoming, outgoing = (_flat(T, table) for table in (soft, incoming, outgoing))
+
+        def differentiate(first: Any, width: int) -> None:
+            """Compute so many rows."""
+            named = _named(T, width)
+            places = [_unit(T, first, unit, units, width) for unit in range(units)]
+            values = [named(soft[place]) for place in places]
+            slopes = [named(value - value * value) for value in values]
+            own = [named(slope * incoming[place]) for slope, place in zip(slopes, places, strict=True)]
+            share = named(sum(own[1:], own[0]) / tirx.max(sum(slopes[1:], slopes[0]), splat(TINY, width)))
+            per_temperature = named(numbers[0] if width == 1 else T.Broadcast(numbers[0], width))
+            for place, slope, gain in zip(places, slopes, own, strict=True):
+                T.buffer_store(outgoing, (gain - slope * share) * per_temperature, [place])
+
+        _for_rows(T, rows, lanes, differentiate)
+    return builder.get()
+
+
+def _named(T: Any, width: int) -> Callable[[Any], Any]:
+    """Return what gives a vector a place of its own; a mere name TVM replaces by its expression, wherever it is."""
+
+    def named(value: Any) -> Any:
+        """Return a value's copy in its place."""
+        place = T.alloc_buffer((width,), "float32", scope="local")
+        here = T.Ramp(0, 1, width) if width > 1 else 0
+        T.buffer_store(place, value, [here])
+        return place[here]
+
+    return named
+
+
+def _table(T: Any, name: str, rows: Any, units: int) -> Any:
+    """Return an argument of shape (rows, units)."""
+    return T.arg(name, T.buffer((rows, units), "float32"))
+
+
+def _flat(T: Any, table: Any) -> Any:
+    """Return a table as one row."""
+    return T.decl_buffer((table.shape[0] * table.shape[1],), "float32", data=table.data)
+
+
+def _unit(T: Any, first: Any, unit: int, units: int, width: int) -> Any:
+    """Return where the same unit of some rows lies."""
+    place = first * units + unit
+    return place if width == 1 else T.Ramp(place, units, width)
+
+
+def _for_rows(T: Any, rows: Any, lanes: int, compute: Callable[[Any, int], None]) -> None:
+    """Compute as many rows at once as there are lanes, and what is left one by one."""
+    from tvm import tirx
+
+    whole = tirx.floordiv(rows, lanes)
+    with T.serial(0, whole) as vector:
+        compute(vector * lanes, lanes)
+    with T.serial(0, rows - whole * lanes) as rest:
+        compute(whole * lanes + rest, 1)
