@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 
 from rich import box
 from rich.table import Table
@@ -14,12 +14,25 @@ from smartc.commands.report import read_report
 from smartc.errors import UserError
 from smartc.reporting.facts import metric_texts
 from smartc.reporting.formats import count, milliseconds, shape_change, shortened, significant, size, times
+from smartc.reporting.layers import CHEAP_SHARE, speed_up
 from smartc.reporting.report import Layer, Report
+from smartc.reporting.terminal import Encodable
 from smartc.terminal import output
 
-# Layers that take less than this share of the time of both builds are added up in one row.
-CHEAP_SHARE = 0.01
 NAME_WIDTH = 40
+# What is said of each build, nothing where it has no such total.
+_TOTALS: dict[str, Callable[[Report], str]] = {
+    "model": lambda one: one.model,
+    "target": lambda one: one.target,
+    "budget": lambda one: f"{one.budget.kind} {one.budget.asked}, reached {one.budget.reached}",
+    "latency": lambda one: f"{milliseconds(one.latency.compiled)} ({one.latency.kind})",
+    "speed-up": lambda one: times(one.latency.speed_up),
+    "parameters": lambda one: count(one.summary.parameters.compiled),
+    "MACs": lambda one: count(one.summary.macs.compiled),
+    "weights": lambda one: size(one.summary.weight_bytes.compiled),
+    "cosine": lambda one: f"{one.agreement.cosine:.4f}",
+    "metric": lambda one: f"{one.evaluation.metric} {metric_texts(one.evaluation)[1]}" if one.evaluation else "",
+}
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -34,8 +47,8 @@ def run(arguments: argparse.Namespace) -> None:
         where, fix = f"{arguments.build} and {arguments.other}", "Compare two builds of the same network"
         raise UserError("they have no layer in common", where=where, fix=fix)
     console = output()
-    console.print(_totals(first, second, (arguments.build, arguments.other)))
-    console.print(_layers(first, second, pairs, arguments.all))
+    console.print(Encodable(_totals(first, second, (arguments.build, arguments.other))))
+    console.print(Encodable(_layers(first, second, pairs, arguments.all)))
     console.say("times are after compilation; gain: how many times faster the second is")
     if "measured" in (first.latency.kind, second.latency.kind):
         console.say("measured times of two builds were not taken side by side: compare their speed-ups")
@@ -49,36 +62,16 @@ def common_layers(first: Report, second: Report) -> list[tuple[Layer, Layer]]:
 
 
 def _totals(first: Report, second: Report, folders: tuple[str, str]) -> Table:
-    """Return a row for each total, a column for each build."""
+    """Return a row for each total that both have, a column for each build."""
     table = Table(box=box.SIMPLE, show_edge=False, pad_edge=False)
     table.add_column("")
     for folder in folders:
         table.add_column(folder, overflow="fold", header_style="bold")
-    for row in _total_rows(first, second):
-        table.add_row(*row)
+    for name, text in _TOTALS.items():
+        texts = text(first), text(second)
+        if all(texts):
+            table.add_row(name, *texts)
     return table
-
-
-def _total_rows(first: Report, second: Report) -> Iterator[tuple[str, str, str]]:
-    """Yield what a total is called and what it is in each build."""
-    both = (first, second)
-
-    def row(name: str, texts: Iterator[str]) -> tuple[str, str, str]:
-        return name, next(texts), next(texts)
-
-    yield row("model", (one.model for one in both))
-    yield row("target", (one.target for one in both))
-    yield row("budget", (f"{one.budget.kind} {one.budget.asked}, reached {one.budget.reached}" for one in both))
-    yield row("latency", (f"{milliseconds(one.latency.compiled)} ({one.latency.kind})" for one in both))
-    yield row("speed-up", (times(one.latency.speed_up) for one in both))
-    yield row("parameters", (count(one.summary.parameters.compiled) for one in both))
-    yield row("MACs", (count(one.summary.macs.compiled) for one in both))
-    yield row("weights", (size(one.summary.weight_bytes.compiled) for one in both))
-    yield row("cosine", (f"{one.agreement.cosine:.4f}" for one in both))
-    if all(one.evaluation is not None for one in both):
-        yield row(
-            "metric", (f"{one.evaluation.metric} {metric_texts(one.evaluation)[1]}" for one in both if one.evaluation)
-        )
 
 
 def _layers(first: Report, second: Report, pairs: list[tuple[Layer, Layer]], show_all: bool) -> Table:
@@ -106,6 +99,6 @@ def _layers(first: Report, second: Report, pairs: list[tuple[Layer, Layer]], sho
     return table
 
 
-def _times(first: float, second: float) -> tuple[str, str, str]:
+def _times(first: float, second: float) -> tuple[str, str, Text]:
     """Return two times and how many times faster the second is."""
-    return significant(first), significant(second), times(first / second) if second else ""
+    return significant(first), significant(second), speed_up(first, second)

@@ -131,7 +131,7 @@ def _columns(report: Report, rows: Sequence[Row], notes: dict[str, int]) -> list
         _Column("MACs", _paired([_texts(row.macs, _brief) for row in rows]), right=True, rank=5),
         _Column("bytes", _paired([_texts(row.weight_bytes, _brief) for row in rows]), right=True, rank=7),
         _Column(time.unit, _paired([_texts(row.ms, time.text) for row in rows]), right=True),
-        _Column("gain", [_speed_up(*row.ms) for row in rows], right=True),
+        _Column("gain", [speed_up(*row.ms) for row in rows], right=True),
         _Column("bound", of_layer(_bound), rank=2),
         _Column("util", [_utilisation(row) for row in rows], right=True, rank=3),
         _Column("decision", of_layer(lambda layer: _decision(layer, notes)), rank=8),
@@ -171,13 +171,13 @@ def _tiles(layer: Layer) -> str:
     return f"{100 * live / total:.0f}%" if live < total else ""
 
 
-def _speed_up(before: float, after: float) -> Text:
+def speed_up(before: float, after: float) -> Text:
     """Return the speed-up: green for a gain, red for a loss, nothing where there is no cost."""
     if not before and not after:
         return Text()
-    speed_up = before / after if after else math.inf
-    style = "green" if speed_up >= 1.005 else "red" if speed_up <= 0.995 else "dim"
-    return Text(times(speed_up), style)
+    gain = before / after if after else math.inf
+    style = "green" if gain >= 1.005 else "red" if gain <= 0.995 else "dim"
+    return Text(times(gain), style)
 
 
 def _bound(layer: Layer) -> str:

@@ -37,10 +37,10 @@ def render_terminal(report: Report, console: Console, show_all: bool = False) ->
     if rows:
         parts += [layer_table(report, rows, notes, console.width), Text()]
     parts += [_reasons(groups, limit), _remarks(report, limit), _ending(report, bool(folded))]
-    console.print(_Encodable(Group(*parts)))
+    console.print(Encodable(Group(*parts)))
 
 
-class _Encodable:
+class Encodable:
     """Replace what the console's encoding lacks: a layer may be called anything."""
 
     def __init__(self, content: RenderableType) -> None:
