@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from tvm import tirx
-from tvm.target import codegen
 from tvm.tirx.script.builder import ir as T
 
 from smartc.lowering.tvm_kernels.fills import fill_run
@@ -15,6 +14,7 @@ from smartc.lowering.tvm_kernels.geometry import pixel_mask
 from smartc.lowering.tvm_kernels.layout import Grid, Layout
 from smartc.lowering.tvm_kernels.packing import Floats
 from smartc.lowering.tvm_kernels.vector_math import splat
+from smartc.lowering.tvm_kernels.vector_memory import masked_store
 
 
 def mask_of(grid: Grid, masked: bool, pixels: Floats | None = None) -> Floats | None:
@@ -122,10 +122,7 @@ class MapWriter:
         start = self.number(place)
         end = tirx.min(self.number(place + lanes), grid.height * grid.width)
         inside = T.Ramp(start, 1, lanes) < T.Broadcast(end, lanes)
-        # From version 22 on LLVM takes no alignment here.
-        align = [tirx.IntImm("int32", 4)] if codegen.llvm_version_major() < 22 else []
-        address = tirx.address_of(self.out[first + start])
-        T.evaluate(tirx.call_llvm_intrin("void", "llvm.masked.store", value, address, *align, inside))
+        masked_store(self.out, first + start, value, inside)
 
     def _mask(self, number: int) -> int:
         """Return where the mask of a plane begins."""

@@ -10,6 +10,7 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script.builder import ir as T
 
 from smartc.lowering.tvm_kernels.vector_math import Activation
+from smartc.lowering.tvm_kernels.vector_memory import prefetch
 
 # Output channels of a column; narrower machines take a column in parts.
 ROWS = 8
@@ -99,7 +100,8 @@ class _Kernel:
                     T.buffer_store(sums[row][chain], zero if chain else bias, [here])
             start, end = self.row_ptr[group], self.row_ptr[group + 1]
             with T.serial(0, tirx.floordiv(end - start, chains)) as step:
-                self._fetch((start + step * chains) * ROWS + AHEAD, chains * ROWS)
+                for line in range(0, chains * ROWS, _LINE):
+                    prefetch(self.values, (start + step * chains) * ROWS + AHEAD + line)
                 for chain in range(chains):
                     column = start + step * chains + chain
                     weight = self.values[T.Ramp(column * ROWS, 1, ROWS)]
@@ -109,13 +111,6 @@ class _Kernel:
                         T.buffer_store(total, total[here] + weight * T.Broadcast(x, ROWS), [here])
             for row in range(rows):
                 self._finish(sums[row], group, first + row)
-
-    def _fetch(self, place: Any, count: int) -> None:
-        """Fetch so many weights into the first cache; a place outside the buffer does nothing."""
-        for line in range(0, count, _LINE):
-            address = tirx.address_of(self.values[place + line])
-            how = (tirx.IntImm("int32", value) for value in (0, 3, 1))
-            T.evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", address, *how))
 
     def _finish(self, sums: list[Any], group: Any, row: int) -> None:
         """Add the chains and store one row's part."""

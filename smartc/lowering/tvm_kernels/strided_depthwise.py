@@ -12,13 +12,13 @@ from typing import Any
 
 from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
-from tvm.target import codegen
 from tvm.tirx.script.builder import ir as T
 
 from smartc.lowering.tvm_kernels.geometry import Geometry
 from smartc.lowering.tvm_kernels.layout import Grid, Layout
 from smartc.lowering.tvm_kernels.map_writer import MapWriter
 from smartc.lowering.tvm_kernels.vector_math import Activation, splat
+from smartc.lowering.tvm_kernels.vector_memory import masked_load, masked_store
 
 # A row's last vector is as narrow as its pixels allow, but no narrower.
 NARROWEST = 4
@@ -207,10 +207,7 @@ class _Kernel:
             return splat(0.0, count)
         here = T.Ramp(0, 1, count)
         mask = tirx.And(here >= T.Broadcast(low, count), here < T.Broadcast(high, count))
-        address = tirx.address_of(self.x[place])
-        return T.bind(
-            tirx.call_llvm_intrin(f"float32x{count}", "llvm.masked.load", address, *_align(), mask, splat(0.0, count))
-        )
+        return T.bind(masked_load(self.x, place, mask, count))
 
     def _every(self, loaded: Any, part: int, lanes: int) -> Any:
         """Return every pixel of what was loaded, or every second one."""
@@ -224,15 +221,9 @@ class _Kernel:
             T.buffer_store(self.writer.out, value, [T.Ramp(place, 1, lanes)])
             return
         mask = T.Ramp(0, 1, lanes) < T.Broadcast(pixels, lanes)
-        address = tirx.address_of(self.writer.out[place])
-        T.evaluate(tirx.call_llvm_intrin("void", "llvm.masked.store", value, address, *_align(), mask))
+        masked_store(self.writer.out, place, value, mask)
 
 
 def _shift(geometry: Geometry, axis: int, tap: int) -> int:
     """Return how far from its output's pixel times the stride a row or column of the window reads."""
     return tap * geometry.dilation[axis] - geometry.padding[axis]
-
-
-def _align() -> list[Any]:
-    """Return the alignment that LLVM's masked loads and stores take before version 22."""
-    return [tirx.IntImm("int32", 4)] if codegen.llvm_version_major() < 22 else []

@@ -20,10 +20,14 @@ def prefetch(buffer: Any, place: Any, write: int = 0) -> None:
 
 def masked_load(buffer: Any, start: Any, mask: Any, lanes: int) -> Any:
     """Return a vector whose lanes outside the mask are zero and are not read."""
-    # From version 22 on LLVM takes no alignment here.
-    align = [tirx.IntImm("int32", 4)] if codegen.llvm_version_major() < 22 else []
     address = tirx.address_of(buffer[start])
-    return tirx.call_llvm_intrin(f"float32x{lanes}", "llvm.masked.load", address, *align, mask, splat(0.0, lanes))
+    return tirx.call_llvm_intrin(f"float32x{lanes}", "llvm.masked.load", address, *_align(), mask, splat(0.0, lanes))
+
+
+def masked_store(buffer: Any, start: Any, value: Any, mask: Any) -> None:
+    """Store a vector's lanes inside the mask."""
+    address = tirx.address_of(buffer[start])
+    T.evaluate(tirx.call_llvm_intrin("void", "llvm.masked.store", value, address, *_align(), mask))
 
 
 def fenced(value: Any, lanes: int) -> Any:
@@ -33,3 +37,8 @@ def fenced(value: Any, lanes: int) -> Any:
     need more registers than there are.
     """
     return tirx.call_llvm_intrin(f"float32x{lanes}", "llvm.arithmetic.fence", value)
+
+
+def _align() -> list[Any]:
+    """Return the alignment that LLVM's masked loads and stores take before version 22."""
+    return [tirx.IntImm("int32", 4)] if codegen.llvm_version_major() < 22 else []
