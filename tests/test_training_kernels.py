@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 
@@ -104,3 +106,13 @@ def test_what_kernels_cannot_read_is_left_to_pytorch(monkeypatch: pytest.MonkeyP
         assert not serves(plain, tensor)
     monkeypatch.setattr(torch, "get_num_threads", lambda: compiled.FEW_THREADS + 1)
     assert not serves(plain)
+
+
+def test_a_tvm_that_cannot_be_loaded_leaves_all_to_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in [name for name in sys.modules if name.split(".")[0] == "tvm" or name.startswith("smartc.lowering")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "tvm", None)
+    monkeypatch.setattr(compiled, "_machine", compiled._machine.__wrapped__)
+    monkeypatch.setattr(compiled, "_can_compile", compiled._can_compile.__wrapped__)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    assert not serves(torch.ones(4, 64))

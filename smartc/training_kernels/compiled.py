@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-# A kernel runs on one thread: with more than these PyTorch's own operators, which share their work out, are faster.
-# TVM's threads would be idle most of the time, and wait by turning over, on the cores that PyTorch's need.
-FEW_THREADS = 4
+if TYPE_CHECKING:
+    from smartc.lowering.tvm_kernels.machine import Machine
 
+# Kernels run on one thread.  Measured there they take half the time of PyTorch's operators, and less than those take on
+# two; with more threads than these the operators are used, which share their work out.  TVM's own threads would wait
+# by turning over, on the cores that PyTorch's need.
+FEW_THREADS = 4
 # TVM takes for granted that memory begins at a multiple of so many bytes, as PyTorch's own does; a view may not.
 ALIGNED = 64
 
 
 def serves(*tensors: torch.Tensor) -> bool:
     """Return whether a kernel can read these tensors, and is faster than PyTorch's operators."""
-    return torch.get_num_threads() <= FEW_THREADS and all(map(_is_plain, tensors)) and _is_installed()
+    return torch.get_num_threads() <= FEW_THREADS and all(map(_is_plain, tensors)) and _can_compile()
 
 
 @cache
@@ -32,10 +34,7 @@ def compiled(build: Callable[..., Any], *sizes: int) -> Callable[..., None]:
     """
     import tvm
 
-    from smartc.lowering.tvm_kernels.machine import machine_for
-
-    machine = machine_for(None)
-    name = build.__name__
+    name, machine = build.__name__, _machine()
     function = build(machine.lanes, *sizes).with_attr("global_symbol", name)
     # What is used several times has a name already; to look for more takes minutes.
     with tvm.transform.PassContext(config={"tirx.disable_cse_tir": True}):
@@ -52,6 +51,18 @@ def _is_plain(tensor: torch.Tensor) -> bool:
 
 
 @cache
-def _is_installed() -> bool:
-    """Return whether there is a TVM to compile with."""
-    return find_spec("tvm") is not None
+def _can_compile() -> bool:
+    """Return whether there is a TVM here, and one that can be loaded: without, steps take longer and are the same."""
+    try:
+        _machine()
+    except Exception:
+        return False
+    return True
+
+
+@cache
+def _machine() -> Machine:
+    """Return what kernels are compiled for."""
+    from smartc.lowering.tvm_kernels.machine import machine_for
+
+    return machine_for(None)
