@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
+from smartc import soft_top_k
+from smartc.learning.top_k_columns import STRAIGHT, TOLERANCES
+from smartc.learning.top_k_root import Budget
 from smartc.passes import scaled_pattern, scaled_rows
 from smartc.passes.mask_layouts import MaskLayout, Pattern, Tiles
 from smartc.passes.scaled_rows import Grid, Memory, scaled_tiles
 from smartc.training_kernels import compiled
 from smartc.training_kernels.compiled import serves
 from smartc.training_kernels.patterns import pattern_gradients, pattern_product
+from smartc.training_kernels.rows import soft_top_k_rows, soft_top_k_rows_gradient
 from smartc.training_kernels.tiles import tile_gradients
 
 GRIDS = [Grid(1, 16, 8, 9, 8, 4, True), Grid(2, 8, 6, 4, 4, 3, False), Grid(1, 10, 7, 3, 4, 2, True)]
@@ -94,6 +100,34 @@ def test_gradients_of_gradients(layout: MaskLayout) -> None:
         first = torch.autograd.grad(loss, (weight, mask), create_graph=True)
         results.append(torch.autograd.grad(first[0].sum() + first[1].sum(), (weight, mask)))
     torch.testing.assert_close(results[0], results[1], atol=SAME, rtol=SAME)
+
+
+@pytest.mark.parametrize(("rows", "units", "amount"), [(37, 4, 2.0), (16, 8, 3.5), (5, 2, 1.0), (20, 16, 0.3)])
+@pytest.mark.parametrize("temperature", [1.0, 0.03])
+def test_rows_and_their_gradients(rows: int, units: int, amount: float, temperature: float) -> None:
+    scores = torch.randn(rows, units)
+    start = torch.full((rows,), math.nan)
+    soft_top_k(scores, amount, temperature, dim=-1, start=start)
+    scores += 0.01 * temperature * torch.randn_like(scores)
+    exact = scores.double().requires_grad_()
+    expected = soft_top_k(exact, amount, temperature, dim=-1)
+    budget = Budget(amount, float(units), TOLERANCES[torch.float32], STRAIGHT[torch.float32])
+    soft, threshold = soft_top_k_rows(scores, start, budget, temperature)
+    assert not threshold.isnan().any()
+    torch.testing.assert_close(soft.double(), expected, atol=SAME, rtol=0)
+    incoming = torch.randn_like(scores)
+    (gradient,) = torch.autograd.grad(expected, exact, incoming.double())
+    found = soft_top_k_rows_gradient(expected.detach().float(), incoming, temperature)
+    torch.testing.assert_close(found.double(), gradient, atol=SAME / temperature, rtol=0)
+
+
+def test_rows_without_a_solution_nearby_are_told() -> None:
+    scores, start = torch.randn(40, 4), torch.full((40,), math.nan)
+    soft_top_k(scores, 2, 1.0, dim=-1, start=start)
+    scores[3, 1], scores[39, 0] = math.nan, math.inf
+    start[7], start[20], start[21] = math.nan, 1e6, -300
+    threshold = soft_top_k_rows(scores, start, Budget(2.0, 4.0, 1e-6, 1e-3), 1.0)[1]
+    assert threshold.isnan().nonzero()[:, 0].tolist() == [3, 7, 20, 21, 39]
 
 
 def test_what_kernels_cannot_read_is_left_to_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:

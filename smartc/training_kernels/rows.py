@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from smartc.learning.top_k_root import Budget
+from smartc.learning.top_k_root import REACH, Budget
 from smartc.training_kernels.compiled import compiled
 
 # Units of a row: a vector of each is kept in registers, or next to them.
@@ -19,6 +20,9 @@ PASSES = 3
 FARTHEST = 60.0
 # The smallest normal number: of rows without slope, whose sums above it are zero as well, the quotient is zero.
 TINY = torch.finfo(torch.float32).tiny
+
+# Gives a vector a place of its own.
+Named = Callable[[Any], Any]
 
 
 def soft_top_k_rows(
@@ -53,7 +57,7 @@ def soft_top_k_of_rows(lanes: int, units: int) -> Any:
     from tvm.script.ir_builder import IRBuilder
     from tvm.tirx.script.builder import ir as T
 
-    from smartc.lowering.tvm_kernels.vector_math import exponential, splat
+    from smartc.lowering.tvm_kernels.vector_math import splat
 
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         T.func_attr({"tirx.noalias": True})
@@ -68,43 +72,67 @@ def soft_top_k_of_rows(lanes: int, units: int) -> Any:
         def solve(first: Any, width: int) -> None:
             """Solve so many rows."""
             named = _named(T, width)
-
-            def number(place: int) -> Any:
-                return named(numbers[place] if width == 1 else T.Broadcast(numbers[place], width))
-
-            amount, per_temperature, temperature, slack, straight = (number(place) for place in range(5))
-            zero, one = splat(0.0, width), splat(1.0, width)
+            amount, per_temperature, temperature, slack, straight = (
+                named(numbers[place] if width == 1 else T.Broadcast(numbers[place], width)) for place in range(5)
+            )
+            places = [_unit(T, first, unit, units, width) for unit in range(units)]
             here = first if width == 1 else T.Ramp(first, 1, width)
             anchor = named(start[here])
-            against = []
-            for unit in range(units):
-                above = named(scores[_unit(T, first, unit, units, width)] - anchor)
-                odds = zero - above * per_temperature
-                odds = tirx.max(tirx.min(odds, splat(FARTHEST, width)), splat(-FARTHEST, width))
-                # A score or start that is not finite becomes NaN: zero times infinity.
-                against.append(named(exponential(odds, width, named) + above * zero))
-            shift, left = zero, against
-            for last in range(PASSES):
-                values = [named(one / (odds + one)) for odds in left]
-                slopes = [named(value - value * value) for value in values]
-                missing = named(amount - sum(values[1:], values[0]))
-                # On a plateau the slope vanishes: what is solved there must not be moved away.
-                move = missing / tirx.max(sum(slopes[1:], slopes[0]), splat(TINY, width))
-                near = tirx.max(missing, zero - missing) <= slack
-                move = named(tirx.Select(near, zero, move))
-                shift = named(shift + move)
-                if last + 1 < PASSES:
-                    factor = named(exponential(zero - shift, width, named))
-                    left = [odds * factor for odds in against]
-            found = tirx.max(move, zero - move) <= straight
-            T.buffer_store(
-                threshold, tirx.Select(found, anchor - shift * temperature, splat(float("nan"), width)), [here]
-            )
-            for unit, (value, slope) in enumerate(zip(values, slopes, strict=True)):
-                T.buffer_store(soft, value + slope * move, [_unit(T, first, unit, units, width)])
+            against = [_odds_against(named(scores[place] - anchor), per_temperature, width, named) for place in places]
+            values, slopes, move, shift = _newton(against, amount, slack, width, named)
+            found = tirx.And(_size(move, width) <= straight, _size(shift, width) <= splat(REACH, width))
+            root = tirx.Select(found, anchor - shift * temperature, splat(math.nan, width))
+            T.buffer_store(threshold, root, [here])
+            for place, value, slope in zip(places, values, slopes, strict=True):
+                T.buffer_store(soft, value + slope * move, [place])
 
         _for_rows(T, rows, lanes, solve)
     return builder.get()
+
+
+def _odds_against(above: Any, per_temperature: Any, width: int, named: Named) -> Any:
+    """Return the odds against units that lie so far above a threshold; NaN for what is not finite."""
+    from tvm import tirx
+
+    from smartc.lowering.tvm_kernels.vector_math import exponential, splat
+
+    zero, farthest = splat(0.0, width), splat(FARTHEST, width)
+    odds = tirx.max(tirx.min(zero - above * per_temperature, farthest), zero - farthest)
+    # Zero times infinity is NaN.
+    return named(exponential(odds, width, named) + above * zero)
+
+
+def _newton(
+    against: list[Any], amount: Any, slack: Any, width: int, named: Named
+) -> tuple[list[Any], list[Any], Any, Any]:
+    """Return the units' values before the last Newton step, their slopes, that step, and where all steps lead."""
+    from tvm import tirx
+
+    from smartc.lowering.tvm_kernels.vector_math import exponential, splat
+
+    zero, one = splat(0.0, width), splat(1.0, width)
+    shift, odds = zero, against
+    for left in reversed(range(PASSES)):
+        values = [named(one / (each + one)) for each in odds]
+        slopes = [named(value - value * value) for value in values]
+        missing = named(amount - sum(values[1:], values[0]))
+        # On a plateau the slope vanishes: what is solved there must not be moved away.
+        step = missing / tirx.max(sum(slopes[1:], slopes[0]), splat(TINY, width))
+        move = named(tirx.Select(_size(missing, width) <= slack, zero, step))
+        shift = named(shift + move)
+        if left:
+            factor = named(exponential(zero - shift, width, named))
+            odds = [each * factor for each in against]
+    return values, slopes, move, shift
+
+
+def _size(value: Any, width: int) -> Any:
+    """Return the absolute value."""
+    from tvm import tirx
+
+    from smartc.lowering.tvm_kernels.vector_math import splat
+
+    return tirx.max(value, splat(0.0, width) - value)
 
 
 def gradient_of_rows(lanes: int, units: int) -> Any:
@@ -139,7 +167,7 @@ def gradient_of_rows(lanes: int, units: int) -> Any:
     return builder.get()
 
 
-def _named(T: Any, width: int) -> Callable[[Any], Any]:
+def _named(T: Any, width: int) -> Named:
     """Return what gives a vector a place of its own; a mere name TVM replaces by its expression, wherever it is."""
 
     def named(value: Any) -> Any:
