@@ -124,10 +124,10 @@ def test_rows_and_their_gradients(rows: int, units: int, amount: float, temperat
 def test_rows_without_a_solution_nearby_are_told() -> None:
     scores, start = torch.randn(40, 4), torch.full((40,), math.nan)
     soft_top_k(scores, 2, 1.0, dim=-1, start=start)
-    scores[3, 1], scores[39, 0] = math.nan, math.inf
+    scores[3, 1], scores[5, 2], scores[38, 3], scores[39, 0] = math.nan, -math.inf, math.nan, math.inf
     start[7], start[20], start[21] = math.nan, 1e6, -300
     threshold = soft_top_k_rows(scores, start, Budget(2.0, 4.0, 1e-6, 1e-3), 1.0)[1]
-    assert threshold.isnan().nonzero()[:, 0].tolist() == [3, 7, 20, 21, 39]
+    assert threshold.isnan().nonzero()[:, 0].tolist() == [3, 5, 7, 20, 21, 38, 39]
 
 
 def test_what_kernels_cannot_read_is_left_to_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ PASSES = 3
 FARTHEST = 60.0
 # The smallest normal number: of rows without slope, whose sums above it are zero as well, the quotient is zero.
 TINY = torch.finfo(torch.float32).tiny
+LARGEST = torch.finfo(torch.float32).max
 
 # Gives a vector a place of its own.
 Named = Callable[[Any], Any]
@@ -98,8 +99,8 @@ def _odds_against(above: Any, per_temperature: Any, width: int, named: Named) ->
 
     zero, farthest = splat(0.0, width), splat(FARTHEST, width)
     odds = tirx.max(tirx.min(zero - above * per_temperature, farthest), zero - farthest)
-    # Zero times infinity is NaN.
-    return named(exponential(odds, width, named) + above * zero)
+    finite = _size(above, width) <= splat(LARGEST, width)
+    return named(tirx.Select(finite, exponential(odds, width, named), splat(math.nan, width)))
 
 
 def _newton(
