@@ -46,6 +46,7 @@ class Memory:
         if kept is None or kept.shape != like.shape or kept.dtype != like.dtype or kept.device != like.device:
             self.tensor = kept = torch.empty_like(like)
         self.needed = True
+        torch.autograd.graph.increment_version(kept)
         return kept.detach()
 
 

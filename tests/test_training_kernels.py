@@ -130,6 +130,16 @@ def test_rows_without_a_solution_nearby_are_told() -> None:
     assert threshold.isnan().nonzero()[:, 0].tolist() == [3, 5, 7, 20, 21, 38, 39]
 
 
+@pytest.mark.parametrize("layout", [Pattern((16, 16), 4), Tiles((16, 16), 8, 4)])
+def test_a_product_that_was_written_over_has_no_gradients(layout: MaskLayout) -> None:
+    weight, mask, memory = torch.randn(16, 16, requires_grad=True), torch.rand(layout.count), Memory(True)
+    first = layout.apply(weight, mask, memory).square().sum()
+    first.backward(retain_graph=True)
+    layout.apply(weight, mask, memory).sum().backward()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        first.backward()
+
+
 def test_what_kernels_cannot_read_is_left_to_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = torch.ones(4, 64)
     monkeypatch.setattr(torch, "get_num_threads", lambda: compiled.FEW_THREADS)
