@@ -1,4 +1,4 @@
-"""Imports go one way: core, then passes and targets, then what uses them, then the command line."""
+"""Imports go one way: core, then passes, targets and kernels, then what uses them, then the command line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 FOLDERS = {"smartc": "smartc", "smartc.passes": "passes", "smartc.targets": "targets"}
 LAYERS = (
     r"smartc\.(errors|model|records|packed_weight)",
-    r"smartc\.(passes|targets)(\..*)?",
+    r"smartc\.(passes|targets|training_kernels|lowering\.tvm_kernels\.(machine|vector_math))(\..*)?",
     r"smartc\.(?!cli|__main__|commands|terminal).*",
     r"smartc\..*",
 )
@@ -23,7 +23,7 @@ RUNTIMES = {
     "onnxscript": r"smartc\.lowering\.to_onnx",
     "onnx_graphsurgeon": r"smartc\.lowering\.to_onnx",
     "onnxruntime": r"smartc\.(lowering\.(to_onnx|time_onnx)|build_runner)",
-    "tvm": r"smartc\.(lowering\.(to_tvm|time_tvm|tvm_kernels.*)|build_runner)",
+    "tvm": r"smartc\.(lowering\.(to_tvm|time_tvm|tvm_kernels.*)|training_kernels\.\w+|build_runner)",
 }
 
 

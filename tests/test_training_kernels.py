@@ -9,14 +9,14 @@ import torch
 
 from smartc import soft_top_k
 from smartc.learning.top_k_columns import STRAIGHT, TOLERANCES
-from smartc.learning.top_k_root import Budget
+from smartc.learning.top_k_root import REACH
 from smartc.passes import scaled_pattern, scaled_rows
 from smartc.passes.mask_layouts import MaskLayout, Pattern, Tiles
 from smartc.passes.scaled_rows import Grid, Memory, scaled_tiles
 from smartc.training_kernels import compiled
 from smartc.training_kernels.compiled import serves
 from smartc.training_kernels.patterns import pattern_gradients, pattern_product
-from smartc.training_kernels.rows import soft_top_k_rows, soft_top_k_rows_gradient
+from smartc.training_kernels.rows import Limits, soft_top_k_rows, soft_top_k_rows_gradient
 from smartc.training_kernels.tiles import tile_gradients
 
 GRIDS = [Grid(1, 16, 8, 9, 8, 4, True), Grid(2, 8, 6, 4, 4, 3, False), Grid(1, 10, 7, 3, 4, 2, True)]
@@ -111,8 +111,8 @@ def test_rows_and_their_gradients(rows: int, units: int, amount: float, temperat
     scores += 0.01 * temperature * torch.randn_like(scores)
     exact = scores.double().requires_grad_()
     expected = soft_top_k(exact, amount, temperature, dim=-1)
-    budget = Budget(amount, float(units), TOLERANCES[torch.float32], STRAIGHT[torch.float32])
-    soft, threshold = soft_top_k_rows(scores, start, budget, temperature)
+    limits = Limits(TOLERANCES[torch.float32] * amount, STRAIGHT[torch.float32], REACH)
+    soft, threshold = soft_top_k_rows(scores, start, amount, temperature, limits)
     assert not threshold.isnan().any()
     torch.testing.assert_close(soft.double(), expected, atol=SAME, rtol=0)
     incoming = torch.randn_like(scores)
@@ -126,7 +126,7 @@ def test_rows_without_a_solution_nearby_are_told() -> None:
     soft_top_k(scores, 2, 1.0, dim=-1, start=start)
     scores[3, 1], scores[5, 2], scores[38, 3], scores[39, 0] = math.nan, -math.inf, math.nan, math.inf
     start[7], start[20], start[21] = math.nan, 1e6, -300
-    threshold = soft_top_k_rows(scores, start, Budget(2.0, 4.0, 1e-6, 1e-3), 1.0)[1]
+    threshold = soft_top_k_rows(scores, start, 2.0, 1.0, Limits(1e-6, 1e-3, REACH))[1]
     assert threshold.isnan().nonzero()[:, 0].tolist() == [3, 5, 7, 20, 21, 38, 39]
 
 

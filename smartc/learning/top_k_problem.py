@@ -14,9 +14,9 @@ from smartc.learning.top_k_columns import SHORT_COLUMN, ColumnTopK, column_gradi
 from smartc.learning.top_k_columns import STRAIGHT as SHORT_STRAIGHT
 from smartc.learning.top_k_columns import TOLERANCES as SHORT_TOLERANCES
 from smartc.learning.top_k_flat import TOLERANCES, FlatTopK, flat_gradient, total_cost
-from smartc.learning.top_k_root import Budget
+from smartc.learning.top_k_root import REACH
 from smartc.training_kernels.compiled import serves
-from smartc.training_kernels.rows import MOST_UNITS, soft_top_k_rows, soft_top_k_rows_gradient
+from smartc.training_kernels.rows import MOST_UNITS, Limits, soft_top_k_rows, soft_top_k_rows_gradient
 
 WHERE = "soft_top_k"
 # An amount may exceed the total by so much, relative: a sum of a million float32 costs is off by no more.
@@ -74,9 +74,9 @@ class TopKProblem:
 
     def _solve_by_kernel(self, start: Tensor) -> tuple[Tensor, Tensor]:
         """Solve most rows by a kernel, those that it leaves as if there was none."""
-        amount, tolerance = self.amount.item(), SHORT_TOLERANCES[torch.float32]
-        budget = Budget(amount, float(self.scores.shape[1]), tolerance, SHORT_STRAIGHT[torch.float32])
-        soft, threshold = soft_top_k_rows(self.scores, start, budget, self.temperature.item())
+        amount, kind = self.amount.item(), torch.float32
+        limits = Limits(SHORT_TOLERANCES[kind] * amount, SHORT_STRAIGHT[kind], REACH)
+        soft, threshold = soft_top_k_rows(self.scores, start, amount, self.temperature.item(), limits)
         if not threshold.sum().isnan():
             return soft, threshold
         for part in threshold.isnan().nonzero()[:, 0].split(SLAB // self.scores.shape[1]):

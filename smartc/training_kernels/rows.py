@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from smartc.learning.top_k_root import REACH, Budget
 from smartc.training_kernels.compiled import compiled
 
 # Units of a row: a vector of each is kept in registers, or next to them.
@@ -26,21 +26,36 @@ LARGEST = torch.finfo(torch.float32).max
 Named = Callable[[Any], Any]
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What counts as a solution.
+
+    Attributes:
+        slack: What may be missing of the amount.
+        straight: The longest last step, in temperatures; it is taken along a straight line.
+        reach: The longest way from the start, in temperatures.
+    """
+
+    slack: float
+    straight: float
+    reach: float
+
+
 def soft_top_k_rows(
-    scores: torch.Tensor, start: torch.Tensor, budget: Budget[float], temperature: float
+    scores: torch.Tensor, start: torch.Tensor, amount: float, temperature: float, limits: Limits
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the soft indicators, shape (rows, units), and the thresholds, NaN where these few steps find none.
 
     Args:
         scores: Shape (rows, units), float32, contiguous, on the CPU; so is ``start``.
         start: Thresholds to begin at, shape (rows,); NaN for none.
-        budget: What each row is to come to; the last step is taken along a straight line.
+        amount: What each row is to come to.
         temperature: In units of score.
+        limits: What counts as a solution.
     """
     soft, threshold = torch.empty_like(scores), torch.empty_like(start)
-    slack = budget.tolerance * budget.amount
-    numbers = scores.new_tensor([budget.amount, 1 / temperature, temperature, slack, budget.straight])
-    compiled(soft_top_k_of_rows, scores.shape[1])(scores, start, numbers, soft, threshold)
+    numbers = [amount, 1 / temperature, temperature, limits.slack, limits.straight, limits.reach]
+    compiled(soft_top_k_of_rows, scores.shape[1])(scores, start, scores.new_tensor(numbers), soft, threshold)
     return soft, threshold
 
 
@@ -65,7 +80,7 @@ def soft_top_k_of_rows(lanes: int, units: int) -> Any:
         rows = T.int64()
         scores = _table(T, "scores", rows, units)
         start = T.arg("start", T.buffer((rows,), "float32"))
-        numbers = T.arg("numbers", T.buffer((5,), "float32"))
+        numbers = T.arg("numbers", T.buffer((6,), "float32"))
         soft = _table(T, "soft", rows, units)
         threshold = T.arg("threshold", T.buffer((rows,), "float32"))
         scores, soft = (_flat(T, table) for table in (scores, soft))
@@ -73,15 +88,15 @@ def soft_top_k_of_rows(lanes: int, units: int) -> Any:
         def solve(first: Any, width: int) -> None:
             """Solve so many rows."""
             named = _named(T, width)
-            amount, per_temperature, temperature, slack, straight = (
-                named(numbers[place] if width == 1 else T.Broadcast(numbers[place], width)) for place in range(5)
+            amount, per_temperature, temperature, slack, straight, reach = (
+                named(numbers[place] if width == 1 else T.Broadcast(numbers[place], width)) for place in range(6)
             )
             places = [_unit(T, first, unit, units, width) for unit in range(units)]
             here = first if width == 1 else T.Ramp(first, 1, width)
             anchor = named(start[here])
             against = [_odds_against(named(scores[place] - anchor), per_temperature, width, named) for place in places]
             values, slopes, move, shift = _newton(against, amount, slack, width, named)
-            found = tirx.And(_size(move, width) <= straight, _size(shift, width) <= splat(REACH, width))
+            found = tirx.And(_size(move, width) <= straight, _size(shift, width) <= reach)
             root = tirx.Select(found, anchor - shift * temperature, splat(math.nan, width))
             T.buffer_store(threshold, root, [here])
             for place, value, slope in zip(places, values, slopes, strict=True):
