@@ -63,10 +63,11 @@ class Taylor(Learner):
     def priorities(self) -> FloatArray:
         """Return the normalised squares, or the starting worth where no gradient was seen."""
         total: FloatArray = self.total.cpu().numpy()
-        lengths = np.sqrt(np.bincount(self.start.units.layer_of, total**2))[self.start.units.layer_of]
-        return (
-            np.divide(total, lengths, out=np.zeros_like(total), where=lengths > 0) if total.any() else self.start.worth
-        )
+        if not total.any():
+            return self.start.worth
+        layer_of = self.start.units.layer_of
+        lengths = np.sqrt(np.bincount(layer_of, total**2))[layer_of]
+        return np.divide(total, lengths, out=np.zeros_like(total), where=lengths > 0)
 
 
 class AcDc(Learner):

@@ -67,13 +67,13 @@ class TopKProblem:
         return soft, threshold
 
     def _has_kernel(self, start: Tensor) -> bool:
-        """Return whether a kernel solves most rows from these thresholds: it tells no wrong value from a hard row."""
+        """Return whether a kernel can try: what it does not look at is as it should be."""
         if self.cost is not None or self.scores.shape[1] > MOST_UNITS or not serves(self.scores, start):
             return False
         return 0 < self.amount.item() < self.scores.shape[1] and COLDEST <= self.temperature.item() <= HOTTEST
 
     def _solve_by_kernel(self, start: Tensor) -> tuple[Tensor, Tensor]:
-        """Solve most rows by a kernel, those that it leaves as if there was none."""
+        """Solve the rows whose thresholds are close by a kernel, the others as if there was none."""
         amount, kind = self.amount.item(), torch.float32
         limits = Limits(SHORT_TOLERANCES[kind] * amount, SHORT_STRAIGHT[kind], REACH)
         soft, threshold = soft_top_k_rows(self.scores, start, amount, self.temperature.item(), limits)
