@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -36,11 +36,13 @@ class FlatTopK:
         scores: Shape (units,), contiguous, float32 or float64.
         cost: The same, or None for one each.
         temperature: In units of score.
+        sign: -1 to solve for the opposite of the scores.
     """
 
     scores: Tensor
     cost: Tensor | None
     temperature: float
+    sign: float = 1.0
 
     def solve(self, amount: float, total: float, start: float, soft: Tensor) -> float:
         """Write the soft indicators and return the threshold in units of score, NaN where none is found.
@@ -54,8 +56,8 @@ class FlatTopK:
             soft: Where to write, of the shape of the scores.
         """
         if amount > total / 2:
-            threshold = -FlatTopK(-self.scores, self.cost, self.temperature).solve(total - amount, total, -start, soft)
-            soft.neg_().add_(1)
+            threshold = replace(self, sign=-self.sign).solve(total - amount, total, start, soft)
+            torch.sub(soft.new_ones(()), soft, out=soft)
             return threshold
         kind = self.scores.dtype
         budget = Budget(amount, total, TOLERANCES[kind], STRAIGHT[kind])
@@ -82,21 +84,21 @@ class FlatTopK:
         shift, solved = search_one(sums, budget, bracket)
         if not solved:
             return math.nan
-        return anchor - (shift + sums.settle(budget)) * self.temperature
+        return anchor - (shift + sums.settle(budget)) * self.temperature * self.sign
 
     def _critical_score(self, amount: float) -> tuple[float, float]:
         """Return the score about which the root is, and a first shift."""
         cost = None if self.cost is None else self.cost[:, None]
         wanted, temperature = torch.tensor([amount, self.temperature], dtype=torch.float64)
-        score, first = critical_scores(self.scores[:, None], cost, wanted, temperature)
-        return score.item(), first.item()
+        score, first = critical_scores(self.scores[:, None] * self.sign, cost, wanted, temperature)
+        return score.item() * self.sign, first.item()
 
 
 class _FlatSums:
     """The sums at a shift, whose soft indicators it leaves in ``soft``."""
 
     def __init__(self, problem: FlatTopK, anchor: float, soft: Tensor) -> None:
-        self.anchor, self.per_temperature, self.soft = anchor, 1 / problem.temperature, soft
+        self.anchor, self.per_temperature, self.soft = anchor, problem.sign / problem.temperature, soft
         self.shift = self.spent = self.slope = math.nan
         self.buffer = _buffer(soft)
         self.chunks = list(_chunks(problem.scores, problem.cost, soft))
