@@ -164,10 +164,14 @@ def _export_once(
         return torch.export.export(module, args, kwargs, dynamic_shapes=shapes, strict=False)
 
 
+# The last says that torchvision is not there, which it need not be.
+_TALKATIVE = ("torch.export", "torch.fx.experimental.symbolic_shapes", "torch.onnx")
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence what torch.export says about its own internals; it prints the graphs that it refuses."""
-    loggers = [logging.getLogger(name) for name in ("torch.export", "torch.fx.experimental.symbolic_shapes")]
+    """Silence what PyTorch's exporters say about their own internals; they print the graphs that they refuse."""
+    loggers = [logging.getLogger(name) for name in _TALKATIVE]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)

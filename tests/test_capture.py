@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import logging
 from typing import Any, NamedTuple
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from smartc.capture import trace
+from smartc.capture import quiet, trace
 from smartc.errors import UserError
 from smartc.model import Remark, TracedModel
 from tests.oracle import relative_error
@@ -268,3 +269,13 @@ def test_run_needs_no_gradients() -> None:
     model = captured()
     assert not model.run((torch.randn(2, 3, 4, 4),)).requires_grad
     assert model.tensor("first.weight").requires_grad
+
+
+@pytest.mark.parametrize("name", ["torch.export", "torch.onnx._internal.exporter._registration"])
+def test_what_exporters_say_of_themselves_is_silenced(name: str) -> None:
+    """The second says that torchvision is missing, which no user of smartc need have."""
+    logger = logging.getLogger(name)
+    before = logger.isEnabledFor(logging.ERROR)
+    with quiet():
+        assert not logger.isEnabledFor(logging.ERROR)
+    assert logger.isEnabledFor(logging.ERROR) == before
