@@ -37,6 +37,9 @@ from smartc.targets.latency import Latency as Cycles
 from smartc.targets.measured import MeasuredTarget
 from smartc.targets.target import Target, without_skipping
 
+# A share of the time that is not worth a word.
+NOTHING = 0.005
+
 Kind = Literal["channel", "block", "n:m", "dense", "frozen"]
 
 
@@ -82,7 +85,7 @@ def build_report(
         verify=findings.verify,
         agreement=findings.agreement,
         evaluation=findings.evaluation,
-        remarks=_remarks((*original.remarks, *findings.remarks), choice),
+        remarks=_remarks((*original.remarks, *findings.remarks, *_idle(project, layers)), choice),
         artifacts={},
         seconds=findings.seconds,
         learning=decision.learning,
@@ -232,3 +235,16 @@ def _remarks(remarks: Sequence[Remark], choice: Choice) -> tuple[ReportRemark, .
     """Return what the reader should know about the model and the budget."""
     notes = [ReportRemark("budget", choice.note)] if choice.note else []
     return tuple(notes + [ReportRemark(remark.where, remark.text) for remark in remarks])
+
+
+def _idle(project: Project, layers: Sequence[Layer]) -> tuple[Remark, ...]:
+    """Say why masks save no time, where that is the target's way with zeros."""
+    before, after = (_sum(layers, side, "ms") for side in ("dense", "compiled"))
+    kinds, target = {layer.decision for layer in layers}, project.target
+    if after < before * (1 - NOTHING):
+        return ()
+    if "n:m" in kinds:
+        return (Remark(target.name, f"no time is saved: it has no faster way with {project.granularity} patterns"),)
+    if "block" in kinds and not target.sparsity.zero_tile_skip:
+        return (Remark(target.name, "no time is saved: it computes zero tiles as it does others"),)
+    return ()
