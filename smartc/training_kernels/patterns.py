@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -45,6 +45,8 @@ def product_of_pattern(lanes: int, taps: int) -> Any:
     from tvm.script.ir_builder import IRBuilder
     from tvm.tirx.script.builder import ir as T
 
+    from smartc.training_kernels.vectors import for_vectors, places
+
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         T.func_attr({"tirx.noalias": True})
         out, length, covered = (T.int64() for _ in range(3))
@@ -53,15 +55,15 @@ def product_of_pattern(lanes: int, taps: int) -> Any:
         product = T.arg("product", T.buffer((out, length), "float32"))
         room = T.arg("room", T.buffer((length,), "float32"))
 
+        def multiply(channel: Any, first: Any, width: int) -> None:
+            """Multiply a vector."""
+            at = places(first, width)
+            T.buffer_store(product, weight[channel, at] * room[at], [channel, at])
+
         with T.serial(0, out) as channel:
             with T.grid(covered, taps) as (into, tap):
                 T.buffer_store(room, mask[channel, tap, into], [into * taps + tap])
-            _along(
-                T,
-                length,
-                lanes,
-                lambda at: T.buffer_store(product, weight[channel, at] * room[at], [channel, at]),
-            )
+            for_vectors(length, lanes, partial(multiply, channel))
     return builder.get()
 
 
@@ -69,6 +71,8 @@ def gradients_of_pattern(lanes: int, taps: int) -> Any:
     """Return the function ``(gradient, weight, product, mask, found, room, both)``; rooms as above."""
     from tvm.script.ir_builder import IRBuilder
     from tvm.tirx.script.builder import ir as T
+
+    from smartc.training_kernels.vectors import for_vectors, places
 
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         T.func_attr({"tirx.noalias": True})
@@ -78,29 +82,19 @@ def gradients_of_pattern(lanes: int, taps: int) -> Any:
         mask, found = (T.arg(name, T.buffer((out, taps, covered), "float32")) for name in ("mask", "found"))
         room, both = (T.arg(name, T.buffer((length,), "float32")) for name in ("room", "both"))
 
+        def multiply(channel: Any, first: Any, width: int) -> None:
+            """Multiply a vector by both."""
+            at = places(first, width)
+            # Read once: the product may be in its place.
+            incoming = T.bind(gradient[channel, at])
+            T.buffer_store(both, incoming * weight[channel, at], [at])
+            T.buffer_store(product, incoming * room[at], [channel, at])
+
         with T.serial(0, out) as channel:
             with T.grid(covered, taps) as (into, tap):
                 T.buffer_store(room, mask[channel, tap, into], [into * taps + tap])
 
-            def multiply(at: Any) -> None:
-                """Multiply by both."""
-                # Read once: the product may be in its place.
-                incoming = T.bind(gradient[channel, at])
-                T.buffer_store(both, incoming * weight[channel, at], [at])
-                T.buffer_store(product, incoming * room[at], [channel, at])
-
-            _along(T, length, lanes, multiply)
+            for_vectors(length, lanes, partial(multiply, channel))
             with T.grid(covered, taps) as (into, tap):
                 T.buffer_store(found, both[into * taps + tap], [channel, tap, into])
     return builder.get()
-
-
-def _along(T: Any, length: Any, lanes: int, compute: Callable[[Any], None]) -> None:
-    """Compute a vector at a time, and what is left one by one."""
-    from tvm import tirx
-
-    whole = tirx.floordiv(length, lanes)
-    with T.serial(0, whole) as vector:
-        compute(T.Ramp(vector * lanes, 1, lanes))
-    with T.serial(0, length - whole * lanes) as rest:
-        compute(whole * lanes + rest)

@@ -74,6 +74,7 @@ def soft_top_k_of_rows(lanes: int, units: int) -> Any:
     from tvm.tirx.script.builder import ir as T
 
     from smartc.lowering.tvm_kernels.vector_math import splat
+    from smartc.training_kernels.vectors import for_vectors, places
 
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         T.func_attr({"tirx.noalias": True})
@@ -91,18 +92,20 @@ def soft_top_k_of_rows(lanes: int, units: int) -> Any:
             amount, per_temperature, temperature, slack, straight, reach = (
                 named(numbers[place] if width == 1 else T.Broadcast(numbers[place], width)) for place in range(6)
             )
-            places = [_unit(T, first, unit, units, width) for unit in range(units)]
-            here = first if width == 1 else T.Ramp(first, 1, width)
+            own_places = [places(first * units + unit, width, units) for unit in range(units)]
+            here = places(first, width)
             anchor = named(start[here])
-            against = [_odds_against(named(scores[place] - anchor), per_temperature, width, named) for place in places]
+            against = [
+                _odds_against(named(scores[place] - anchor), per_temperature, width, named) for place in own_places
+            ]
             values, slopes, move, shift = _newton(against, amount, slack, width, named)
             found = tirx.And(_size(move, width) <= straight, _size(shift, width) <= reach)
             root = tirx.Select(found, anchor - shift * temperature, splat(math.nan, width))
             T.buffer_store(threshold, root, [here])
-            for place, value, slope in zip(places, values, slopes, strict=True):
+            for place, value, slope in zip(own_places, values, slopes, strict=True):
                 T.buffer_store(soft, value + slope * move, [place])
 
-        _for_rows(T, rows, lanes, solve)
+        for_vectors(rows, lanes, solve)
     return builder.get()
 
 
@@ -158,6 +161,7 @@ def gradient_of_rows(lanes: int, units: int) -> Any:
     from tvm.tirx.script.builder import ir as T
 
     from smartc.lowering.tvm_kernels.vector_math import splat
+    from smartc.training_kernels.vectors import for_vectors, places
 
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         T.func_attr({"tirx.noalias": True})
@@ -170,16 +174,16 @@ def gradient_of_rows(lanes: int, units: int) -> Any:
         def differentiate(first: Any, width: int) -> None:
             """Compute so many rows."""
             named = _named(T, width)
-            places = [_unit(T, first, unit, units, width) for unit in range(units)]
-            values = [named(soft[place]) for place in places]
+            own_places = [places(first * units + unit, width, units) for unit in range(units)]
+            values = [named(soft[place]) for place in own_places]
             slopes = [named(value - value * value) for value in values]
-            own = [named(slope * incoming[place]) for slope, place in zip(slopes, places, strict=True)]
+            own = [named(slope * incoming[place]) for slope, place in zip(slopes, own_places, strict=True)]
             share = named(sum(own[1:], own[0]) / tirx.max(sum(slopes[1:], slopes[0]), splat(TINY, width)))
             per_temperature = named(numbers[0] if width == 1 else T.Broadcast(numbers[0], width))
-            for place, slope, gain in zip(places, slopes, own, strict=True):
+            for place, slope, gain in zip(own_places, slopes, own, strict=True):
                 T.buffer_store(outgoing, (gain - slope * share) * per_temperature, [place])
 
-        _for_rows(T, rows, lanes, differentiate)
+        for_vectors(rows, lanes, differentiate)
     return builder.get()
 
 
@@ -204,20 +208,3 @@ def _table(T: Any, name: str, rows: Any, units: int) -> Any:
 def _flat(T: Any, table: Any) -> Any:
     """Return a table as one row."""
     return T.decl_buffer((table.shape[0] * table.shape[1],), "float32", data=table.data)
-
-
-def _unit(T: Any, first: Any, unit: int, units: int, width: int) -> Any:
-    """Return where the same unit of some rows lies."""
-    place = first * units + unit
-    return place if width == 1 else T.Ramp(place, units, width)
-
-
-def _for_rows(T: Any, rows: Any, lanes: int, compute: Callable[[Any, int], None]) -> None:
-    """Compute as many rows at once as there are lanes, and what is left one by one."""
-    from tvm import tirx
-
-    whole = tirx.floordiv(rows, lanes)
-    with T.serial(0, whole) as vector:
-        compute(vector * lanes, lanes)
-    with T.serial(0, rows - whole * lanes) as rest:
-        compute(whole * lanes + rest, 1)

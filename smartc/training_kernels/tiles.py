@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,9 +29,11 @@ def tile_gradients(
 
 def gradients_of_tiles(lanes: int) -> Any:
     """Return the function ``(gradient, weight, scale, product, room, sums)``; room takes the sums of a row of tiles."""
-    from tvm import tirx
     from tvm.script.ir_builder import IRBuilder
     from tvm.tirx.script.builder import ir as T
+
+    from smartc.lowering.tvm_kernels.vector_math import splat
+    from smartc.training_kernels.vectors import for_vectors, places
 
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         runs, rows, across, columns, taps = (T.int64() for _ in range(5))
@@ -42,23 +45,19 @@ def gradients_of_tiles(lanes: int) -> Any:
         sums = T.arg("sums", T.buffer((runs, across, taps), "float32"))
         flat = T.decl_buffer((runs, length), "float32", data=scale.data)
 
-        def add_up(run: Any, at: Any, zero: Any) -> None:
+        def add_up(run: Any, first: Any, width: int) -> None:
             """Go down a vector of columns of a row of tiles."""
-            T.buffer_store(room, zero, [at])
+            at = places(first, width)
+            T.buffer_store(room, splat(0.0, width), [at])
             with T.serial(0, rows) as row:
                 incoming = T.bind(gradient[run, row, at])
                 T.buffer_store(room, room[at] + incoming * weight[run, row, at], [at])
                 T.buffer_store(product, incoming * flat[run, at], [run, row, at])
 
-        zero = tirx.FloatImm("float32", 0.0)
         with T.serial(0, runs) as run:
-            whole = tirx.floordiv(length, lanes)
-            with T.serial(0, whole) as vector:
-                add_up(run, T.Ramp(vector * lanes, 1, lanes), T.Broadcast(zero, lanes))
-            with T.serial(0, length - whole * lanes) as rest:
-                add_up(run, whole * lanes + rest, zero)
+            for_vectors(length, lanes, partial(add_up, run))
             with T.grid(across, taps) as (tile, tap):
-                T.buffer_store(sums, zero, [run, tile, tap])
+                T.buffer_store(sums, splat(0.0, 1), [run, tile, tap])
             with T.grid(across, columns, taps) as (tile, column, tap):
                 total = sums[run, tile, tap] + room[(tile * columns + column) * taps + tap]
                 T.buffer_store(sums, total, [run, tile, tap])

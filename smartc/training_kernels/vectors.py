@@ -1,0 +1,23 @@
+"""Loops over vectors: as many elements at once as a vector has lanes, and what is left one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tvm import tirx
+from tvm.tirx.script.builder import ir as T
+
+
+def for_vectors(length: Any, lanes: int, compute: Callable[[Any, int], None]) -> None:
+    """Call ``compute`` with the first place of each vector and its width: ``lanes``, and 1 for what is left."""
+    whole = tirx.floordiv(length, lanes)
+    with T.serial(0, whole) as vector:
+        compute(vector * lanes, lanes)
+    with T.serial(0, length - whole * lanes) as rest:
+        compute(whole * lanes + rest, 1)
+
+
+def places(first: Any, width: int, stride: int = 1) -> Any:
+    """Return the places of a vector's elements."""
+    return first if width == 1 else T.Ramp(first, stride, width)
