@@ -34,10 +34,35 @@ def scaled_pattern(weight: torch.Tensor, mask: torch.Tensor, pattern: Spread, me
         memory: Where the product may be put, if it is made again and again.
     """
     learns = torch.is_grad_enabled() and (weight.requires_grad or mask.requires_grad)
-    if memory is None or not learns or torch.compiler.is_compiling() or not serves(weight, mask):
-        return weight * pattern.spread(mask).to(weight.dtype)
-    scaled: torch.Tensor = _ScaledPattern.apply(weight, mask, pattern, memory)
+    scaled: torch.Tensor
+    if memory is None or not learns or torch.compiler.is_compiling():
+        scaled = weight * pattern.spread(mask).to(weight.dtype)
+    elif not mask.requires_grad and type(mask) is torch.Tensor:
+        scaled = _ScaledByConstant.apply(weight, memory.spread(mask, pattern.spread, weight.dtype), memory)
+    elif serves(weight, mask):
+        scaled = _ScaledPattern.apply(weight, mask, pattern, memory)
+    else:
+        scaled = weight * pattern.spread(mask).to(weight.dtype)
     return scaled
+
+
+class _ScaledByConstant(torch.autograd.Function):
+    """Multiply a weight by a mask that serves many steps, already in the weight's shape."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: torch.Tensor, spread: torch.Tensor, memory: Memory) -> torch.Tensor:
+        """Return the product."""
+        ctx.save_for_backward(spread)
+        ctx.memory = memory
+        return torch.mul(weight, spread, out=memory.take(weight))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        """Return the gradient of the weight."""
+        ctx.memory.needed = False  # what read the product has its gradients
+        (spread,), gradient = ctx.saved_tensors, gradients[0].contiguous()
+        in_place = ctx.memory.fresh_gradient and not torch.is_grad_enabled()
+        return gradient.mul_(spread) if in_place else gradient * spread, None, None
 
 
 class _ScaledPattern(torch.autograd.Function):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +34,7 @@ class Memory:
         self.tensor: torch.Tensor | None = None
         self.needed = False
         self.fresh_gradient = fresh_gradient
+        self._spread: tuple[tuple[int, int, torch.dtype], torch.Tensor, torch.Tensor] | None = None
 
     def __deepcopy__(self, memo: Any) -> Memory:
         """Return one of its own."""
@@ -48,6 +50,16 @@ class Memory:
         self.needed = True
         torch.autograd.graph.increment_version(kept)
         return kept.detach()
+
+    def spread(
+        self, mask: torch.Tensor, spread: Callable[[torch.Tensor], torch.Tensor], dtype: torch.dtype
+    ) -> torch.Tensor:
+        """Return a mask in the shape of its weight, spread anew only where it is another one or has changed."""
+        known, now = self._spread, (mask.data_ptr(), mask._version, dtype)
+        if known is None or known[0] != now:
+            # The mask is held as well: no other may take its place in memory.
+            self._spread = known = now, mask, spread(mask).to(dtype)
+        return known[2]
 
 
 @dataclass(frozen=True)
@@ -158,6 +170,10 @@ class _ScaledTiles(torch.autograd.Function):
             product = gradient if fresh else torch.empty_like(gradient)
             sums = _tile_sums_and_product(gradient, weight, scale, grid, product)
             return product, sums.view(mask.shape).to(mask.dtype), None, None
+        if plain and by_weight and not by_mask and ctx.memory is not None and ctx.memory.fresh_gradient:
+            runs = scale.view(-1, 1, scale.shape[-1])
+            gradient.view(len(runs), grid.rows, -1).mul_(runs)
+            return gradient, None, None, None
         scale = grid.spread(mask).to(weight.dtype) if torch.is_grad_enabled() else scale
         return (
             grid.scaled(gradient, scale) if by_weight else None,

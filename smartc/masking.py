@@ -56,7 +56,7 @@ def new_search(project: Project, steps: int, batch_norm: bool, seen: Seen = NOTH
     kind = LEARNERS[project.learner]
     gentle = is_gentle(project, batch_norm)
     share = kind.short_share if few or project.granularity.kind == "channel" else kind.share
-    start = Start(units, budget, worth, int(share * steps), gentle)
+    start = Start(units, budget, worth, int(share * steps), gentle, few)
     # A budget that cannot be met is told before any work is done.
     budget.keep(worth)
     return MaskSearch.of(project.original, units, kind(start), steps, batch_norm)

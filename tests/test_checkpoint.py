@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 import smartc
 from smartc.errors import UserError
-from smartc.learning import checkpoint
+from smartc.learning import checkpoint, smart
 from smartc.learning.checkpoint import Checkpoint
 from smartc.learning.mask_search import Moment
 from smartc.learning.weight_optimizer import weight_optimizer
@@ -79,6 +79,19 @@ def test_a_training_goes_on_where_it_was(
     resumed = _compile(path, resume=True, learner=learner, **options)
     assert _same(whole, resumed)
     assert resumed.report.learning == whole.report.learning
+
+
+@pytest.mark.usefixtures("often")
+@pytest.mark.parametrize("options", [{}, {"granularity": "2:4", "sparsity": None}])
+def test_a_mask_that_serves_several_steps_goes_on_serving(
+    tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(smart, "FEWEST_MOVES", 1)  # the search's four steps have one mask
+    options = {"data": images(1000), "settings": {"batch": 8}} | options
+    whole = _compile(None, **options)
+    with pytest.raises(Killed):
+        _compile(tmp_path / "state", kill=2, **options)
+    assert _same(whole, _compile(tmp_path / "state", resume=True, **options))
 
 
 @pytest.mark.usefixtures("often")

@@ -218,14 +218,19 @@ def test_inputs_of_a_layer_whose_weight_others_read_are_not_masked() -> None:
     assert not any(isinstance(module, MaskedInputs) for module in masked.graph_module.modules())
 
 
+@pytest.mark.parametrize("learns", [False, True])
 @pytest.mark.parametrize("layout", [Tiles((8, 6, 3), 4, 2), Tiles((8, 6, 3), 3, 4, False), Pattern((8, 6, 3), 2)])
-def test_steps_that_use_memory_again_have_the_same_gradients(layout: MaskLayout) -> None:
+def test_steps_that_use_memory_again_have_the_same_gradients(layout: MaskLayout, learns: bool) -> None:
+    """Whether the mask learns too, or serves as it is until others change it."""
     layer, generator = nn.Conv1d(6, 8, 3).double(), torch.Generator().manual_seed(9)
     model = trace(layer, torch.randn(2, 6, 5, dtype=torch.float64))
-    mask = torch.rand(layout.count, generator=generator, dtype=torch.float64, requires_grad=True)
+    mask = torch.rand(layout.count, generator=generator, dtype=torch.float64, requires_grad=learns)
     masked = run_pure(InsertMasks((MaskedWeight("weight", layout, 0),), Given(mask)), model).model
     total = torch.zeros_like(layer.weight)
-    for _ in range(3):
+    for step in range(4):
+        if step == 2:
+            with torch.no_grad():
+                mask.mul_(0.5)
         x = torch.randn(4, 6, 5, generator=generator, dtype=torch.float64)
         masked.graph_module(x).square().sum().backward()
         weight = layer.weight.detach().clone().requires_grad_()

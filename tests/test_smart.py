@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from smartc.errors import UserError
+from smartc.learning import smart
 from smartc.learning.smart import COLDEST, HOTTEST, Smart
-from tests.learning_networks import search, train
+from smartc.masking import new_search
+from tests.learning_networks import project, search, train
 
 # The sum of some hundred numbers in float32.
 ROUNDING = 1e-5
@@ -113,6 +115,37 @@ def test_a_step_without_gradients_is_an_error() -> None:
         "step 1: the masks have no gradient. "
         "Call search.step() after loss.backward(), and before the gradients are set to zero."
     )
+
+
+@pytest.mark.parametrize("granularity", ["4x4", "2:4"])
+def test_in_a_long_search_a_mask_serves_several_steps(granularity: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(smart, "FEWEST_MOVES", 5)
+    found = search(granularity, steps=60)  # 21 of them search
+    learner = found.learner
+    assert isinstance(learner, Smart)
+    assert learner.hold == 4
+    masks, scores = [], []
+
+    def look() -> None:
+        if found.searching:
+            scores.append(learner.values.clone())
+            masks.append(learner.mask.clone())
+
+    look()
+    train(found, _sgd(found), look)
+    for series in (scores, masks):
+        moved = [not torch.equal(*pair) for pair in itertools.pairwise(series)]
+        # In the first step everything is kept, and nothing has a gradient.
+        assert moved[1:] == [step % 4 == 0 for step in range(1, 20)]
+    assert found.fractional < 0.01
+
+
+def test_channels_and_masks_that_learn_from_few_samples_move_at_every_step() -> None:
+    assert search("channel", steps=10**4).learner.hold == 1
+    few = new_search(project(), 10**5, batch_norm=False, few=True).learner
+    assert few.start.steps > 10 * smart.FEWEST_MOVES
+    assert few.hold == 1
+    assert search(steps=10**5).learner.hold == smart.LONGEST_HOLD
 
 
 def test_scores_follow_their_gradient() -> None:

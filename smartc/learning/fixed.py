@@ -100,7 +100,7 @@ class AcDc(Learner):
         if phase != int(self.phase):
             self.phase.fill_(phase)
             dense = phase % 2 == 0
-            self.set_mask(self.start.budget.keep(self.priorities()) | dense)
+            self.set_mask(torch.from_numpy(self.start.budget.keep(self.priorities()) | dense))
 
     def priorities(self) -> FloatArray:
         """Return each unit's rank by size within its layer, whatever it costs."""

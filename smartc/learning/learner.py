@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -27,6 +26,7 @@ class Start:
         steps: How many steps the search will take.
         gentle: Whether nothing takes up what masks do to the size of activations, as batch norms that
             learn do.
+        few: Whether there are few samples to learn from.
     """
 
     units: Units
@@ -34,6 +34,7 @@ class Start:
     worth: FloatArray
     steps: int
     gentle: bool = False
+    few: bool = False
 
 
 class Learner(nn.Module):
@@ -90,7 +91,7 @@ class Learner(nn.Module):
         """End the search: keep what the budget allows, and return which units that are."""
         keep = self.start.budget.keep(self.priorities())
         self.searching = False
-        self.set_mask(keep)
+        self.set_mask(torch.from_numpy(keep))
         return keep
 
     def state(self) -> dict[str, torch.Tensor]:
@@ -100,9 +101,10 @@ class Learner(nn.Module):
     def restore(self, state: dict[str, torch.Tensor]) -> None:
         """Take over what ``state`` returned."""
 
-    def set_mask(self, keep: BoolArray) -> None:
-        """Make a hard mask the mask."""
-        self.mask.copy_(torch.from_numpy(keep.astype(np.float32)))
+    def set_mask(self, mask: torch.Tensor) -> None:
+        """Make these values the mask."""
+        with torch.no_grad():
+            self.mask.copy_(mask)
 
 
 def fractional_share(mask: torch.Tensor) -> float:

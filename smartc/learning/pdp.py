@@ -84,5 +84,5 @@ class Pdp(Learner):
         keep = np.zeros(len(order), dtype=bool)
         keep[order] = rank < np.repeat(self.kept, self.lengths)
         self.searching = False
-        self.set_mask(keep)
+        self.set_mask(torch.from_numpy(keep))
         return keep

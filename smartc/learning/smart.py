@@ -28,6 +28,9 @@ GENTLE_FASTEST = 1e-2
 TIGHTENING, GENTLE_TIGHTENING = 0.5, 0.7
 # Costs are priced anew so many times over a search.
 PRICINGS = 50
+# Where a search is long, masks move every few steps, at most so many, and at least so many times in all: between
+# them a step costs little more than one without masks.
+FEWEST_MOVES, LONGEST_HOLD = 100, 8
 
 
 class Smart(Learner):
@@ -56,7 +59,10 @@ class Smart(Learner):
         size = start.budget.group_size
         roots = torch.full((start.units.count // size,) if size else (), torch.nan)
         self.register_buffer("threshold", roots, persistent=False)
-        self.momentum = ScoreMomentum(self.values, _rate(start))
+        self.hold = _hold(start)
+        # Whether the mask of an earlier step serves.
+        self.held = False
+        self.momentum = ScoreMomentum(self.values, _rate(start) * self.hold)
         self.advance(0)
 
     temperature: torch.Tensor
@@ -76,11 +82,17 @@ class Smart(Learner):
 
     def soft(self, *weights: torch.Tensor) -> torch.Tensor:
         """Return the soft mask, which meets the budget of the moment exactly."""
+        if self.held:
+            return self.mask
         size = self.start.budget.group_size
         if size:
             rows = self.scores.view(-1, size)
-            return soft_top_k(rows, self.limit, self.temperature, dim=-1, start=self.threshold).view(-1)
-        return soft_top_k(self.scores, self.limit, self.temperature, self.cost, start=self.threshold)
+            mask = soft_top_k(rows, self.limit, self.temperature, dim=-1, start=self.threshold).view(-1)
+        else:
+            mask = soft_top_k(self.scores, self.limit, self.temperature, self.cost, start=self.threshold)
+        if self.hold > 1:
+            self.set_mask(mask)
+        return mask
 
     def settle(self) -> None:
         """Undo what another optimizer did to the scores."""
@@ -90,14 +102,16 @@ class Smart(Learner):
 
     def advance(self, step: int) -> None:
         """Move the scores by their gradient, lower the temperature, tighten the budget."""
-        if step and self.scores.grad is None:
+        if step and self.scores.grad is None and not self.held:
             fix = "Call search.step() after loss.backward(), and before the gradients are set to zero"
             raise UserError("the masks have no gradient", where=f"step {step}", fix=fix)
         self._follow_device()
         if self.scores.grad is not None:
             self.momentum.move(self.values, self.scores.grad)
             self.scores.grad = None
-        self.settle()
+        self.held = step % self.hold != 0 and step < self.start.steps
+        if not self.held:
+            self.settle()
         progress = min(step / max(self.start.steps, 1), 1.0)
         self.temperature.fill_(self.hottest * (COLDEST / self.hottest) ** progress)
         if self.cost is not None and step and step % max(self.start.steps // PRICINGS, 1) == 0:
@@ -122,17 +136,18 @@ class Smart(Learner):
     def state(self) -> dict[str, torch.Tensor]:
         """Return the scores, their momentum and the prices of the moment."""
         own = {f"momentum.{name}": value for name, value in self.momentum.state().items()}
-        limit, cost = self.start.budget.limit, self.start.budget.cost
+        cost = self.start.budget.cost
         # As they are, in float64: another rounding of the prices could keep other units.
         prices = {} if cost is None else {"cost": torch.from_numpy(cost)}
-        return {**own, **prices, "values": self.values, "budget": torch.tensor(limit, dtype=torch.float64)}
+        held, limit = torch.tensor(self.held), torch.tensor(self.start.budget.limit, dtype=torch.float64)
+        return {**own, **prices, "values": self.values, "budget": limit, "held": held}
 
     def restore(self, state: dict[str, torch.Tensor]) -> None:
         """Take over the scores, their momentum and the prices."""
         with torch.no_grad():
             self.values.copy_(state["values"])
         self.momentum.restore({name.removeprefix("momentum."): value for name, value in state.items()})
-        self.start.budget.limit = float(state["budget"])
+        self.start.budget.limit, self.held = float(state["budget"]), bool(state["held"])
         if self.cost is not None:
             self.start.budget.cost = state["cost"].numpy()
 
@@ -141,6 +156,13 @@ class Smart(Learner):
         scores = self.values.double().cpu().numpy()
         rising = np.logaddexp(0.0, scores - np.median(scores))
         return rising if self.start.budget.cost is None else rising * self.start.budget.cost
+
+
+def _hold(start: Start) -> int:
+    """Return for how many steps a mask serves; channels cost next to nothing, and with few samples masks move alone."""
+    if start.few or start.units.granularity.kind == "channel":
+        return 1
+    return min(max(start.steps // FEWEST_MOVES, 1), LONGEST_HOLD)
 
 
 def _rate(start: Start) -> float:

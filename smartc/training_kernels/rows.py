@@ -13,8 +13,8 @@ from smartc.training_kernels.compiled import compiled
 
 # Units of a row: a vector of each is kept in registers, or next to them.
 MOST_UNITS = 16
-# Newton steps: from a good start they are enough for next to all rows.
-PASSES = 3
+# Newton steps: from where a row was some training steps ago they are enough for next to all rows.
+PASSES = 4
 # Log-odds beyond these are taken for these: what is left of a sigmoid there is below rounding, and what is far below
 # it would be slow to compute with.
 FARTHEST = 60.0
