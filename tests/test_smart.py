@@ -148,6 +148,25 @@ def test_channels_and_masks_that_learn_from_few_samples_move_at_every_step() -> 
     assert search(steps=10**5).learner.hold == smart.LONGEST_HOLD
 
 
+def test_of_channels_scores_decide_which_and_the_first_worth_how_many() -> None:
+    found = search("channel", steps=400, sparsity=0.5)
+    learner = found.learner
+    assert isinstance(learner, Smart)
+    layer_of, worth = found.units.layer_of, learner.start.worth
+    first = learner.start.budget.keep(worth)
+    unwanted = torch.from_numpy(first).float()
+    while found.searching:
+        (learner.soft() * unwanted * torch.rand(len(first))).sum().backward()  # type: ignore[no-untyped-call]
+        found.step()
+    assert found.keep is not None
+    assert np.array_equal(np.bincount(layer_of[found.keep]), np.bincount(layer_of[first]))
+    assert not np.array_equal(found.keep, first)
+    scores = learner.values.numpy()
+    for layer in range(len(found.units.names)):
+        own = layer_of == layer
+        assert scores[own & found.keep].min() > scores[own & ~found.keep].max(initial=-np.inf)
+
+
 def test_scores_follow_their_gradient() -> None:
     """A unit whose removal lowers the loss goes though it would stay by its first score."""
     found = search(sparsity=0.5, steps=400)

@@ -12,6 +12,7 @@ from smartc.learning.learner import Learner, Start, standard_scores
 from smartc.learning.score_momentum import ScoreMomentum
 from smartc.learning.soft_top_k import soft_top_k
 from smartc.learning.units import FloatArray
+from smartc.passes.labels import IntArray
 
 # In standard deviations of the first scores: at the start all units compete, at the end next to none.
 HOTTEST, COLDEST = 1.0, 1e-3
@@ -20,7 +21,7 @@ GENTLE_HOTTEST = 0.1
 # A gradient of the mean size can carry a score so many standard deviations over the whole search.
 REACH = 10.0
 SLOWEST, FASTEST = 1e-2, 5e-2
-# The same for channels: what a search finds of so few weighs no more than what the weights tell at first.
+# The same for channels: what a short search finds weighs no more than what the weights tell at first.
 REACH_OF_CHANNELS = 1.0
 # A few samples must not carry scores far from where the weights put them.
 GENTLE_FASTEST = 1e-2
@@ -152,8 +153,14 @@ class Smart(Learner):
             self.start.budget.cost = state["cost"].numpy()
 
     def priorities(self) -> FloatArray:
-        """Return what makes a knapsack keep the units of the highest scores: a rising function of these, per cost."""
+        """Return what makes a knapsack keep the units of the highest scores: a rising function of these, per cost.
+
+        Of channels scores tell which, but not how many: what remains of a layer takes over, which a short
+        search does not see, and the first worth does.
+        """
         scores = self.values.double().cpu().numpy()
+        if isinstance(self.start.budget, ChannelBudget):
+            return _handed_out(self.start.worth, scores, self.start.units.layer_of)
         rising = np.logaddexp(0.0, scores - np.median(scores))
         return rising if self.start.budget.cost is None else rising * self.start.budget.cost
 
@@ -171,6 +178,13 @@ def _rate(start: Start) -> float:
     if start.units.granularity.kind == "channel":
         return min(REACH_OF_CHANNELS / steps, fastest)
     return min(max(REACH / steps, SLOWEST), fastest)
+
+
+def _handed_out(worth: FloatArray, scores: FloatArray, layer_of: IntArray) -> FloatArray:
+    """Return the worths of each layer's units in the order of the scores, the highest to the highest."""
+    handed = np.empty_like(worth)
+    handed[np.lexsort((scores, layer_of))] = worth[np.lexsort((worth, layer_of))]
+    return handed
 
 
 def first_scores(start: Start) -> FloatArray:
