@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from smartc import soft_top_k
-from smartc.learning import top_k_problem
+from smartc.learning import top_k_flat, top_k_problem
 from smartc.learning.top_k_flat import CHUNK
 from smartc.learning.top_k_problem import LONG_ROW
 from tests.soft_top_k_by_hand import LONG, SAME, SPENT, by_halving, spent
@@ -21,6 +22,14 @@ from tests.soft_top_k_by_hand import LONG, SAME, SPENT, by_halving, spent
 def never() -> Tensor:
     """Return a start that is none."""
     return torch.tensor(math.nan, dtype=torch.float64)
+
+
+@pytest.fixture(autouse=True, scope="module", params=["kernels", "operators"])
+def _long_rows(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Solve long rows by kernels, where TVM is installed, and by PyTorch's operators, whatever their length."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(top_k_flat, "LONG", 1 if request.param == "kernels" else 10**9)
+        yield
 
 
 @st.composite

@@ -15,6 +15,13 @@ from smartc.passes.mask_layouts import MaskLayout, Pattern, Tiles
 from smartc.passes.scaled_rows import Grid, Memory, scaled_tiles
 from smartc.training_kernels import compiled
 from smartc.training_kernels.compiled import serves
+from smartc.training_kernels.long_rows import (
+    follow_slopes,
+    gradient_sums,
+    score_gradient,
+    soft_indicators,
+    sum_of_costs,
+)
 from smartc.training_kernels.patterns import pattern_gradients, pattern_product
 from smartc.training_kernels.rows import Limits, soft_top_k_rows, soft_top_k_rows_gradient
 from smartc.training_kernels.tiles import tile_gradients
@@ -23,6 +30,8 @@ GRIDS = [Grid(1, 16, 8, 9, 8, 4, True), Grid(2, 8, 6, 4, 4, 3, False), Grid(1, 1
 SHAPES = [(3, 8, 2, 8, 9), (2, 5, 1, 3, 1), (1, 1, 7, 4, 49)]
 # Sums of a few hundred float32 products in another order.
 SAME = 1e-4
+# A float32 sigmoid, and the sum of a hundred of these.
+ROUNDING = 5e-7
 
 
 @pytest.mark.parametrize(("runs", "rows", "across", "columns", "taps"), SHAPES)
@@ -119,6 +128,46 @@ def test_rows_and_their_gradients(rows: int, units: int, amount: float, temperat
     (gradient,) = torch.autograd.grad(expected, exact, incoming.double())
     found = soft_top_k_rows_gradient(expected.detach().float(), incoming, temperature)
     torch.testing.assert_close(found.double(), gradient, atol=SAME / temperature, rtol=0)
+
+
+@pytest.mark.parametrize("units", [1, 127, 128, 40_003])
+@pytest.mark.parametrize("priced", [False, True])
+def test_a_long_row_and_its_gradient(units: int, priced: bool) -> None:
+    scores, incoming, cost = 3 * torch.randn(units), torch.randn(units), torch.rand(units) + 0.1
+    given, soft, outgoing = cost if priced else None, torch.empty(units), torch.empty(units)
+    each = cost.double() if priced else torch.ones(units, dtype=torch.float64)
+    expected = torch.sigmoid((scores.double() - 0.5) * 2 - 0.25)
+    spent, square = soft_indicators(scores, given, 0.5, 2.0, -0.25, soft)
+    torch.testing.assert_close(soft.double(), expected, atol=ROUNDING, rtol=ROUNDING)
+    assert spent == pytest.approx(float(soft.double() @ each), rel=ROUNDING)
+    assert square == pytest.approx(float(soft.double().square() @ each), rel=ROUNDING)
+
+    slope = soft.double() * (1 - soft.double())
+    along, spread = gradient_sums(soft, given, incoming)
+    assert along == pytest.approx(float(slope @ incoming.double()), rel=SAME, abs=SAME)
+    assert spread == pytest.approx(float(slope @ each), rel=SAME)
+    score_gradient(soft, given, incoming, 0.7, 2.0, outgoing)
+    torch.testing.assert_close(outgoing.double(), slope * (incoming - 0.7 * each) * 2, atol=1e-5, rtol=1e-5)
+
+    follow_slopes(soft, 1e-3)
+    torch.testing.assert_close(soft.double(), expected + 1e-3 * expected * (1 - expected), atol=1e-6, rtol=0)
+    assert sum_of_costs(cost) == pytest.approx(float(cost.double().sum()), rel=ROUNDING)
+
+
+@pytest.mark.parametrize("place", [0, 200, 299])
+def test_what_is_no_number_or_no_cost_is_told(place: int) -> None:
+    """In a whole block of vectors, in the last vectors, and beyond them."""
+    scores, soft = torch.randn(300), torch.empty(300)
+    for value in (0.0, -1.0, math.nan):
+        cost = torch.ones(300)
+        cost[place] = value
+        assert math.isnan(sum_of_costs(cost))
+    for value, indicator in ((math.inf, 1.0), (-math.inf, 0.0)):
+        scores[place] = value
+        assert math.isfinite(soft_indicators(scores, None, 0.0, 1.0, 0.0, soft)[0])
+        assert float(soft[place]) == pytest.approx(indicator)
+    scores[place] = math.nan
+    assert math.isnan(soft_indicators(scores, None, 0.0, 1.0, 0.0, soft)[0])
 
 
 def test_rows_without_a_solution_nearby_are_told() -> None:

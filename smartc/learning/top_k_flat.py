@@ -11,6 +11,14 @@ import torch
 from torch import Tensor
 
 from smartc.learning.top_k_root import MOST_PASSES, REACH, Bracket, Budget, critical_scores, search_one
+from smartc.training_kernels.compiled import serves
+from smartc.training_kernels.long_rows import (
+    follow_slopes,
+    gradient_sums,
+    score_gradient,
+    soft_indicators,
+    sum_of_costs,
+)
 
 # Elements per chunk and thread: three times so many fit into a core's second-level cache, and calls cost little.
 CHUNK = 131_072
@@ -22,6 +30,8 @@ TOLERANCES = {torch.float32: 2.4e-7, torch.float64: 4e-15}
 STRAIGHT = {torch.float32: 5e-4, torch.float64: 2e-8}
 # Passes before a warm start counts as failed: a good one takes one or two.
 WARM = Bracket(0.0, math.inf, 8)
+# Shorter rows take so little time that kernels are not compiled for them.
+LONG = 1 << 16
 # Up to this far an evaluated sigmoid is moved instead of computed again.
 SMALL_MOVE = 0.25
 
@@ -80,11 +90,17 @@ class FlatTopK:
 
     def _search(self, soft: Tensor, budget: Budget[float], anchor: float, bracket: Bracket[float]) -> float:
         """Search about an anchor; return what ``solve`` does."""
-        sums = _FlatSums(self, anchor, soft)
+        sums = (_KernelSums if _has_kernel(self.scores, self.cost, soft) else _FlatSums)(self, anchor, soft)
         shift, solved = search_one(sums, budget, bracket)
         if not solved:
             return math.nan
-        return anchor - (shift + sums.settle(budget)) * self.temperature * self.sign
+        missing = budget.amount - sums.spent
+        if budget.tolerance * budget.amount < abs(missing) <= budget.straight * sums.slope:
+            # So little is spent along straight lines.
+            move = missing / sums.slope
+            sums.follow(move)
+            shift += move
+        return anchor - shift * self.temperature * self.sign
 
     def _critical_score(self, amount: float) -> tuple[float, float]:
         """Return the score about which the root is, and a first shift."""
@@ -117,15 +133,10 @@ class _FlatSums:
         self.spent, self.slope = spent, spent - square
         return self.spent, self.slope
 
-    def settle(self, budget: Budget[float]) -> float:
-        """Spend what is missing along straight lines, where it is so little; return how far the shift went."""
-        missing = budget.amount - self.spent
-        if abs(missing) <= budget.tolerance * budget.amount or abs(missing) > budget.straight * self.slope:
-            return 0.0
-        move = missing / self.slope
+    def follow(self, move: float) -> None:
+        """Move the soft indicators along straight lines."""
         for _, _, f in self.chunks:
             f.lerp_(torch.mul(f, f, out=self.buffer[: f.numel()]), -move)
-        return move
 
     def _evaluator(self) -> _Update:
         """Return what computes a chunk.
@@ -153,9 +164,38 @@ class _FlatSums:
         return move_by
 
 
+class _KernelSums:
+    """The same by kernels, in one pass over memory."""
+
+    def __init__(self, problem: FlatTopK, anchor: float, soft: Tensor) -> None:
+        self.scores, self.cost, self.soft = problem.scores, problem.cost, soft
+        self.anchor, self.per_temperature = anchor, problem.sign / problem.temperature
+        self.spent = self.slope = math.nan
+
+    def __call__(self, shift: float) -> tuple[float, float]:
+        """Return what is spent and its slope."""
+        given = self.anchor, self.per_temperature, shift
+        self.spent, square = soft_indicators(self.scores, self.cost, *given, self.soft)
+        self.slope = self.spent - square
+        return self.spent, self.slope
+
+    def follow(self, move: float) -> None:
+        """Move the soft indicators along straight lines."""
+        follow_slopes(self.soft, move)
+
+
+def _has_kernel(*tensors: Tensor | None) -> bool:
+    """Return whether kernels can do it, and would soon have saved the time to compile them."""
+    present = [tensor for tensor in tensors if tensor is not None]
+    return present[0].numel() >= LONG and serves(*present)
+
+
 def flat_gradient(soft: Tensor, cost: Tensor | None, temperature: float, incoming: Tensor, outgoing: Tensor) -> None:
     """Write the gradient of the scores, through the threshold as well; all tensors of shape (units,)."""
     share = _share(soft, cost, incoming)
+    if _has_kernel(soft, cost, incoming, outgoing):
+        score_gradient(soft, cost, incoming, share, 1 / temperature, outgoing)
+        return
     offset = soft.new_tensor(-share / temperature)
     for f, g, c, out in _chunks(soft, incoming, cost, outgoing):
         if c is None:
@@ -167,6 +207,9 @@ def flat_gradient(soft: Tensor, cost: Tensor | None, temperature: float, incomin
 
 def _share(soft: Tensor, cost: Tensor | None, incoming: Tensor) -> float:
     """Return what a unit of cost gains, by which the others' gradients are less."""
+    if _has_kernel(soft, cost, incoming):
+        along, spread = gradient_sums(soft, cost, incoming)
+        return along / spread if spread else 0.0
     along = spread = 0.0
     buffer = _buffer(soft)
     for f, g, c in _chunks(soft, incoming, cost):
@@ -179,6 +222,9 @@ def _share(soft: Tensor, cost: Tensor | None, incoming: Tensor) -> float:
 
 def total_cost(cost: Tensor) -> float:
     """Return the sum in float64, NaN where a cost is not positive and finite."""
+    if _has_kernel(cost):
+        total = sum_of_costs(cost)
+        return total if total < math.inf else math.nan
     total, least = 0.0, math.inf
     for (part,) in _chunks(cost):
         total += _sum(part)

@@ -43,6 +43,11 @@ def compiled(build: Callable[..., Any], *sizes: int) -> Callable[..., None]:
     return kernel
 
 
+def lanes() -> int:
+    """Return the floats of a vector of this processor."""
+    return _machine().lanes
+
+
 def _is_plain(tensor: torch.Tensor) -> bool:
     """Return whether a tensor is float32 in a row in this machine's memory, and begins where vectors may."""
     real = type(tensor) in (torch.Tensor, torch.nn.Parameter) and tensor.device.type == "cpu"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -74,7 +75,7 @@ def soft_top_k_of_rows(lanes: int, units: int) -> Any:
     from tvm.tirx.script.builder import ir as T
 
     from smartc.lowering.tvm_kernels.vector_math import splat
-    from smartc.training_kernels.vectors import for_vectors, places
+    from smartc.training_kernels.vectors import for_vectors, own_place, places
 
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         T.func_attr({"tirx.noalias": True})
@@ -88,7 +89,7 @@ def soft_top_k_of_rows(lanes: int, units: int) -> Any:
 
         def solve(first: Any, width: int) -> None:
             """Solve so many rows."""
-            named = _named(T, width)
+            named = partial(own_place, width)
             amount, per_temperature, temperature, slack, straight, reach = (
                 named(numbers[place] if width == 1 else T.Broadcast(numbers[place], width)) for place in range(6)
             )
@@ -161,7 +162,7 @@ def gradient_of_rows(lanes: int, units: int) -> Any:
     from tvm.tirx.script.builder import ir as T
 
     from smartc.lowering.tvm_kernels.vector_math import splat
-    from smartc.training_kernels.vectors import for_vectors, places
+    from smartc.training_kernels.vectors import for_vectors, own_place, places
 
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         T.func_attr({"tirx.noalias": True})
@@ -173,7 +174,7 @@ def gradient_of_rows(lanes: int, units: int) -> Any:
 
         def differentiate(first: Any, width: int) -> None:
             """Compute so many rows."""
-            named = _named(T, width)
+            named = partial(own_place, width)
             own_places = [places(first * units + unit, width, units) for unit in range(units)]
             values = [named(soft[place]) for place in own_places]
             slopes = [named(value - value * value) for value in values]
@@ -185,19 +186,6 @@ def gradient_of_rows(lanes: int, units: int) -> Any:
 
         for_vectors(rows, lanes, differentiate)
     return builder.get()
-
-
-def _named(T: Any, width: int) -> Named:
-    """Return what gives a vector a place of its own; a mere name TVM replaces by its expression, wherever it is."""
-
-    def named(value: Any) -> Any:
-        """Return a value's copy in its place."""
-        place = T.alloc_buffer((width,), "float32", scope="local")
-        here = T.Ramp(0, 1, width) if width > 1 else 0
-        T.buffer_store(place, value, [here])
-        return place[here]
-
-    return named
 
 
 def _table(T: Any, name: str, rows: Any, units: int) -> Any:

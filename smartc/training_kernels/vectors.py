@@ -21,3 +21,11 @@ def for_vectors(length: Any, lanes: int, compute: Callable[[Any, int], None]) ->
 def places(first: Any, width: int, stride: int = 1) -> Any:
     """Return the places of a vector's elements."""
     return first if width == 1 else T.Ramp(first, stride, width)
+
+
+def own_place(width: int, value: Any) -> Any:
+    """Return a vector's copy in a place of its own; a mere name TVM replaces by its expression, wherever it is."""
+    place = T.alloc_buffer((width,), "float32", scope="local")
+    here = places(0, width)
+    T.buffer_store(place, value, [here])
+    return place[here]
