@@ -31,7 +31,7 @@ TIGHTENING, GENTLE_TIGHTENING = 0.5, 0.7
 PRICINGS = 50
 # Where a search is long, masks move every few steps, at most so many, and at least so many times in all: between
 # them a step costs little more than one without masks.
-FEWEST_MOVES, LONGEST_HOLD = 100, 8
+FEWEST_MOVES, LONGEST_HOLD = 300, 8
 
 
 class Smart(Learner):
