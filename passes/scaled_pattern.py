@@ -35,15 +35,14 @@ def scaled_pattern(weight: torch.Tensor, mask: torch.Tensor, pattern: Spread, me
     """
     learns = torch.is_grad_enabled() and (weight.requires_grad or mask.requires_grad)
     scaled: torch.Tensor
-    if memory is None or not learns or torch.compiler.is_compiling():
-        scaled = weight * pattern.spread(mask).to(weight.dtype)
-    elif not mask.requires_grad and type(mask) is torch.Tensor:
-        scaled = _ScaledByConstant.apply(weight, memory.spread(mask, pattern.spread, weight.dtype), memory)
-    elif serves(weight, mask):
-        scaled = _ScaledPattern.apply(weight, mask, pattern, memory)
-    else:
-        scaled = weight * pattern.spread(mask).to(weight.dtype)
-    return scaled
+    if memory is not None and learns and not torch.compiler.is_compiling():
+        if not mask.requires_grad and type(mask) is torch.Tensor:
+            scaled = _ScaledByConstant.apply(weight, memory.spread(mask, pattern.spread, weight.dtype), memory)
+            return scaled
+        if serves(weight, mask):
+            scaled = _ScaledPattern.apply(weight, mask, pattern, memory)
+            return scaled
+    return weight * pattern.spread(mask).to(weight.dtype)
 
 
 class _ScaledByConstant(torch.autograd.Function):

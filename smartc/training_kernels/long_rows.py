@@ -10,11 +10,10 @@ from typing import Any
 import torch
 
 from smartc.training_kernels.compiled import compiled, lanes
+from smartc.training_kernels.rows import FARTHEST
 
 # Vectors that are added up in float32; the sums of those are added up in float64.
 BLOCK = 8
-# Log-odds beyond these are taken for these: what is left of a sigmoid there is below rounding.
-FARTHEST = 60.0
 
 
 def soft_indicators(
@@ -94,7 +93,7 @@ def soft_indicators_and_sums(width: int, priced: int) -> Any:
     from tvm import tirx
 
     from smartc.lowering.tvm_kernels.vector_math import exponential, splat
-    from smartc.training_kernels.vectors import own_place, places
+    from smartc.training_kernels.vectors import own_place, places, repeated
 
     def build(length: Any, argument: Callable[[str, Any], Any], T: Any) -> None:
         scores, *cost = (argument(name, length) for name in ("scores", "cost")[: 1 + priced])
@@ -104,9 +103,7 @@ def soft_indicators_and_sums(width: int, priced: int) -> Any:
         def evaluate(first: Any, wide: int) -> list[Any]:
             """Compute a vector, and what it adds."""
             at, name = places(first, wide), partial(own_place, wide)
-            anchor, per_temperature, shift = (
-                numbers[place] if wide == 1 else T.Broadcast(numbers[place], wide) for place in range(3)
-            )
+            anchor, per_temperature, shift = (repeated(numbers[place], wide) for place in range(3))
             raised = name((scores[at] - anchor) * per_temperature + shift)
             zero, one, farthest = (splat(value, wide) for value in (0.0, 1.0, FARTHEST))
             odds = exponential(tirx.max(tirx.min(zero - raised, farthest), zero - farthest), wide, name)
@@ -124,7 +121,7 @@ def soft_indicators_and_sums(width: int, priced: int) -> Any:
 
 def moved_indicators(width: int) -> Any:
     """Return the function ``(soft, numbers)``."""
-    from smartc.training_kernels.vectors import for_vectors, own_place, places
+    from smartc.training_kernels.vectors import for_vectors, own_place, places, repeated
 
     def build(length: Any, argument: Callable[[str, Any], Any], T: Any) -> None:
         soft, numbers = argument("soft", length), argument("numbers", 1)
@@ -133,7 +130,7 @@ def moved_indicators(width: int) -> Any:
             """Move a vector."""
             at = places(first, wide)
             value = own_place(wide, soft[at])
-            way = numbers[0] if wide == 1 else T.Broadcast(numbers[0], wide)
+            way = repeated(numbers[0], wide)
             T.buffer_store(soft, value + way * (value - value * value), [at])
 
         for_vectors(length, width, move)
@@ -163,7 +160,7 @@ def sums_of_gradient(width: int, priced: int) -> Any:
 
 def gradient_of_scores(width: int, priced: int) -> Any:
     """Return the function ``(soft, incoming, [cost,] numbers, outgoing)``."""
-    from smartc.training_kernels.vectors import for_vectors, own_place, places
+    from smartc.training_kernels.vectors import for_vectors, own_place, places, repeated
 
     def build(length: Any, argument: Callable[[str, Any], Any], T: Any) -> None:
         soft, incoming, *cost = (argument(name, length) for name in ("soft", "incoming", "cost")[: 2 + priced])
@@ -173,9 +170,7 @@ def gradient_of_scores(width: int, priced: int) -> Any:
             """Compute a vector."""
             at = places(first, wide)
             value = own_place(wide, soft[at])
-            share, per_temperature = (
-                numbers[place] if wide == 1 else T.Broadcast(numbers[place], wide) for place in range(2)
-            )
+            share, per_temperature = (repeated(numbers[place], wide) for place in range(2))
             gain = incoming[at] - (share * cost[0][at] if cost else share)
             T.buffer_store(outgoing, (value - value * value) * gain * per_temperature, [at])
 

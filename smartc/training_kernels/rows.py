@@ -75,7 +75,7 @@ def soft_top_k_of_rows(lanes: int, units: int) -> Any:
     from tvm.tirx.script.builder import ir as T
 
     from smartc.lowering.tvm_kernels.vector_math import splat
-    from smartc.training_kernels.vectors import for_vectors, own_place, places
+    from smartc.training_kernels.vectors import for_vectors, own_place, places, repeated
 
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         T.func_attr({"tirx.noalias": True})
@@ -91,7 +91,7 @@ def soft_top_k_of_rows(lanes: int, units: int) -> Any:
             """Solve so many rows."""
             named = partial(own_place, width)
             amount, per_temperature, temperature, slack, straight, reach = (
-                named(numbers[place] if width == 1 else T.Broadcast(numbers[place], width)) for place in range(6)
+                named(repeated(numbers[place], width)) for place in range(6)
             )
             own_places = [places(first * units + unit, width, units) for unit in range(units)]
             here = places(first, width)
@@ -162,7 +162,7 @@ def gradient_of_rows(lanes: int, units: int) -> Any:
     from tvm.tirx.script.builder import ir as T
 
     from smartc.lowering.tvm_kernels.vector_math import splat
-    from smartc.training_kernels.vectors import for_vectors, own_place, places
+    from smartc.training_kernels.vectors import for_vectors, own_place, places, repeated
 
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         T.func_attr({"tirx.noalias": True})
@@ -180,7 +180,7 @@ def gradient_of_rows(lanes: int, units: int) -> Any:
             slopes = [named(value - value * value) for value in values]
             own = [named(slope * incoming[place]) for slope, place in zip(slopes, own_places, strict=True)]
             share = named(sum(own[1:], own[0]) / tirx.max(sum(slopes[1:], slopes[0]), splat(TINY, width)))
-            per_temperature = named(numbers[0] if width == 1 else T.Broadcast(numbers[0], width))
+            per_temperature = named(repeated(numbers[0], width))
             for place, slope, gain in zip(own_places, slopes, own, strict=True):
                 T.buffer_store(outgoing, (gain - slope * share) * per_temperature, [place])
 

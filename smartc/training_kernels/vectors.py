@@ -23,6 +23,11 @@ def places(first: Any, width: int, stride: int = 1) -> Any:
     return first if width == 1 else T.Ramp(first, stride, width)
 
 
+def repeated(number: Any, width: int) -> Any:
+    """Return a vector of one number that is known only when the kernel runs."""
+    return number if width == 1 else T.Broadcast(number, width)
+
+
 def own_place(width: int, value: Any) -> Any:
     """Return a vector's copy in a place of its own; a mere name TVM replaces by its expression, wherever it is."""
     place = T.alloc_buffer((width,), "float32", scope="local")
