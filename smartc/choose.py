@@ -16,22 +16,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from smartc.budget import Budget, impossible, parse_budget
-from smartc.knapsack import ROUNDING, multiple_choice_knapsack
+from smartc.knapsack import multiple_choice_knapsack
 from smartc.passes.labels import IntArray
 from smartc.refill import SAME_COST, refilled
 from smartc.search import FloatArray, Search
+from smartc.thinning import thinned
 
 __all__ = ["Budget", "Choice", "Search", "choose", "parse_budget"]
 
-# How finely the share of removed channels is searched.
-SPARSITY_STEPS = 200
-# More than this share is removed beyond what was asked only where tiles leave no other choice.
-SPARSITY_SLACK = 0.02
-# Most states of a knapsack.  Channels are counted exactly up to that many tiles; of the cost that a
-# round can save a state is this part, and every candidate is priced again anyway.
-CHANNEL_TICKS, COST_TICKS = 4000, 2000
-# Up to this many choices are all tried, so that small networks get the best one.
-EXHAUSTIVE = 2000
+# A state of a knapsack is this part of the cost that a round can save; every candidate is priced again anyway.
+COST_TICKS = 2000
 # Each round of the search by cost takes off this share of it, in this many steps.
 ROUND, STEPS = 0.08, 4
 # In a round a group moves by up to this many options, or this part of its options if that is more:
@@ -60,49 +54,12 @@ def choose(search: Search, budget: Budget) -> Choice:
     if search.measure != budget.measure:
         raise ValueError(f"the search counts {search.measure}, the budget {budget.measure}")
     if budget.kind == "sparsity":
-        kept, note = _by_sparsity(search, budget.amount)
+        kept, note = thinned(search, budget.amount)
     else:
         kept, note = _by_cost(search, budget), ""
     if not len(kept):
         return Choice(kept, (), "no channel can be removed")
     return Choice(kept, _reasons(search, kept), note)
-
-
-def _by_sparsity(search: Search, share: float) -> tuple[IntArray, str]:
-    """Return the first candidate that has lost a share of the channels after putting back what costs no time."""
-    if not len(search.full):
-        return search.full, ""
-    candidates = _thinning(search)
-    costs = search.cost(candidates)
-    # One that is slower than another that keeps more is no candidate.
-    falling = costs <= np.minimum.accumulate(costs) * (1 + SAME_COST)
-    candidates, costs = candidates[falling], costs[falling]
-    furthest = refilled(search, candidates[-1], float(costs[-1]))
-    if _removed(search, furthest) < share - ROUNDING:
-        return furthest, f"only {_removed(search, furthest):.1%} of the channels can be removed in whole tiles"
-    for kept, cost in zip(candidates, costs, strict=True):
-        if _removed(search, kept) >= share - ROUNDING:
-            filled = refilled(search, kept, float(cost))
-            if _removed(search, filled) >= share - ROUNDING:
-                return filled, ""
-    return furthest, ""
-
-
-def _thinning(search: Search) -> IntArray:
-    """Return the candidates with the most score from no removal to the most, shape (candidates, groups)."""
-    costs = [weight * options for weight, options in zip(search.weights, search.options, strict=True)]
-    total = int(search.weights @ search.full)
-    unit = math.gcd(*(int(cost) for group in costs for cost in group))
-    steps = np.linspace(1, 0, SPARSITY_STEPS + 1)[:-1]
-    limits = np.append(total * steps, search.weights @ search.fewest)
-    tick = max(unit, total / CHANNEL_TICKS)
-    options = multiple_choice_knapsack(search.values, costs, limits, tick, total * SPARSITY_SLACK)
-    return search.counts(options[(options >= 0).all(axis=1)])
-
-
-def _removed(search: Search, kept: IntArray) -> float:
-    """Return the share of the channels that is gone."""
-    return 1 - float(search.weights @ kept) / float(search.weights @ search.full)
 
 
 def _by_cost(search: Search, budget: Budget) -> IntArray:
@@ -117,21 +74,19 @@ def _by_cost(search: Search, budget: Budget) -> IntArray:
         raise impossible(budget, least, dense, (search.target.name, search.target.array.frequency_hz))
     if not len(search.full):
         return search.full
-    if math.prod(len(options) for options in search.options) <= EXHAUSTIVE:
-        return refilled(search, _best_of_all(search, limit), limit)
+    every = search.every_choice()
+    if every is not None:
+        return refilled(search, _best(search, every, limit), limit)
     for kept in _ladder(search.guide):
         if float(search.cost(kept)) <= limit * (1 + SAME_COST):
             return refilled(search, kept, limit)
     return refilled(search, search.fewest, limit)
 
 
-def _best_of_all(search: Search, limit: float) -> IntArray:
-    """Try every choice; return the cheapest of those with the most score within the limit."""
-    lengths = [len(options) for options in search.options]
-    places = np.indices(lengths).reshape(len(lengths), -1).T
-    kept, costs = search.counts(places), search.cost(search.counts(places))
-    score = np.sum([value[places[:, group]] for group, value in enumerate(search.values)], axis=0)
-    order = np.lexsort((costs, -score))
+def _best(search: Search, kept: IntArray, limit: float) -> IntArray:
+    """Return the cheapest of the candidates with the most score within the limit."""
+    costs = search.cost(kept)
+    order = np.lexsort((costs, -search.score(kept)))
     best: IntArray = kept[order[(costs <= limit * (1 + SAME_COST))[order].argmax()]]
     return best
 

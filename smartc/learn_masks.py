@@ -20,7 +20,6 @@ from smartc.learning.input_energy import recorded
 from smartc.learning.learners import LEARNERS, Seen
 from smartc.learning.mask_search import MaskSearch, Moment
 from smartc.learning.objective import FromDense, LayerByLayer, Objective, OwnLoss
-from smartc.learning.reconstruction import reconstruct
 from smartc.learning.sensitivity import sensitivity
 from smartc.learning.settings import ENOUGH_FOR_STATISTICS, Settings
 from smartc.learning.train import Run, Training
@@ -33,6 +32,7 @@ from smartc.model import TracedModel
 from smartc.plan import model_hash
 from smartc.project import Project
 from smartc.references import load_function
+from smartc.refit import refit, refit_by_samples
 from smartc.targets.workload import OpKind
 
 # Samples that batch-norm statistics are computed from.
@@ -68,7 +68,9 @@ def learn(
         about = (objective.name, samples.source, samples.count, _inputs_hash(calibration), training)
         checkpoint = _checkpoint(project, about, settings, workers)
         if few or not steps:
-            search.on_hard = lambda found: _reconstruct(project, found, calibration)
+            search.on_hard = lambda found: refit(found, [*calibration, *further_views(calibration)])
+        else:
+            refit_by_samples(search, samples, batch, settings.seed)
         run = Run(
             search=search,
             samples=samples,
@@ -161,14 +163,6 @@ def _checkpoint(project: Project, learning: object, settings: Settings, workers:
     checkpoint = Checkpoint(settings.checkpoint, digest, settings.resume, writes=workers.first)
     checkpoint.check()
     return checkpoint
-
-
-def _reconstruct(project: Project, search: MaskSearch, calibration: Inputs) -> None:
-    """Refit the weights that are left to the dense model's activations, layer by layer."""
-    assert search.keep is not None
-    supports = search.units.supports(search.keep)
-    refitted = reconstruct(project.original, search.learned(), supports, [*calibration, *further_views(calibration)])
-    search.take(refitted.model)
 
 
 def _reestimate(search: MaskSearch, samples: Samples, batch: int) -> None:

@@ -55,8 +55,11 @@ def new_search(project: Project, steps: int, batch_norm: bool, seen: Seen = NOTH
         worth = worth * budget.cost  # ranks hold whatever a unit costs
     kind = LEARNERS[project.learner]
     gentle = is_gentle(project, batch_norm)
-    share = kind.short_share if few or project.granularity.kind == "channel" else kind.share
-    start = Start(units, budget, worth, int(share * steps), gentle, few)
+    many = kind.channel_share if project.granularity.kind == "channel" else kind.share
+    share = kind.short_share if few else many
+    # One step at least, which shows what the model is called with.
+    searched = max(int(share * steps), 1) if share and steps else 0
+    start = Start(units, budget, worth, searched, gentle, few)
     # A budget that cannot be met is told before any work is done.
     budget.keep(worth)
     return MaskSearch.of(project.original, units, kind(start), steps, batch_norm)

@@ -200,10 +200,15 @@ class TracedModel:
         model.graph_module.recompile()
         return replace(model, examples=examples, inputs=inputs)
 
+    @property
+    def structure(self) -> pytree.TreeSpec:
+        """Return how inputs are arranged in positional and keyword arguments."""
+        spec: pytree.TreeSpec = self.graph._codegen.pytree_info.in_spec  # type: ignore[attr-defined]
+        return spec
+
     def arguments(self, flat: tuple[Any, ...]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return positional and keyword arguments made of flattened inputs."""
-        spec = self.graph._codegen.pytree_info.in_spec  # type: ignore[attr-defined]
-        args, kwargs = pytree.tree_unflatten(list(flat), spec)
+        args, kwargs = pytree.tree_unflatten(list(flat), self.structure)
         return args, kwargs
 
     def run(self, flat: tuple[Any, ...]) -> Any:

@@ -17,6 +17,7 @@ from smartc.masking import decided, learning_facts, new_search, with_better_gran
 from smartc.outcome import outcome_for
 from smartc.pipeline import Options, check_backends, finish, start_project
 from smartc.project import Project
+from smartc.refit import refit_by_latest_inputs
 from smartc.targets.target import Target
 
 
@@ -119,5 +120,6 @@ def prepare(
     if granularity == "auto":
         project = with_better_granularity(project, None)
     search = new_search(project, steps, batch_norm)
+    refit_by_latest_inputs(search)
     search.harden_if_due()
     return Preparation(project, search, seed)

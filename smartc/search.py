@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -20,6 +21,9 @@ from smartc.tile_steps import TileStep, tile_steps
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
+
+# Up to this many choices are all tried, so that small networks get the best one.
+EXHAUSTIVE = 2000
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +97,21 @@ class Search:
         """Return which option of each group a count is."""
         pairs = zip(self.options, kept, strict=True)
         return np.array([np.searchsorted(options, count) for options, count in pairs], dtype=np.int64)
+
+    def every_choice(self) -> IntArray | None:
+        """Return all counts that may be kept, shape (choices, groups), where they are few."""
+        lengths = [len(options) for options in self.options]
+        if math.prod(lengths) > EXHAUSTIVE:
+            return None
+        return self.counts(np.indices(lengths).reshape(len(lengths), -1).T)
+
+    def score(self, kept: IntArray) -> FloatArray:
+        """Return the score that candidates of shape (candidates, groups) keep, a number each."""
+        columns = zip(self.values, self.options, kept.T, strict=True)
+        total: FloatArray = np.sum(
+            [value[np.searchsorted(options, counts)] for value, options, counts in columns], axis=0
+        )
+        return total
 
     def counts(self, places: IntArray) -> IntArray:
         """Return kept counts of shape (candidates, groups) from options of that shape."""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from smartc import choose as choose_module
+from smartc import search as search_module
 from smartc.budget import Budget, Measure
 from smartc.choose import Choice, Search, choose, parse_budget
 from smartc.errors import UserError
@@ -43,7 +43,7 @@ def counted(search: Search, kept: Any) -> float:
 def test_budgets_of_macs_and_bytes_are_met_and_monotone(
     name: str, measure: Measure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(choose_module, "EXHAUSTIVE", 0)
+    monkeypatch.setattr(search_module, "EXHAUSTIVE", 0)
     network = replace(search_of(name), measure=measure)
     dense, last = network.latency(network.full), np.inf
     for share in shares(network, 4):
@@ -74,7 +74,7 @@ def test_macs_and_bytes_land_just_below_the_budget(measure: Measure) -> None:
 
 
 def test_macs_of_a_processor_go_where_they_save_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choose_module, "EXHAUSTIVE", 0)
+    monkeypatch.setattr(search_module, "EXHAUSTIVE", 0)
     # Layers that narrow take three times as long for their MACs as those that widen.
     slow_where_wide = target(lambda point: by_work(point) * (3 if point.cin > point.cout else 1), blocks=False)
     network = replace(search(chain(64, 128, 64, 128, 64), IMAGE, slow_where_wide), measure="macs")

@@ -45,7 +45,7 @@ def _sums(learner: Smart) -> torch.Tensor:
 
 @pytest.mark.parametrize(("granularity", "budget"), BUDGETS)
 def test_the_budget_of_the_moment_is_met_at_every_step(granularity: str, budget: dict[str, Any]) -> None:
-    found = search(granularity, steps=80, **budget)
+    found = search(granularity, steps=400 if granularity == "channel" else 80, **budget)
     learner = found.learner
     assert isinstance(learner, Smart)
     errors, limits, heats, met = [], [], [], []
@@ -148,8 +148,9 @@ def test_channels_and_masks_that_learn_from_few_samples_move_at_every_step() -> 
     assert search(steps=10**5).learner.hold == smart.LONGEST_HOLD
 
 
-def test_of_channels_scores_decide_which_and_the_first_worth_how_many() -> None:
-    found = search("channel", steps=400, sparsity=0.5)
+def test_of_channels_scores_decide_which_and_the_first_worth_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(smart, "REACH_OF_CHANNELS", 10.0)
+    found = search("channel", steps=2000, sparsity=0.5)
     learner = found.learner
     assert isinstance(learner, Smart)
     layer_of, worth = found.units.layer_of, learner.start.worth

@@ -49,9 +49,10 @@ class Learner(nn.Module):
     measured: tuple[str, ...] = ()
     # How much of all steps goes to the search; the rest trains the weights that are left.
     share = 0.0
-    # The same where more steps would tell no more: a few samples soon tell what is no more than chance, and
-    # channels are few, go by whole tiles, and miss the steps that would train the weights.
+    # The same for a few samples, which soon tell what is no more than chance, and for channels, which are few, go by
+    # whole tiles, and miss the steps that would train the weights.
     short_share = 0.0
+    channel_share = 0.0
     # Whether masks find their way though the weights stay as they are.
     moves_alone = False
     # The temperature at the moment, where there is one.
@@ -71,6 +72,11 @@ class Learner(nn.Module):
     def soft(self, *weights: torch.Tensor) -> torch.Tensor:
         """Return the mask while the search goes on."""
         return self.mask
+
+    @property
+    def refits(self) -> bool:
+        """Return whether the weights that are left are refitted to the dense model's activations after the search."""
+        return False
 
     @property
     def met(self) -> float:

@@ -21,8 +21,8 @@ GENTLE_HOTTEST = 0.1
 # A gradient of the mean size can carry a score so many standard deviations over the whole search.
 REACH = 10.0
 SLOWEST, FASTEST = 1e-2, 5e-2
-# The same for channels: what a short search finds weighs no more than what the weights tell at first.
-REACH_OF_CHANNELS = 1.0
+# The same for channels: what so short a search finds weighs less than what the weights tell at first.
+REACH_OF_CHANNELS = 0.1
 # A few samples must not carry scores far from where the weights put them.
 GENTLE_FASTEST = 1e-2
 # The budget tightens over this part of the search, so that the network can follow.
@@ -31,7 +31,7 @@ TIGHTENING, GENTLE_TIGHTENING = 0.5, 0.7
 PRICINGS = 50
 # Where a search is long, masks move every few steps, at most so many, and at least so many times in all: between
 # them a step costs little more than one without masks.
-FEWEST_MOVES, LONGEST_HOLD = 300, 8
+FEWEST_MOVES, LONGEST_HOLD = 100, 8
 
 
 class Smart(Learner):
@@ -42,6 +42,7 @@ class Smart(Learner):
 
     share = 0.35
     short_share = 0.05
+    channel_share = 0.01
     moves_alone = True
 
     def __init__(self, start: Start) -> None:
@@ -70,6 +71,11 @@ class Smart(Learner):
     limit: torch.Tensor
     cost: torch.Tensor | None
     threshold: torch.Tensor
+
+    @property
+    def refits(self) -> bool:
+        """Return whether the search is too short for the weights to follow it: they make up for whole channels."""
+        return self.start.units.granularity.kind == "channel"
 
     @property
     def heat(self) -> float:  # type: ignore[override]

@@ -1,0 +1,56 @@
+"""The inputs that a model was called with lately, in a training loop that is not ours."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from smartc.model import TracedModel
+
+
+class LatestInputs:
+    """Remembers a module's latest batches until they are taken; holds them, and copies nothing."""
+
+    def __init__(self, module: nn.Module, model: TracedModel, samples: int) -> None:
+        """Watch a module.
+
+        Args:
+            module: What is called.
+            model: What it computes; tells how arguments become a graph's inputs.
+            samples: So many are remembered, of batches that can be cut; else one batch more at most.
+        """
+        self._model, self._most = model, samples
+        self._batches: deque[tuple[Any, ...]] = deque()
+        self._watch = module.register_forward_pre_hook(self._note, with_kwargs=True)
+
+    def take(self) -> list[tuple[Any, ...]]:
+        """Return the flattened inputs of the latest batches, on the CPU, and look no longer."""
+        self._watch.remove()
+        taken, room = [], self._most
+        while self._batches and room > 0:
+            batch = self._batches.pop()
+            most = room if self._model.dynamic_batch else None
+            taken.append(tuple(v[:most].cpu() if isinstance(v, torch.Tensor) else v for v in batch))
+            room -= _samples(batch)
+        self._batches.clear()
+        return taken
+
+    def _note(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Note the arguments of a call, unless that is being compiled, and this would become part of it."""
+        if torch.compiler.is_compiling():
+            return
+        flat, structure = pytree.tree_flatten((args, kwargs))
+        if structure != self._model.structure:
+            return
+        self._batches.append(tuple(v.detach() if isinstance(v, torch.Tensor) else v for v in flat))
+        while sum(map(_samples, self._batches)) - _samples(self._batches[0]) >= self._most:
+            self._batches.popleft()
+
+
+def _samples(batch: tuple[Any, ...]) -> int:
+    """Return the samples of a batch; one where nothing tells."""
+    return next((len(value) for value in batch if isinstance(value, torch.Tensor) and value.ndim), 1)

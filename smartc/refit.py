@@ -1,0 +1,70 @@
+"""Refit what masks leave of a model to the dense model's activations, layer by layer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any
+
+from torch import distributed
+
+from smartc.data.batch import Samples
+from smartc.learning.latest_inputs import LatestInputs
+from smartc.learning.mask_search import MaskSearch
+from smartc.learning.reconstruction import RIDGE, reconstruct
+from smartc.model import TracedModel, Value, value_of
+
+# A refit is to so many samples, or as many as keep the numbers of the largest activation below that: 200 MB.
+MOST_SAMPLES, MOST_NUMBERS = 2048, 50_000_000
+# Many samples need less to hold weights back.
+RIDGE_OF_MANY = 1e-2
+
+
+def refit(search: MaskSearch, inputs: Sequence[tuple[Any, ...]], ridge: float = RIDGE) -> None:
+    """Refit the weights that hard masks leave, by flattened inputs."""
+    assert search.keep is not None
+    supports = search.units.supports(search.keep)
+    search.take(reconstruct(search.original, search.learned(), supports, inputs, ridge=ridge).model)
+
+
+def refit_by_samples(search: MaskSearch, samples: Samples, batch: int, seed: int) -> None:
+    """Let a search that asks for it be refitted by samples."""
+    if not search.learner.refits:
+        return
+
+    def on_hard(found: MaskSearch) -> None:
+        # In their own order they may lie by class.
+        count = max(samples_to_fit(found.original) // batch, 1)
+        refit(found, [part.inputs for part in islice(samples.shuffled(batch, seed), count)], RIDGE_OF_MANY)
+
+    search.on_hard = on_hard
+
+
+def refit_by_latest_inputs(search: MaskSearch) -> None:
+    """Let a search that asks for it be refitted by what its model was called with last.
+
+    Not where several processes train together, since each has other inputs, nor by what ``torch.compile`` runs.
+    """
+    if not search.learner.refits:
+        return
+    latest = LatestInputs(search.model, search.original, samples_to_fit(search.original))
+
+    def on_hard(found: MaskSearch) -> None:
+        inputs = latest.take()
+        if inputs and not _among_several():
+            refit(found, inputs, RIDGE_OF_MANY)
+
+    search.on_hard = on_hard
+
+
+def samples_to_fit(model: TracedModel) -> int:
+    """Return how many samples the activations of a refit may be of."""
+    values = (value_of(node) for node in model.graph.nodes)
+    largest = max((math.prod(value.single) for value in values if isinstance(value, Value)), default=1)
+    return max(min(MOST_SAMPLES, MOST_NUMBERS // max(largest, 1)), 1)
+
+
+def _among_several() -> bool:
+    """Return whether this process is one of a group."""
+    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
