@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -43,6 +43,10 @@ class _Candidates:
     cost: FloatArray
 
 
+# Several budgets are asked of one search.
+_KNOWN: WeakKeyDictionary[Search, _Candidates] = WeakKeyDictionary()
+
+
 def thinned(search: Search, share: float) -> tuple[IntArray, str]:
     """Return the counts that are kept where a share of the channels goes, and a note if less can go.
 
@@ -50,7 +54,9 @@ def thinned(search: Search, share: float) -> tuple[IntArray, str]:
     """
     if not len(search.full):
         return search.full, ""
-    found = _candidates(search)
+    found = _KNOWN.get(search)
+    if found is None:
+        found = _KNOWN[search] = _candidates(search)
     furthest = refilled(search, found.kept[-1], float(found.cost[-1]))
     gone = float(_removed(search, furthest[None])[0])
     if gone < share - ROUNDING:
@@ -63,7 +69,6 @@ def thinned(search: Search, share: float) -> tuple[IntArray, str]:
     return furthest, ""
 
 
-@lru_cache(maxsize=1)
 def _candidates(search: Search) -> _Candidates:
     """Return for each of many shares the choice with the most score, no slower than that share of every layer."""
     shares = np.arange(STEPS) / STEPS
