@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+import smartc
 from smartc.errors import UserError
 from smartc.learning import smart
 from smartc.learning.smart import COLDEST, HOTTEST, Smart
 from smartc.masking import new_search
-from tests.learning_networks import project, search, train
+from tests.learning_networks import SHAPE, images, project, search, train
 
 # The sum of some hundred numbers in float32.
 ROUNDING = 1e-5
@@ -85,6 +87,19 @@ def test_at_the_start_everything_is_kept_and_at_the_end_next_to_nothing_is_fract
     end = found.search_steps
     assert found.curve[end - 1].temperature == pytest.approx(HOTTEST * (COLDEST / HOTTEST) ** (1 - 1 / end))
     assert found.curve[end].temperature is None
+
+
+def test_a_search_of_one_step_leaves_next_to_no_channel_fractional() -> None:
+    torch.manual_seed(0)
+    wide = nn.Sequential(nn.Conv2d(3, 512, 1), nn.ReLU(), nn.Conv2d(512, 512, 1), nn.ReLU(), nn.Conv2d(512, 8, 1))
+    for share in (0.37, 0.5):
+        found = smartc.prepare(
+            wide, torch.zeros(2, *SHAPE), target="npu-8x8", sparsity=share, granularity="channel", steps=50
+        )
+        found.model(images(2)).sum().backward()
+        found.step()
+        assert not found.search.searching
+        assert found.search.fractional < 0.01
 
 
 @pytest.mark.parametrize("granularity", ["4x4", "2:4"])

@@ -22,8 +22,9 @@ fine-tuning after it, the same optimizer (SGD with momentum 0.9, one rise and fa
 batches and the same augmentation (half of the images flipped). Accuracy is that of the compiled network on the test
 images, in percent: mean ± standard deviation over the seeds, the best of a row in bold. Torch-Pruning removes
 channels by its group importance, from the whole network together, until the network costs what the one of `smart` in
-the same row costs: in multiply-accumulates, or, where it can be had, in simulated time on the target within 3 %. What
-is asked of the others is a share of the channels, which is neither: a budget in time is `--latency`.
+the same row costs: in multiply-accumulates, or, where it can be had, in simulated time on the target within 3 %. Of
+the others a share of the units is asked; of channels it goes in whole tiles of the target, and so that the network is
+no slower than with the same share of every layer gone.
 """
 
 

@@ -16,6 +16,8 @@ from smartc.passes.labels import IntArray
 
 # In standard deviations of the first scores: at the start all units compete, at the end next to none.
 HOTTEST, COLDEST = 1.0, 1e-3
+# Of channels, whose scores a short search leaves close together.
+COLDEST_OF_CHANNELS = 1e-4
 # Where many masks between 0 and 1 would shrink all activations, only a tenth compete at a time.
 GENTLE_HOTTEST = 0.1
 # A gradient of the mean size can carry a score so many standard deviations over the whole search.
@@ -53,6 +55,7 @@ class Smart(Learner):
         # A copy of its own: the user's optimizer may be given the parameter, too.
         self.values = scores.clone()
         self.hottest = GENTLE_HOTTEST if start.gentle else HOTTEST
+        self.coldest = COLDEST_OF_CHANNELS if start.units.granularity.kind == "channel" else COLDEST
         self.tightening = GENTLE_TIGHTENING if start.gentle else TIGHTENING
         self.register_buffer("temperature", torch.tensor(self.hottest), persistent=False)
         self.register_buffer("limit", torch.tensor(0.0, dtype=torch.float64), persistent=False)
@@ -120,7 +123,7 @@ class Smart(Learner):
         if not self.held:
             self.settle()
         progress = min(step / max(self.start.steps, 1), 1.0)
-        self.temperature.fill_(self.hottest * (COLDEST / self.hottest) ** progress)
+        self.temperature.fill_(self.hottest * (self.coldest / self.hottest) ** progress)
         if self.cost is not None and step and step % max(self.start.steps // PRICINGS, 1) == 0:
             self._reprice(self.cost)
         budget = self.start.budget
