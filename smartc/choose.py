@@ -129,8 +129,7 @@ def _reasons(search: Search, kept: IntArray) -> tuple[str, ...]:
     """Say why each group keeps what it keeps."""
     groups, places = np.arange(len(kept)), search.places(kept)
     fewer = [options[max(place - 1, 0)] for options, place in zip(search.options, places, strict=True)]
-    trials = search.marginal_cost(kept, np.tile(groups, 2), np.concatenate([kept, fewer]))
-    before, after = np.split(trials, 2)
+    before, after = search.marginal_costs(kept, groups, kept, fewer)
     free = after >= before * (1 - SAME_COST)
     return tuple(_reason(search, group, int(kept[group]), bool(free[group])) for group in range(len(kept)))
 

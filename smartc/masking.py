@@ -55,8 +55,7 @@ def new_search(project: Project, steps: int, batch_norm: bool, seen: Seen = NOTH
         worth = worth * budget.cost  # ranks hold whatever a unit costs
     kind = LEARNERS[project.learner]
     gentle = is_gentle(project, batch_norm)
-    many = kind.channel_share if project.granularity.kind == "channel" else kind.share
-    share = kind.short_share if few else many
+    share = kind.share_for(few, project.granularity.kind == "channel")
     # One step at least, which shows what the model is called with.
     searched = max(int(share * steps), 1) if share and steps else 0
     start = Start(units, budget, worth, searched, gentle, few)

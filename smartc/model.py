@@ -49,6 +49,11 @@ class Value:
         return tuple(s // BATCH_PRIME if a in self.computed else s for a, s in enumerate(self.shape))
 
 
+def sample_count(flat: tuple[Any, ...]) -> int:
+    """Return how many samples flattened inputs hold; one where none of them tells."""
+    return next((len(value) for value in flat if isinstance(value, torch.Tensor) and value.ndim), 1)
+
+
 def arguments_of(node: fx.Node) -> tuple[Any, ...]:
     """Return a call's positional arguments as what its operator takes, not as torch's union of all that any takes."""
     return node.args

@@ -10,7 +10,7 @@ import torch
 
 from smartc.data.batch import Samples
 from smartc.evaluation import BATCH, Labelled, Metric, agreement, check_fits, evaluation, load_labelled
-from smartc.model import InputSpec, TracedModel, cast_value
+from smartc.model import InputSpec, TracedModel, cast_value, sample_count
 from smartc.reporting.figures import Agreement, Evaluation
 from smartc.verify import seeded_inputs
 
@@ -38,7 +38,7 @@ class Outcome:
         """Return how close the compiled model's outputs are to the original's, and on what."""
         batches, source = self._inputs()
         expected, actual = ([model.run(flat) for flat in batches] for model in (self.original, compiled))
-        return agreement(expected, actual, sum(_batch_of(flat) for flat in batches), source)
+        return agreement(expected, actual, sum(sample_count(flat) for flat in batches), source)
 
     def evaluation(self, compiled: TracedModel) -> Evaluation | None:
         """Return the user's figure before and after."""
@@ -74,8 +74,3 @@ def _chunks(inputs: torch.Tensor, spec: InputSpec) -> Iterator[tuple[Any, ...]]:
         chunk = inputs[start : start + BATCH]
         scaled = chunk.to(spec.dtype) / 255 if chunk.dtype == torch.uint8 and spec.dtype.is_floating_point else chunk
         yield (scaled.to(spec.dtype),)
-
-
-def _batch_of(flat: tuple[Any, ...]) -> int:
-    """Return the number of inputs in a batch."""
-    return next((len(value) for value in flat if isinstance(value, torch.Tensor) and value.ndim), 1)

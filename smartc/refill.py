@@ -56,8 +56,7 @@ class _Raising:
             now = self.places[group]
             larger.append(self.search.options[group][now + 1])
             gain.append(self.search.values[group][now + 1] - self.search.values[group][now])
-        counts = np.concatenate([self.kept[which], larger])
-        before, after = np.split(self.search.marginal_cost(self.kept, np.tile(which, 2), counts), 2)
+        before, after = self.search.marginal_costs(self.kept, which, self.kept[which], larger)
         extra = np.where(after <= before * (1 + SAME_COST), 0.0, after - before)
         self.extra[which] = extra
         self.rate[which] = np.where(extra > 0, np.array(gain) / np.maximum(extra, 1e-300), np.inf)

@@ -144,6 +144,11 @@ class Search:
         owner = np.repeat(np.arange(len(groups)), lengths)
         return np.asarray(np.bincount(owner, cost, minlength=len(groups)), dtype=np.float64)
 
+    def marginal_costs(self, kept: IntArray, groups: IntArray, *counts: Any) -> list[FloatArray]:
+        """Return the same for several counts of each of some groups, an array for each, priced at once."""
+        trials = self.marginal_cost(kept, np.tile(groups, len(counts)), np.concatenate(counts))
+        return np.split(trials, len(counts))
+
     def _measured(self, latency: Latency) -> Floats | Ints:
         """Return what each layer costs in the measure."""
         costs: dict[Measure, Floats | Ints]

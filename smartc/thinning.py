@@ -57,8 +57,7 @@ def thinned(search: Search, share: float) -> tuple[IntArray, str]:
     found = _KNOWN.get(search)
     if found is None:
         found = _KNOWN[search] = _candidates(search)
-    furthest = refilled(search, found.kept[-1], float(found.cost[-1]))
-    gone = float(_removed(search, furthest[None])[0])
+    furthest, gone = found.kept[-1], float(found.removed[-1])
     if gone < share - ROUNDING:
         return furthest, f"only {gone:.1%} of the channels can be removed in whole tiles"
     limit = float(search.cost(_evenly(search, np.array([share]))[0])) * (1 + SAME_COST)
@@ -88,7 +87,9 @@ def _candidates(search: Search) -> _Candidates:
         if fits.any():
             chosen.append(int(fits.argmax()))
             limit = float(cost[chosen[-1]])
-    return _Candidates(pool[chosen], removed[chosen], cost[chosen])
+    kept = pool[chosen]
+    kept[-1] = refilled(search, kept[-1], limit)
+    return _Candidates(kept, _removed(search, kept), cost[chosen])
 
 
 def _evenly(search: Search, shares: FloatArray, most: bool = False) -> IntArray:
@@ -97,12 +98,11 @@ def _evenly(search: Search, shares: FloatArray, most: bool = False) -> IntArray:
     for options in search.options:
         left = (1 - shares) * options[-1]
         # A number of channels that is whole but for rounding.
-        place = (
-            np.searchsorted(options, left * (1 + ROUNDING), side="right") - 1
-            if most
-            else (np.searchsorted(options, left * (1 - ROUNDING)))
-        )
-        columns.append(options[np.maximum(place, 0)])
+        if most:
+            places = np.searchsorted(options, left * (1 + ROUNDING), side="right") - 1
+        else:
+            places = np.searchsorted(options, left * (1 - ROUNDING))
+        columns.append(options[np.maximum(places, 0)])
     return np.stack(columns, axis=1)
 
 
@@ -126,8 +126,8 @@ def _time(search: Search) -> FloatArray:
     """Return what a channel of each group adds to the time of the whole network, in parts that come to one."""
     groups = np.arange(len(search.full))
     fewer = np.array([options[max(len(options) - 2, 0)] for options in search.options], dtype=np.int64)
-    trials = search.marginal_cost(search.full, np.tile(groups, 2), np.concatenate([search.full, fewer]))
-    each = (trials[: len(groups)] - trials[len(groups) :]) / np.maximum(search.full - fewer, 1)
+    before, after = search.marginal_costs(search.full, groups, search.full, fewer)
+    each = (before - after) / np.maximum(search.full - fewer, 1)
     total = float(each @ search.full)
     return each / total if total > 0 else each
 

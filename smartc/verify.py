@@ -12,7 +12,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from smartc.errors import InternalError
-from smartc.model import TracedModel, cast_value
+from smartc.model import TracedModel, cast_value, sample_count
 from smartc.passes.channel_groups import ChannelGroups
 from smartc.passes.remove_channels import masked_axes
 from smartc.reporting.figures import Verification
@@ -108,11 +108,10 @@ class Reference:
         Raises:
             InternalError: It is above what rounding explains.
         """
-        batch = next((len(value) for value in self.inputs if isinstance(value, torch.Tensor) and value.ndim), 1)
         found, tolerance = errors(self.outputs, outputs), TOLERANCE[dtype]
         if tolerance < found[1] < TOLERANCE[dtype] * LARGEST_EXCUSE:
             tolerance = max(tolerance, min(ROUNDINGS * self.rounding(dtype), tolerance * LARGEST_EXCUSE))
-        result = Verification(stage, *found, tolerance, f"{batch} seeded inputs")
+        result = Verification(stage, *found, tolerance, f"{sample_count(self.inputs)} seeded inputs")
         if not result.passed:
             raise InternalError(
                 f"its output differs from the masked original's by {result.max_rel_error:.2e} (relative), "

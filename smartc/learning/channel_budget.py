@@ -65,9 +65,8 @@ class ChannelBudget:
             for moved in (np.minimum(places + 1, most), np.maximum(places - 1, 0))
         )
         groups = np.arange(len(now))
-        trials = search.marginal_cost(now, np.tile(groups, 2), np.concatenate([above, below]))
-        difference = trials[: len(now)] - trials[len(now) :]
-        each = difference / np.maximum(above - below, 1)
+        more, less = search.marginal_costs(now, groups, above, below)
+        each = (more - less) / np.maximum(above - below, 1)
         floor = max(float(each.max(initial=0.0)), 1.0) * NEXT_TO_NOTHING
         return np.maximum(each, floor), float(search.cost(now)) + float(each @ (kept - now))
 

@@ -33,7 +33,7 @@ class Taylor(Learner):
     Source: Molchanov et al., arXiv 1906.10771; the lengths: arXiv 1611.06440, section 2.2.
     """
 
-    share = short_share = channel_share = 0.1
+    share = 0.1
     moves_alone = True
 
     def __init__(self, start: Start) -> None:
@@ -76,7 +76,7 @@ class AcDc(Learner):
     Source: AC/DC, arXiv 2106.12379.
     """
 
-    share = short_share = channel_share = 0.75
+    share = 0.75
 
     def __init__(self, start: Start) -> None:
         """Begin with everything kept."""

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from smartc.model import TracedModel
+from smartc.model import TracedModel, sample_count
 
 
 class LatestInputs:
@@ -35,7 +35,7 @@ class LatestInputs:
             batch = self._batches.pop()
             most = room if self._model.dynamic_batch else None
             taken.append(tuple(v[:most].cpu() if isinstance(v, torch.Tensor) else v for v in batch))
-            room -= _samples(batch)
+            room -= sample_count(batch)
         self._batches.clear()
         return taken
 
@@ -47,10 +47,5 @@ class LatestInputs:
         if structure != self._model.structure:
             return
         self._batches.append(tuple(v.detach() if isinstance(v, torch.Tensor) else v for v in flat))
-        while sum(map(_samples, self._batches)) - _samples(self._batches[0]) >= self._most:
+        while sum(map(sample_count, self._batches)) - sample_count(self._batches[0]) >= self._most:
             self._batches.popleft()
-
-
-def _samples(batch: tuple[Any, ...]) -> int:
-    """Return the samples of a batch; one where nothing tells."""
-    return next((len(value) for value in batch if isinstance(value, torch.Tensor) and value.ndim), 1)

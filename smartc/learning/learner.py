@@ -49,10 +49,6 @@ class Learner(nn.Module):
     measured: tuple[str, ...] = ()
     # How much of all steps goes to the search; the rest trains the weights that are left.
     share = 0.0
-    # The same for a few samples, which soon tell what is no more than chance, and for channels, which are few, go by
-    # whole tiles, and miss the steps that would train the weights.
-    short_share = 0.0
-    channel_share = 0.0
     # Whether masks find their way though the weights stay as they are.
     moves_alone = False
     # The temperature at the moment, where there is one.
@@ -72,6 +68,11 @@ class Learner(nn.Module):
     def soft(self, *weights: torch.Tensor) -> torch.Tensor:
         """Return the mask while the search goes on."""
         return self.mask
+
+    @classmethod
+    def share_for(cls, few: bool, channels: bool) -> float:
+        """Return how much of all steps goes to a search with few samples, or for channels."""
+        return cls.share
 
     @property
     def refits(self) -> bool:

@@ -25,7 +25,7 @@ class Pdp(Learner):
     Source: arXiv 2305.11203.
     """
 
-    share = short_share = channel_share = 0.7
+    share = 0.7
 
     def __init__(self, start: Start) -> None:
         """Take the final count of each layer, or of each group of N:M, from one ranking of all units."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, fx
@@ -18,7 +17,7 @@ from smartc.learning.match_norm import matched_norm
 from smartc.learning.sample_rows import sampled_rows
 from smartc.learning.shortcut import shortcut_of, with_shortcut
 from smartc.learning.walk_activations import ActivationWalk, Batches, writes_in_place
-from smartc.model import Remark, TracedModel, arguments_of, layer_name, stored_name
+from smartc.model import Remark, TracedModel, arguments_of, layer_name, sample_count, stored_name
 from smartc.passes.base import PassResult
 from smartc.passes.training_mode import TrainingMode
 
@@ -72,7 +71,7 @@ def reconstruct(
     _check(dense, pruned, supports)
     evaluated = [TrainingMode(False, False).run(model).model for model in (dense, pruned)]
     before, after = (ActivationWalk(model, batches) for model in evaluated)
-    work = _Reconstruction(before, after, supports, [_count(batch) for batch in batches], ridge, match_norms)
+    work = _Reconstruction(before, after, supports, [sample_count(batch) for batch in batches], ridge, match_norms)
     remarks = work.run()
     return PassResult(pruned.with_tensors(work.changed), remarks)
 
@@ -88,11 +87,6 @@ def _check(dense: TracedModel, pruned: TracedModel, supports: Mapping[str, Tenso
             raise ValueError(
                 f"the support of {name} is {support.dtype} {tuple(support.shape)}, its weight has shape {shape}"
             )
-
-
-def _count(batch: tuple[Any, ...]) -> int:
-    """Return how many inputs a batch holds."""
-    return next((len(value) for value in batch if isinstance(value, Tensor) and value.ndim), 1)
 
 
 def _energy(tensors: Sequence[Tensor]) -> float:

@@ -14,6 +14,8 @@ from smartc.learning.soft_top_k import soft_top_k
 from smartc.learning.units import FloatArray
 from smartc.passes.labels import IntArray
 
+# How much of all steps goes to the search with few samples, and for channels, which miss the steps that would train.
+SHARE_OF_FEW, SHARE_OF_CHANNELS = 0.05, 0.01
 # In standard deviations of the first scores: at the start all units compete, at the end next to none.
 HOTTEST, COLDEST = 1.0, 1e-3
 # Of channels, whose scores a short search leaves close together.
@@ -43,8 +45,6 @@ class Smart(Learner):
     """
 
     share = 0.35
-    short_share = 0.05
-    channel_share = 0.01
     moves_alone = True
 
     def __init__(self, start: Start) -> None:
@@ -74,6 +74,13 @@ class Smart(Learner):
     limit: torch.Tensor
     cost: torch.Tensor | None
     threshold: torch.Tensor
+
+    @classmethod
+    def share_for(cls, few: bool, channels: bool) -> float:
+        """Return less for few samples, which soon tell no more than chance, and for channels, which are few."""
+        if few:
+            return SHARE_OF_FEW
+        return SHARE_OF_CHANNELS if channels else cls.share
 
     @property
     def refits(self) -> bool:
