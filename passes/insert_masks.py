@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import getitem
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import fx, nn
@@ -14,10 +14,12 @@ from smartc.model import Remark, TracedModel, operator_name, value_of
 from smartc.passes.base import PassResult
 from smartc.passes.mask_layouts import Channels, MaskLayout
 from smartc.passes.scaled_rows import Memory
+from smartc.training_kernels.rooms import OF_MASKS
 
 # The module that the masks come from, in the masked graph.
 MASKS = "smartc_masks"
 _MASKED = "smartc_masked_"
+_PARTS = "smartc_parts"
 # The axis of a weight, the second operand, that runs over what the first operand is read by.
 _INPUT_AXES = {
     **dict.fromkeys("linear conv1d conv2d conv3d".split(), 1),
@@ -110,6 +112,39 @@ class RemoveMasks:
         return PassResult(plain.cleaned(), tuple(remarks))
 
 
+class Parts(nn.Module):
+    """Split a mask into those of the weights."""
+
+    def __init__(self, counts: Sequence[int]) -> None:
+        """Take how many units each weight has."""
+        super().__init__()
+        self.counts = list(counts)
+
+    def forward(self, mask: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return each weight's part."""
+        if torch.compiler.is_compiling() or not (torch.is_grad_enabled() and mask.requires_grad):
+            return mask.split(self.counts)
+        parts: tuple[torch.Tensor, ...] = _Split.apply(mask, self.counts)
+        return parts
+
+
+class _Split(torch.autograd.Function):
+    """Split a tensor; its gradient, as long as all parts, is put where that of an earlier step was."""
+
+    @staticmethod
+    def forward(ctx: Any, whole: torch.Tensor, counts: list[int]) -> tuple[torch.Tensor, ...]:
+        """Return the parts, views of the whole."""
+        ctx.save_for_backward(whole)
+        return whole.split(counts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+        """Return the gradient of the whole."""
+        (whole,) = ctx.saved_tensors
+        plain = not torch.is_grad_enabled() and whole.dtype == gradients[0].dtype
+        return torch.cat(gradients, out=OF_MASKS.empty_like(whole)) if plain else torch.cat(gradients), None
+
+
 class MaskedBy(nn.Module):
     """Multiply a weight by the mask of its units."""
 
@@ -164,8 +199,9 @@ def _parts(model: TracedModel, mask: fx.Node, weights: Sequence[MaskedWeight]) -
     counts = [weight.layout.count for weight in weights]
     if all(weight.first == 0 for weight in weights):
         return [mask] * len(weights)
+    model.graph_module.add_submodule(_PARTS, Parts(counts))
     with model.graph.inserting_after(mask):
-        split = model.graph.call_function(torch.ops.aten.split_with_sizes.default, (mask, counts))
+        split = model.graph.call_module(_PARTS, (mask,))
     parts = []
     with model.graph.inserting_after(split):
         for place in reversed(range(len(counts))):

@@ -237,14 +237,14 @@ class Pattern:
         return scaled_pattern(weight, mask, self, None if self.flipped else memory)
 
     def spread(self, mask: torch.Tensor) -> torch.Tensor:
-        """Return the mask of each weight, in the shape of all."""
+        """Return the mask of each weight, in the shape of all; a view where no weight is left over."""
         out, covered, rest, taps = self._sizes
         spread = mask.reshape(out, taps, covered).transpose(1, 2)
         if rest:
             spread = torch.cat([spread, mask.new_ones(out, rest, taps)], dim=1)
         if self.flipped:
             spread = spread.transpose(0, 1)
-        return spread.reshape(self.shape)
+        return spread.unflatten(2, self.shape[2:]) if self.shape[2:] else spread[..., 0]
 
     def sums(self, values: torch.Tensor) -> torch.Tensor:
         """Return the covered values in the order of the units."""

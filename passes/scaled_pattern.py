@@ -53,12 +53,11 @@ class _ScaledByConstant(torch.autograd.Function):
         """Return the product."""
         ctx.save_for_backward(spread)
         ctx.memory = memory
-        return torch.mul(weight, spread, out=memory.take(weight))
+        return torch.mul(weight, spread, out=memory.rooms.empty_like(weight))
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         """Return the gradient of the weight."""
-        ctx.memory.needed = False  # what read the product has its gradients
         (spread,), gradient = ctx.saved_tensors, gradients[0].contiguous()
         in_place = ctx.memory.fresh_gradient and not torch.is_grad_enabled()
         return gradient.mul_(spread) if in_place else gradient * spread, None, None
@@ -72,14 +71,13 @@ class _ScaledPattern(torch.autograd.Function):
         """Return the product."""
         ctx.save_for_backward(weight, mask)
         ctx.pattern, ctx.memory = pattern, memory
-        product = memory.take(weight)
+        product = memory.rooms.empty_like(weight)
         pattern_product(*_tables(weight, mask, product))
         return product
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None]:
         """Return the gradients of the weight and of the mask."""
-        ctx.memory.needed = False  # what read the product has its gradients
         weight, mask = ctx.saved_tensors
         gradient = gradients[0].contiguous()
         if torch.is_grad_enabled() or not serves(gradient):

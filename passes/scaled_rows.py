@@ -10,19 +10,17 @@ import torch
 from torch.nn import functional
 
 from smartc.training_kernels.compiled import serves
+from smartc.training_kernels.rooms import Rooms
 from smartc.training_kernels.tiles import tile_gradients
 
+# A product, the mask in its shape, and the product of a step whose gradients are still to come.
+MOST_ROOMS = 3
 # Elements of a tensor that stay in a core's cache along with two others.
 CACHED = 1 << 17
 
 
 class Memory:
-    """A tensor that is used again for the same product of each step.
-
-    Fresh memory has to be mapped page by page, which takes longer than the product.  A product that a
-    gradient still needs is left alone; what overwrites one by a way that cannot be seen here, such as a
-    second backward pass through the same graph, is found by autograd, which counts versions.
-    """
+    """Where the products of a weight and its masks lie, and the last mask in the weight's shape."""
 
     def __init__(self, fresh_gradient: bool = False) -> None:
         """Hold nothing yet.
@@ -31,8 +29,7 @@ class Memory:
             fresh_gradient: Whether what reads the product makes a gradient for it that nothing else reads, as a
                 convolution does; then the gradient of what was multiplied is put in its place.
         """
-        self.tensor: torch.Tensor | None = None
-        self.needed = False
+        self.rooms = Rooms(MOST_ROOMS)
         self.fresh_gradient = fresh_gradient
         self._spread: tuple[tuple[int, int, torch.dtype], torch.Tensor, torch.Tensor] | None = None
 
@@ -40,25 +37,15 @@ class Memory:
         """Return one of its own."""
         return Memory(self.fresh_gradient)
 
-    def take(self, like: torch.Tensor) -> torch.Tensor:
-        """Return a tensor of the same kind that nothing needs any more."""
-        if self.needed:
-            return torch.empty_like(like)
-        kept = self.tensor
-        if kept is None or kept.shape != like.shape or kept.dtype != like.dtype or kept.device != like.device:
-            self.tensor = kept = torch.empty_like(like)
-        self.needed = True
-        torch.autograd.graph.increment_version(kept)
-        return kept.detach()
-
     def spread(
         self, mask: torch.Tensor, spread: Callable[[torch.Tensor], torch.Tensor], dtype: torch.dtype
     ) -> torch.Tensor:
         """Return a mask in the shape of its weight, spread anew only where it is another one or has changed."""
         known, now = self._spread, (mask.data_ptr(), mask._version, dtype)
         if known is None or known[0] != now:
-            # The mask is held as well: no other may take its place in memory.
-            self._spread = known = now, mask, spread(mask).to(dtype)
+            # The one before makes room for the new one.  The mask is held as well: no other may take its place.
+            self._spread = None
+            self._spread = known = now, mask, self.rooms.copy(spread(mask).to(dtype))
         return known[2]
 
 
@@ -150,7 +137,7 @@ class _ScaledTiles(torch.autograd.Function):
         ctx.grid, ctx.memory = grid, None
         if memory is None or grid.out % grid.rows or not weight.is_contiguous():
             return grid.scaled(weight, scale)
-        ctx.memory, product = memory, memory.take(weight)
+        ctx.memory, product = memory, memory.rooms.empty_like(weight)
         runs = scale.view(-1, 1, scale.shape[-1])
         shape = len(runs), grid.rows, scale.shape[-1]
         torch.mul(weight.view(shape), runs, out=product.view(shape))
@@ -159,8 +146,6 @@ class _ScaledTiles(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None, None, None]:
         """Return the gradients of the weight and of the mask."""
-        if ctx.memory is not None:
-            ctx.memory.needed = False  # what read the product has its gradients
         weight, mask, scale = ctx.saved_tensors
         gradient, grid = gradients[0].contiguous(), ctx.grid
         by_weight, by_mask = ctx.needs_input_grad[:2]

@@ -22,6 +22,7 @@ from smartc.passes.mask_layouts import Channels, MaskLayout, Pattern, Tiles
 from smartc.passes.remove_channels import RemoveChannels
 from smartc.project import analysed
 from smartc.targets.target import load_target
+from smartc.training_kernels import rooms
 from tests.oracle import TOLERANCE, masked_original, relative_error
 from tests.raw_model import run_pure
 from tests.small_networks import Tied
@@ -220,8 +221,11 @@ def test_inputs_of_a_layer_whose_weight_others_read_are_not_masked() -> None:
 
 @pytest.mark.parametrize("learns", [False, True])
 @pytest.mark.parametrize("layout", [Tiles((8, 6, 3), 4, 2), Tiles((8, 6, 3), 3, 4, False), Pattern((8, 6, 3), 2)])
-def test_steps_that_use_memory_again_have_the_same_gradients(layout: MaskLayout, learns: bool) -> None:
+def test_steps_that_use_memory_again_have_the_same_gradients(
+    layout: MaskLayout, learns: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whether the mask learns too, or serves as it is until others change it."""
+    monkeypatch.setattr(rooms, "SMALLEST", 1)
     layer, generator = nn.Conv1d(6, 8, 3).double(), torch.Generator().manual_seed(9)
     model = trace(layer, torch.randn(2, 6, 5, dtype=torch.float64))
     mask = torch.rand(layout.count, generator=generator, dtype=torch.float64, requires_grad=learns)

@@ -73,7 +73,7 @@ def test_the_curve() -> None:
     assert [moment.loss for moment in moments] == [0.0, 0.125, 0.25, 0.375]
     assert moments[0].density == pytest.approx((1.0,) * len(found.units.names), abs=1e-5)
     assert found.keep is not None
-    assert moments[3].density == pytest.approx(tuple(found.units.density(found.keep)))
+    assert moments[3].density == pytest.approx(tuple(found.units.density(torch.from_numpy(found.keep))))
     assert moments[3].fractional == 0
     assert moments[3].temperature is None
 

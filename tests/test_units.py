@@ -89,9 +89,9 @@ def test_numbers_agree_with_each_other(kind: str) -> None:
     assert (units.per_layer > 0).all()
     assert (units.sizes > 0).all()
     keep = np.random.default_rng(0).random(units.count) < 0.3
-    density = units.density(keep)
+    density = units.density(torch.from_numpy(keep))
     assert density @ units.per_layer == pytest.approx(keep.sum())
-    assert units.density(np.ones(units.count)) == pytest.approx(1)
+    assert units.density(torch.ones(units.count)) == pytest.approx(1)
     if kind != "channel":
         firsts = np.cumsum(units.per_layer) - units.per_layer
         assert [weight.first for weight in units.weights] == firsts.tolist()

@@ -141,18 +141,21 @@ class MaskSearch:
 
     def harden(self) -> None:
         """Decide which units stay."""
-        self.fractional = self._moment(None).fractional or 0.0
+        self.fractional = fractional_share(self._mask(self.learner))
         self.keep = self.learner.harden()
         if self.on_hard is not None:
             self.on_hard(self)
 
     def _moment(self, loss: float | None) -> Moment:
         """Return where the search stands."""
-        with torch.no_grad():
-            weights = [self.masked.tensor(name) for name in self.learner.measured]
-            mask = self.learner(*weights).detach().double().cpu()
-        density = tuple(float(share) for share in self.units.density(mask.numpy()))
+        mask = self._mask(self.learner.latest)
+        density = tuple(float(share) for share in self.units.density(mask))
         return Moment(self.done, self.learner.heat if self.searching else None, fractional_share(mask), density, loss)
+
+    def _mask(self, of: Callable[..., torch.Tensor]) -> torch.Tensor:
+        """Return what computes masks of the learner's weights as they are, on the CPU."""
+        with torch.no_grad():
+            return of(*(self.masked.tensor(name) for name in self.learner.measured)).detach().cpu()
 
     def learned(self) -> TracedModel:
         """Return the model without masks, in eval mode, its weights learned and zero where nothing stays."""

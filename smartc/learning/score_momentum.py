@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from smartc.training_kernels.rooms import OF_MASKS
+
 # How much of what was found before stays: of the gradient's mean, and of the mean of its size.
 MEAN, SIZE = 0.9, 0.999
 # Where no unit has a gradient, none moves.
@@ -28,7 +30,7 @@ class ScoreMomentum:
     def __init__(self, scores: torch.Tensor, rate: float) -> None:
         """Take what is to be moved, and how far a step moves a unit whose gradient is of the mean size."""
         self.rate = rate
-        self.mean = torch.zeros_like(scores)
+        self.mean = OF_MASKS.empty_like(scores).zero_()
         self.size = scores.new_zeros(())
         self.steps = torch.zeros(())
 

@@ -13,6 +13,7 @@ from smartc.learning.score_momentum import ScoreMomentum
 from smartc.learning.soft_top_k import soft_top_k
 from smartc.learning.units import FloatArray
 from smartc.passes.labels import IntArray
+from smartc.training_kernels.rooms import OF_MASKS
 
 # How much of all steps goes to the search with few samples, and for channels, which miss the steps that would train.
 SHARE_OF_FEW, SHARE_OF_CHANNELS = 0.05, 0.01
@@ -50,10 +51,10 @@ class Smart(Learner):
     def __init__(self, start: Start) -> None:
         """Begin with scores in the order of what the units are worth for their cost."""
         super().__init__(start)
-        scores = torch.from_numpy(first_scores(start)).float()
+        scores = OF_MASKS.copy(torch.from_numpy(first_scores(start)).float())
         self.scores = nn.Parameter(scores)
         # A copy of its own: the user's optimizer may be given the parameter, too.
-        self.values = scores.clone()
+        self.values = OF_MASKS.copy(scores)
         self.hottest = GENTLE_HOTTEST if start.gentle else HOTTEST
         self.coldest = COLDEST_OF_CHANNELS if start.units.granularity.kind == "channel" else COLDEST
         self.tightening = GENTLE_TIGHTENING if start.gentle else TIGHTENING
@@ -107,9 +108,12 @@ class Smart(Learner):
             mask = soft_top_k(rows, self.limit, self.temperature, dim=-1, start=self.threshold).view(-1)
         else:
             mask = soft_top_k(self.scores, self.limit, self.temperature, self.cost, start=self.threshold)
-        if self.hold > 1:
-            self.set_mask(mask)
+        self.set_mask(mask)
         return mask
+
+    def latest(self, *weights: torch.Tensor) -> torch.Tensor:
+        """Return the mask of the step that was taken last."""
+        return self.mask
 
     def settle(self) -> None:
         """Undo what another optimizer did to the scores."""

@@ -16,6 +16,7 @@ from smartc.learning.top_k_columns import TOLERANCES as SHORT_TOLERANCES
 from smartc.learning.top_k_flat import TOLERANCES, FlatTopK, flat_gradient, total_cost
 from smartc.learning.top_k_root import REACH
 from smartc.training_kernels.compiled import serves
+from smartc.training_kernels.rooms import OF_MASKS
 from smartc.training_kernels.rows import MOST_UNITS, Limits, soft_top_k_rows, soft_top_k_rows_gradient
 
 WHERE = "soft_top_k"
@@ -56,7 +57,7 @@ class TopKProblem:
         """
         if self._has_kernel(start):
             return self._solve_by_kernel(start)
-        soft, threshold = torch.empty_like(self.scores), start.clone()
+        soft, threshold = OF_MASKS.empty_like(self.scores), start.clone()
         if is_long(self.scores):
             for row in range(len(self.scores)):
                 threshold[row] = self._rows(row)._solve_long(start[row].item(), soft[row])
@@ -157,7 +158,7 @@ class TopKProblem:
 
 def top_k_gradient(soft: Tensor, cost: Tensor | None, temperature: Tensor, incoming: Tensor) -> Tensor:
     """Return the gradient of the scores, all tensors of shape (rows, units) but the temperature."""
-    outgoing = torch.empty_like(soft)
+    outgoing = OF_MASKS.empty_like(soft)
     if is_long(soft):
         for row in range(len(soft)):
             paid = None if cost is None else cost[row]

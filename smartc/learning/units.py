@@ -84,9 +84,12 @@ class Units:
             found[weight.name] = found[weight.name] & kept if weight.name in found else kept
         return found
 
-    def density(self, keep: FloatArray | BoolArray) -> FloatArray:
-        """Return the kept share of each layer's units."""
-        kept = np.bincount(self.layer_of, keep, minlength=len(self.names))
+    def density(self, keep: torch.Tensor) -> FloatArray:
+        """Return the mean mask of each layer's units."""
+        if self.granularity.kind == "channel":
+            kept = np.bincount(self.layer_of, keep.double().numpy(), minlength=len(self.names))
+        else:  # layer by layer: there may be as many units as weights
+            kept = np.array([part.sum(dtype=torch.float64).item() for part in keep.split(self.per_layer.tolist())])
         return np.asarray(kept / np.maximum(self.per_layer, 1), dtype=np.float64)
 
 

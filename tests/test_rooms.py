@@ -1,0 +1,73 @@
+"""Memory that is used again holds no two tensors at a time."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+import torch
+
+from smartc.training_kernels import rooms
+from smartc.training_kernels.rooms import LARGE_PAGE, SMALLEST, Rooms
+
+LARGE = torch.empty(SMALLEST // 4)
+
+
+def test_memory_is_used_again_once_no_tensor_lies_in_it() -> None:
+    kept = Rooms()
+    first = kept.empty_like(LARGE)
+    place, part = first.data_ptr(), first.view(4, -1)[2]
+    del first
+    second = kept.empty_like(LARGE)
+    assert second.data_ptr() != place
+    part.fill_(1.0)
+    second.fill_(2.0)
+    assert part.eq(1).all()
+    del part
+    assert kept.empty_like(LARGE).data_ptr() == place
+
+
+@pytest.mark.skipif(rooms.ADVICE is None, reason="this system has no large pages to ask for")
+def test_large_tensors_begin_with_a_page() -> None:
+    assert Rooms().empty_like(LARGE).data_ptr() % LARGE_PAGE == 0
+
+
+def test_no_more_rooms_are_kept_than_asked_for() -> None:
+    kept = Rooms(2)
+    tensors = [kept.empty_like(LARGE).fill_(number) for number in range(5)]
+    assert len({tensor.data_ptr() for tensor in tensors}) == 5
+    assert all(tensor.eq(number).all() for number, tensor in enumerate(tensors))
+    oldest = tensors[0].data_ptr()
+    del tensors
+    assert oldest not in {kept.empty_like(LARGE).data_ptr() for _ in range(3)}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.int32])
+def test_tensors_are_as_asked_for(dtype: torch.dtype) -> None:
+    like = torch.ones(1024, 1024, dtype=dtype).T
+    tensor = Rooms().empty_like(like)
+    assert (tensor.shape, tensor.dtype, tensor.is_contiguous()) == (like.shape, dtype, True)
+    assert torch.equal(Rooms().copy(like), like)
+
+
+@pytest.mark.parametrize("like", [torch.empty(3), torch.empty(0), LARGE.to("meta")], ids=["small", "empty", "meta"])
+def test_what_needs_no_room_is_an_ordinary_tensor(like: torch.Tensor) -> None:
+    tensor = Rooms().empty_like(like)
+    assert (tensor.shape, tensor.device, tensor.dtype) == (like.shape, like.device, like.dtype)
+
+
+def test_systems_without_large_pages_do_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rooms, "ADVICE", None)
+    assert Rooms().empty_like(LARGE).shape == LARGE.shape
+
+
+def test_copies_of_rooms_begin_empty() -> None:
+    kept = Rooms(3)
+    tensor = kept.empty_like(LARGE)
+    place = tensor.data_ptr()
+    del tensor
+    for other in (copy.deepcopy(kept), pickle.loads(pickle.dumps(kept))):
+        assert other.most == 3
+        assert other.empty_like(LARGE).data_ptr() != place
+    assert kept.empty_like(LARGE).data_ptr() == place
