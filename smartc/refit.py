@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any
 
 from torch import distributed
 
 from smartc.data.batch import Samples
+from smartc.learning.elimination import elimination_order
 from smartc.learning.latest_inputs import LatestInputs
 from smartc.learning.mask_search import MaskSearch
 from smartc.learning.reconstruction import RIDGE, reconstruct
@@ -30,15 +31,9 @@ def refit(search: MaskSearch, inputs: Sequence[tuple[Any, ...]], ridge: float = 
 
 def refit_by_samples(search: MaskSearch, samples: Samples, batch: int, seed: int) -> None:
     """Let a search that asks for it be refitted by samples."""
-    if not search.learner.refits:
-        return
-
-    def on_hard(found: MaskSearch) -> None:
-        # In their own order they may lie by class.
-        count = max(samples_to_fit(found.original) // batch, 1)
-        refit(found, [part.inputs for part in islice(samples.shuffled(batch, seed), count)], RIDGE_OF_MANY)
-
-    search.on_hard = on_hard
+    # In their own order they may lie by class.
+    count = max(samples_to_fit(search.original) // batch, 1)
+    _refit_by(search, lambda: [part.inputs for part in islice(samples.shuffled(batch, seed), count)])
 
 
 def refit_by_latest_inputs(search: MaskSearch) -> None:
@@ -50,12 +45,35 @@ def refit_by_latest_inputs(search: MaskSearch) -> None:
         return
     latest = LatestInputs(search.model, search.original, samples_to_fit(search.original))
 
-    def on_hard(found: MaskSearch) -> None:
+    def known() -> list[tuple[Any, ...]]:
         inputs = latest.take()
-        if inputs and not _among_several():
-            refit(found, inputs, RIDGE_OF_MANY)
+        return [] if _among_several() else inputs
 
-    search.on_hard = on_hard
+    _refit_by(search, known)
+
+
+def _refit_by(search: MaskSearch, known: Callable[[], list[tuple[Any, ...]]]) -> None:
+    """Let a search that asks for it keep the channels that can stand in for the others, and make them do so.
+
+    Args:
+        search: The search.
+        known: Returns flattened inputs once the masks are about to become hard; none to leave it all.
+    """
+    if not search.learner.refits:
+        return
+    inputs: list[tuple[Any, ...]] = []
+
+    def before_hard(found: MaskSearch) -> None:
+        inputs.extend(known())
+        if inputs:
+            found.learner.rank(elimination_order(found.original, found.units, inputs))
+
+    def on_hard(found: MaskSearch) -> None:
+        if inputs:
+            refit(found, inputs, RIDGE_OF_MANY)
+        inputs.clear()
+
+    search.before_hard, search.on_hard = before_hard, on_hard
 
 
 def samples_to_fit(model: TracedModel) -> int:

@@ -101,6 +101,9 @@ class Learner(nn.Module):
         """Return per unit what it is worth now."""
         return self.start.worth
 
+    def rank(self, order: FloatArray) -> None:
+        """Let this order decide which units of a layer stay, the highest; NaN where it says nothing."""
+
     def harden(self) -> BoolArray:
         """End the search: keep what the budget allows, and return which units that are."""
         keep = self.start.budget.keep(self.priorities())

@@ -55,7 +55,8 @@ class MaskSearch:
         keep: Which units stay, once that is decided.
         fractional: The share of the masks that was neither kept nor removed when they were made hard.
         curve: Some of the moments.
-        on_hard: Called when the masks have become hard.
+        before_hard: Called when the masks are about to become hard.
+        on_hard: Called when they have.
     """
 
     original: TracedModel
@@ -67,6 +68,7 @@ class MaskSearch:
     keep: BoolArray | None = None
     fractional: float = 0.0
     curve: list[Moment] = field(default_factory=list)
+    before_hard: Callable[[MaskSearch], None] | None = None
     on_hard: Callable[[MaskSearch], None] | None = None
 
     @classmethod
@@ -142,6 +144,8 @@ class MaskSearch:
     def harden(self) -> None:
         """Decide which units stay."""
         self.fractional = fractional_share(self._mask(self.learner))
+        if self.before_hard is not None:
+            self.before_hard(self)
         self.keep = self.learner.harden()
         if self.on_hard is not None:
             self.on_hard(self)

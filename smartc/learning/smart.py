@@ -172,6 +172,12 @@ class Smart(Learner):
         if self.cost is not None:
             self.start.budget.cost = state["cost"].numpy()
 
+    def rank(self, order: FloatArray) -> None:
+        """Make an order the scores."""
+        known = torch.from_numpy(order).to(self.values)
+        with torch.no_grad():
+            self.values.copy_(torch.where(known.isnan(), self.values, known))
+
     def priorities(self) -> FloatArray:
         """Return what makes a knapsack keep the units of the highest scores: a rising function of these, per cost.
 
