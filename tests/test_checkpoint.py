@@ -86,7 +86,8 @@ def test_a_training_goes_on_where_it_was(
 def test_a_mask_that_serves_several_steps_goes_on_serving(
     tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(smart, "FEWEST_MOVES", 1)  # the search's four steps have one mask
+    for name in ("SHORTEST_SEARCH", "MOVES", "MOVES_OF_PATTERNS"):
+        monkeypatch.setattr(smart, name, 1)  # the search's four steps have one mask
     options = {"data": images(1000), "settings": {"batch": 8}} | options
     whole = _compile(None, **options)
     with pytest.raises(Killed):

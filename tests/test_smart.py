@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -134,7 +135,9 @@ def test_a_step_without_gradients_is_an_error() -> None:
 
 @pytest.mark.parametrize("granularity", ["4x4", "2:4"])
 def test_in_a_long_search_a_mask_serves_several_steps(granularity: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(smart, "FEWEST_MOVES", 5)
+    monkeypatch.setattr(smart, "MOVES", 5)
+    monkeypatch.setattr(smart, "MOVES_OF_PATTERNS", 5)
+    monkeypatch.setattr(smart, "SHORTEST_SEARCH", 21)
     found = search(granularity, steps=60)  # 21 of them search
     learner = found.learner
     assert isinstance(learner, Smart)
@@ -155,12 +158,20 @@ def test_in_a_long_search_a_mask_serves_several_steps(granularity: str, monkeypa
     assert found.fractional < 0.01
 
 
-def test_channels_and_masks_that_learn_from_few_samples_move_at_every_step() -> None:
-    assert search("channel", steps=10**4).learner.hold == 1
+@pytest.mark.parametrize(
+    ("granularity", "steps", "hold"),
+    [("4x4", 29, 1), ("4x4", 30, 2), ("4x4", 299, 2), ("4x4", 300, 3), ("4x4", 10**4, 8)]
+    + [("2:4", 29, 1), ("2:4", 30, 3), ("2:4", 328, 8), ("2:4", 10**4, 8), ("channel", 10**4, 1)],
+)
+def test_masks_serve_longer_where_a_search_is_long(granularity: str, steps: int, hold: int) -> None:
+    learner = search(granularity).learner
+    assert Smart(replace(learner.start, steps=steps)).hold == hold  # type: ignore[attr-defined]
+
+
+def test_masks_that_learn_from_few_samples_move_at_every_step() -> None:
     few = new_search(project(), 10**5, batch_norm=False, few=True).learner
-    assert few.start.steps > 10 * smart.FEWEST_MOVES
+    assert few.start.steps > smart.LONGEST_HOLD * smart.MOVES
     assert few.hold == 1
-    assert search(steps=10**5).learner.hold == smart.LONGEST_HOLD
 
 
 def test_of_channels_scores_decide_which_and_the_first_worth_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +203,8 @@ def test_scores_follow_their_gradient() -> None:
     order = learner.scores.detach().argsort(descending=True)
     unwanted[order[found.units.count // 4 : found.units.count // 2]] = 1.0
     while found.searching:
-        (learner.soft() * unwanted).sum().backward()  # type: ignore[no-untyped-call]
+        if not learner.held:
+            (learner.soft() * unwanted).sum().backward()  # type: ignore[no-untyped-call]
         found.step()
     assert found.keep is not None
     assert not found.keep[unwanted.bool().numpy()].any()

@@ -26,17 +26,22 @@ GENTLE_HOTTEST = 0.1
 # A gradient of the mean size can carry a score so many standard deviations over the whole search.
 REACH = 10.0
 SLOWEST, FASTEST = 1e-2, 5e-2
-# The same for channels: what so short a search finds weighs less than what the weights tell at first.
-REACH_OF_CHANNELS = 0.1
+# The same for channels, and for single weights: what a gradient tells of these weighs less than their size.
+REACH_OF_CHANNELS = REACH_OF_PATTERNS = 0.1
 # A few samples must not carry scores far from where the weights put them.
 GENTLE_FASTEST = 1e-2
 # The budget tightens over this part of the search, so that the network can follow.
 TIGHTENING, GENTLE_TIGHTENING = 0.5, 0.7
 # Costs are priced anew so many times over a search.
 PRICINGS = 50
-# Where a search is long, masks move every few steps, at most so many, and at least so many times in all: between
-# them a step costs little more than one without masks.
-FEWEST_MOVES, LONGEST_HOLD = 100, 8
+# A mask serves a few steps, since those that it stays for cost little more than steps without masks: so many at
+# least, where a search is long until masks have moved so often, and so many at most.
+SHORTEST_HOLD, MOVES = 2, 100
+# The same for N:M, where there are as many masks as weights.
+SHORTEST_HOLD_OF_PATTERNS, MOVES_OF_PATTERNS = 3, 40
+LONGEST_HOLD = 8
+# In a search of fewer steps masks move at each.
+SHORTEST_SEARCH = 30
 
 
 class Smart(Learner):
@@ -193,17 +198,18 @@ class Smart(Learner):
 
 def _hold(start: Start) -> int:
     """Return for how many steps a mask serves; channels cost next to nothing, and with few samples masks move alone."""
-    if start.few or start.units.granularity.kind == "channel":
+    if start.few or start.units.granularity.kind == "channel" or start.steps < SHORTEST_SEARCH:
         return 1
-    return min(max(start.steps // FEWEST_MOVES, 1), LONGEST_HOLD)
+    patterns = start.units.granularity.kind == "n:m"
+    shortest, moves = (SHORTEST_HOLD_OF_PATTERNS, MOVES_OF_PATTERNS) if patterns else (SHORTEST_HOLD, MOVES)
+    return min(max(start.steps // moves, shortest), LONGEST_HOLD)
 
 
 def _rate(start: Start) -> float:
     """Return how far a step moves a score whose gradient is of the mean size."""
     steps, fastest = max(start.steps, 1), GENTLE_FASTEST if start.gentle else FASTEST
-    if start.units.granularity.kind == "channel":
-        return min(REACH_OF_CHANNELS / steps, fastest)
-    return min(max(REACH / steps, SLOWEST), fastest)
+    slow = {"channel": REACH_OF_CHANNELS, "n:m": REACH_OF_PATTERNS}.get(start.units.granularity.kind)
+    return min(max(REACH / steps, SLOWEST) if slow is None else slow / steps, fastest)
 
 
 def _handed_out(worth: FloatArray, scores: FloatArray, layer_of: IntArray) -> FloatArray:
