@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,14 +42,28 @@ def elimination_order(model: TracedModel, units: Units, batches: Batches) -> Flo
 
     Source: backward elimination as in optimal brain surgeon, Hassibi and Stork 1993; for whole channels, ours.
     """
-    readers = list(_readers(model, units, batches))
-    order = np.full(units.count, np.nan)
-    for group in range(len(units.names)):
-        members = np.flatnonzero(units.layer_of == group)
-        telling = [reader for reader in readers if np.isin(members, reader.units).any()]
-        if telling:
-            _eliminate(members, telling, order)
+    order, known = np.full(units.count, np.nan), list[_Reader]()
+    to_come = Counter(group for _, layout in _layouts(units) for group in _groups(units, layout.units))
+    for layout, reader in _readers(model, units, batches):
+        known += [] if reader is None else [reader]
+        # As soon as its last reader is known: what is known of all layers at once can be large.
+        for group in _groups(units, layout.units):
+            to_come[group] -= 1
+            if not to_come[group]:
+                _eliminate(np.flatnonzero(units.layer_of == group), known, order)
+        known = [reader for reader in known if any(to_come[group] for group in _groups(units, reader.units))]
     return order
+
+
+def _layouts(units: Units) -> list[tuple[str, Channels]]:
+    """Return the weights that read channels."""
+    return [(weight.name, weight.layout) for weight in units.weights if isinstance(weight.layout, Channels)]
+
+
+def _groups(units: Units, inside: IntArray) -> list[int]:
+    """Return the groups that some units are of."""
+    found: list[int] = np.unique(units.layer_of[inside[inside >= 0]]).tolist()
+    return found
 
 
 @dataclass(eq=False)
@@ -89,8 +104,11 @@ class _Reader:
         return _Reader(self.units[~going], self.inverse[:, left][:, :, left] - own.mT @ share, squares)
 
 
-def _eliminate(members: IntArray, readers: Sequence[_Reader], order: FloatArray) -> None:
-    """Write when each of a group's units goes."""
+def _eliminate(members: IntArray, known: Sequence[_Reader], order: FloatArray) -> None:
+    """Write when each of a group's units goes, if a reader tells."""
+    readers = [reader for reader in known if np.isin(members, reader.units).any()]
+    if not readers:
+        return
     alive, gone = members, 0
     while len(alive):
         losses = sum((reader.losses(len(order)) for reader in readers), np.zeros(len(order)))[alive]
@@ -102,24 +120,22 @@ def _eliminate(members: IntArray, readers: Sequence[_Reader], order: FloatArray)
         alive = np.setdiff1d(alive, going)
 
 
-def _readers(model: TracedModel, units: Units, batches: Batches) -> Iterator[_Reader]:
-    """Yield what is known of each layer that reads channels."""
-    layouts = {
-        (name, weight.layout.axis): weight.layout
-        for weight in units.weights
-        if isinstance(weight.layout, Channels)
-        for name in (weight.name, *model.names_of(weight.name))
-    }
+def _readers(model: TracedModel, units: Units, batches: Batches) -> Iterator[tuple[Channels, _Reader | None]]:
+    """Yield what is known of each weight that reads channels, in the order of the graph; those of no layer last."""
+    unread = {(name, layout.axis): layout for name, layout in _layouts(units)}
     evaluated = TrainingMode(False, False).run(model).model
     walk = ActivationWalk(evaluated, batches)
     for node in evaluated.graph.nodes:
         if node.op == "call_function":
             walk.compute(node)
             name = _weight_name(node)
-            reader = None if name is None else _reader(walk, node, name, layouts)
-            if reader is not None:
-                yield reader
+            names = set() if name is None else {name, *model.names_of(name)}
+            for place in [place for place in unread if place[0] in names]:
+                layout = unread.pop(place)
+                yield layout, _reader(walk, node, layout)
         walk.release(node)
+    for layout in unread.values():
+        yield layout, None
 
 
 def _weight_name(node: fx.Node) -> str | None:
@@ -128,18 +144,16 @@ def _weight_name(node: fx.Node) -> str | None:
     return stored_name(weight) if isinstance(weight, fx.Node) else None
 
 
-def _reader(
-    walk: ActivationWalk, node: fx.Node, name: str, layouts: Mapping[tuple[str, int], Channels]
-) -> _Reader | None:
-    """Return what is known of one layer; None where its inputs are not the channels of one axis, or say nothing."""
+def _reader(walk: ActivationWalk, node: fx.Node, layout: Channels) -> _Reader | None:
+    """Return what is known of one layer; None where its inputs are not the channels of the axis, or say nothing."""
+    name = _weight_name(node)
+    assert name is not None
     weight = walk.model.tensor(name).detach().cpu()
     view = LayerRows.of(node, weight)
-    layout = layouts.get((name, int(not view.transposed)))
-    if layout is None:
-        return None
     rows = view.weight_rows(weight).double()
     groups, channels, taps = view.groups, len(layout.units), weight[0, 0].numel()
-    if rows.shape[2] != channels * taps or not 1 < channels <= MOST_CHANNELS:
+    fits = layout.axis == int(not view.transposed) and rows.shape[2] == channels * taps
+    if not fits or not 1 < channels <= MOST_CHANNELS:
         return None
     source = arguments_of(node)[0]
     inputs = [view.channels_first(walk.read(source, place)).cpu() for place in range(len(walk.batches))]
