@@ -197,6 +197,20 @@ def test_of_channels_scores_decide_which_and_the_first_worth_how_many(monkeypatc
         assert scores[own & found.keep].min() > scores[own & ~found.keep].max(initial=-np.inf)
 
 
+def test_channels_next_to_gone_are_gone() -> None:
+    """Several such masks in a row would make numbers that processors are slow to compute with."""
+    found = search("channel", sparsity=0.5)
+    learner = found.learner
+    assert isinstance(learner, Smart)
+    learner.temperature.fill_(0.02)
+    learner.limit.fill_(0.5 * float(learner.limit))
+    mask = learner.soft()
+    assert (mask == 0).any()
+    assert mask[mask > 0].min() > smart.NEXT_TO_ZERO
+    learner.temperature.fill_(HOTTEST)
+    assert learner.soft().gt(0).all()
+
+
 def test_scores_follow_their_gradient() -> None:
     """A unit whose removal lowers the loss goes though it would stay by its first score."""
     found = search(sparsity=0.5, steps=400)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional
 
 from smartc.errors import UserError
 from smartc.learning.channel_budget import ChannelBudget
@@ -34,6 +35,9 @@ GENTLE_FASTEST = 1e-2
 TIGHTENING, GENTLE_TIGHTENING = 0.5, 0.7
 # Costs are priced anew so many times over a search.
 PRICINGS = 50
+# What a channel is multiplied by is zero from here on: gradients that several such masks have multiplied would else
+# be numbers below the smallest normal one, with which processors compute many times slower.
+NEXT_TO_ZERO = 1e-9
 # A mask serves a few steps, since those that it stays for cost little more than steps without masks: so many at
 # least, where a search is long until masks have moved so often, and so many at most.
 SHORTEST_HOLD, MOVES = 2, 100
@@ -113,6 +117,8 @@ class Smart(Learner):
             mask = soft_top_k(rows, self.limit, self.temperature, dim=-1, start=self.threshold).view(-1)
         else:
             mask = soft_top_k(self.scores, self.limit, self.temperature, self.cost, start=self.threshold)
+            if self.start.units.granularity.kind == "channel":
+                mask = functional.threshold(mask, NEXT_TO_ZERO, 0.0)
         self.set_mask(mask)
         return mask
 
