@@ -197,12 +197,13 @@ def test_of_channels_scores_decide_which_and_the_first_worth_how_many(monkeypatc
         assert scores[own & found.keep].min() > scores[own & ~found.keep].max(initial=-np.inf)
 
 
-def test_channels_next_to_gone_are_gone() -> None:
-    """Several such masks in a row would make numbers that processors are slow to compute with."""
-    found = search("channel", sparsity=0.5)
+@pytest.mark.parametrize(("granularity", "budget"), [("channel", {"sparsity": 0.5}), ("4x4", {}), ("2:4", {})])
+def test_what_is_next_to_gone_is_gone(granularity: str, budget: dict[str, Any]) -> None:
+    """Such masks would make numbers that processors are slow to compute with."""
+    found = search(granularity, **budget)
     learner = found.learner
     assert isinstance(learner, Smart)
-    learner.temperature.fill_(0.02)
+    learner.temperature.fill_(0.001)
     learner.limit.fill_(0.5 * float(learner.limit))
     mask = learner.soft()
     assert (mask == 0).any()

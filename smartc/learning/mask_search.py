@@ -41,6 +41,16 @@ class Moment:
     loss: float | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class _Looked:
+    """What there is to see of a mask, as long as its version is this."""
+
+    mask: torch.Tensor
+    version: int
+    fractional: float
+    density: tuple[float, ...]
+
+
 @dataclass
 class MaskSearch:
     """A masked model and its learner.
@@ -70,6 +80,7 @@ class MaskSearch:
     curve: list[Moment] = field(default_factory=list)
     before_hard: Callable[[MaskSearch], None] | None = None
     on_hard: Callable[[MaskSearch], None] | None = None
+    _looked: _Looked | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, original: TracedModel, units: Units, learner: Learner, steps: int, batch_norm: bool) -> MaskSearch:
@@ -153,8 +164,13 @@ class MaskSearch:
     def _moment(self, loss: float | None) -> Moment:
         """Return where the search stands."""
         mask = self._mask(self.learner.latest)
-        density = tuple(float(share) for share in self.units.density(mask))
-        return Moment(self.done, self.learner.heat if self.searching else None, fractional_share(mask), density, loss)
+        looked = self._looked
+        # One that serves several steps is looked at once; it is held, so that no other takes its place in memory.
+        if looked is None or (looked.mask.data_ptr(), looked.version) != (mask.data_ptr(), mask._version):
+            density = tuple(float(share) for share in self.units.density(mask))
+            self._looked = looked = _Looked(mask, mask._version, fractional_share(mask), density)
+        heat = self.learner.heat if self.searching else None
+        return Moment(self.done, heat, looked.fractional, looked.density, loss)
 
     def _mask(self, of: Callable[..., torch.Tensor]) -> torch.Tensor:
         """Return what computes masks of the learner's weights as they are, on the CPU."""

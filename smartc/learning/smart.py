@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
@@ -35,8 +37,8 @@ GENTLE_FASTEST = 1e-2
 TIGHTENING, GENTLE_TIGHTENING = 0.5, 0.7
 # Costs are priced anew so many times over a search.
 PRICINGS = 50
-# What a channel is multiplied by is zero from here on: gradients that several such masks have multiplied would else
-# be numbers below the smallest normal one, with which processors compute many times slower.
+# What is multiplied by less is multiplied by zero: gradients that such masks have multiplied would else be numbers
+# below the smallest normal one, with which processors compute many times slower.
 NEXT_TO_ZERO = 1e-9
 # A mask serves a few steps, since those that it stays for cost little more than steps without masks: so many at
 # least, where a search is long until masks have moved so often, and so many at most.
@@ -117,8 +119,7 @@ class Smart(Learner):
             mask = soft_top_k(rows, self.limit, self.temperature, dim=-1, start=self.threshold).view(-1)
         else:
             mask = soft_top_k(self.scores, self.limit, self.temperature, self.cost, start=self.threshold)
-            if self.start.units.granularity.kind == "channel":
-                mask = functional.threshold(mask, NEXT_TO_ZERO, 0.0)
+        mask = _without_traces(mask)
         self.set_mask(mask)
         return mask
 
@@ -200,6 +201,30 @@ class Smart(Learner):
             return _handed_out(self.start.worth, scores, self.start.units.layer_of)
         rising = np.logaddexp(0.0, scores - np.median(scores))
         return rising if self.start.budget.cost is None else rising * self.start.budget.cost
+
+
+def _without_traces(mask: torch.Tensor) -> torch.Tensor:
+    """Return a mask with zeros for what is next to zero, and next to zero is its gradient there."""
+    if torch.compiler.is_compiling():
+        return functional.threshold(mask, NEXT_TO_ZERO, 0.0)
+    cleared: torch.Tensor = _WithoutTraces.apply(mask)
+    return cleared
+
+
+class _WithoutTraces(torch.autograd.Function):
+    """Clear what is next to zero; the gradient is left as it is, which takes no pass over memory."""
+
+    @staticmethod
+    def forward(ctx: Any, mask: torch.Tensor) -> torch.Tensor:
+        """Return the cleared mask."""
+        cleared = OF_MASKS.empty_like(mask)
+        torch.ops.aten.threshold.out(mask, NEXT_TO_ZERO, 0.0, out=cleared)
+        return cleared
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
+        """Return the gradient."""
+        return gradients[0]
 
 
 def _hold(start: Start) -> int:
