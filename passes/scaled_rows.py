@@ -37,6 +37,10 @@ class Memory:
         """Return one of its own."""
         return Memory(self.fresh_gradient)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as nothing held."""
+        return Memory, (self.fresh_gradient,)
+
     def spread(
         self, mask: torch.Tensor, spread: Callable[[torch.Tensor], torch.Tensor], dtype: torch.dtype
     ) -> torch.Tensor:

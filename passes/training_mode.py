@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from torch import fx
+from torch import fx, nn
 
 from smartc.model import Remark, TracedModel, argument_of, layer_name, operator_name, stored_name
 from smartc.passes.base import PassResult
@@ -17,6 +17,15 @@ RANDOM = frozenset(
     "dropout feature_dropout alpha_dropout feature_alpha_dropout rrelu lstm gru rnn_tanh rnn_relu".split()
 )
 FLAGS = ("training", "train", "use_input_stats")
+MODE = "training_mode"
+
+
+class Mode(nn.Module):
+    """Tells whether the module that it is part of is in training."""
+
+    def forward(self) -> bool:
+        """Return it."""
+        return self.training
 
 
 @dataclass(frozen=True)
@@ -29,10 +38,13 @@ class TrainingMode:
     Attributes:
         batch_norm: Whether norms with running statistics use the batch's; those without always do.
         dropout: Whether dropout and its kin draw random numbers.
+        follow: Whether what behaves as in training does so only while the module is in training, that is between
+            ``train()`` and ``eval()``.
     """
 
     batch_norm: bool = True
     dropout: bool = True
+    follow: bool = False
     name: ClassVar[str] = "training-mode"
 
     def run(self, model: TracedModel) -> PassResult:
@@ -46,12 +58,12 @@ class TrainingMode:
         kind = operator_name(node.target).removesuffix("_")
         if kind not in NORMS and kind not in RANDOM:
             return None
-        training = self.batch_norm if kind in NORMS else self.dropout
+        training = (self.batch_norm if kind in NORMS else self.dropout) and (_mode(model) if self.follow else True)
         if kind in NORMS and argument_of(node, 3, "running_mean") is None:
             return Remark(layer_name(node), f"{kind} without running statistics stays as it is")
         if not _set_flag(node, training):
             return None
-        mode = "training" if training else "evaluation"
+        mode = ("training, while the module is" if self.follow else "training") if training else "evaluation"
         if kind in NORMS and training:
             _own_statistics(model, node)
             if argument_of(node, 6, "momentum") == 0:
@@ -59,12 +71,23 @@ class TrainingMode:
         return Remark(layer_name(node), f"{kind} set to {mode}", changed=True)
 
 
-def _set_flag(node: fx.Node, training: bool) -> bool:
+def _mode(model: TracedModel) -> fx.Node:
+    """Return the node that tells whether the module is in training, a new one if there is none."""
+    nodes = list(model.graph.nodes)
+    found = next((node for node in nodes if node.op == "call_module" and node.target == MODE), None)
+    if found is not None:
+        return found
+    model.graph_module.add_submodule(MODE, Mode())
+    with model.graph.inserting_before(next(node for node in nodes if node.op != "placeholder")):
+        return model.graph.call_module(MODE)
+
+
+def _set_flag(node: fx.Node, training: bool | fx.Node) -> bool:
     """Set a call's training flag and return whether it was another."""
     arguments = node.target._schema.arguments  # type: ignore[union-attr]
     place = next(place for place, argument in enumerate(arguments) if argument.name in FLAGS)
     flag = arguments[place]
-    if bool(argument_of(node, place, flag.name, flag.default_value)) == training:
+    if argument_of(node, place, flag.name, flag.default_value) == training:
         return False
     if place < len(node.args):
         node.update_arg(place, training)

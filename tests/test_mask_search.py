@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from smartc.learning import mask_search
+from smartc.learning.learner import fractional_share
 from smartc.learning.mask_search import MOMENTS, MaskSearch
 from tests.learning_networks import images, search, traced, train
 from tests.oracle import relative_error
@@ -76,6 +78,38 @@ def test_the_curve() -> None:
     assert moments[3].density == pytest.approx(tuple(found.units.density(torch.from_numpy(found.keep))))
     assert moments[3].fractional == 0
     assert moments[3].temperature is None
+
+
+@pytest.mark.parametrize("granularity", ["4x4", "channel"])
+def test_a_mask_is_looked_at_once(granularity: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[torch.Tensor] = []
+
+    def noted(mask: torch.Tensor) -> float:
+        looked.append(mask.clone())
+        return fractional_share(mask)
+
+    monkeypatch.setattr(mask_search, "fractional_share", noted)
+    found = search(granularity, steps=8, learner="magnitude")
+    for step in range(8):
+        found.model(images(8, seed=step)).square().mean().backward()
+        found.step()
+    # Twice as the search ends: as it was, and hard.
+    assert len(found.curve) == 8
+    assert len(looked) <= 3
+
+
+def test_evaluation_leaves_statistics_alone() -> None:
+    found = search()
+    statistics = [buffer.clone() for name, buffer in found.model.named_buffers() if "running" in name]
+    found.model.eval()
+    with torch.no_grad():
+        alone, among = found.model(images(1)), found.model(torch.cat([images(1), images(7, seed=2)]))[:1]
+    assert torch.allclose(alone, among, atol=1e-6)
+    now = [buffer for name, buffer in found.model.named_buffers() if "running" in name]
+    assert len(now) > 0
+    assert all(map(torch.equal, statistics, now))
+    found.model.train()(images(8))
+    assert not any(map(torch.equal, statistics, now))
 
 
 def test_a_long_curve_is_thinned_and_ends_with_the_last_step() -> None:

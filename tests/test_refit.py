@@ -99,6 +99,17 @@ def test_only_the_latest_samples_are_kept_and_the_last_first() -> None:
     assert latest.take() == []
 
 
+def test_evaluations_are_not_noted() -> None:
+    model = traced()
+    latest = LatestInputs(model.graph_module, model, 100)
+    seen = images(8)
+    model.graph_module(seen)
+    with torch.no_grad():
+        model.graph_module(images(8, seed=2))
+    ((batch,),) = latest.take()
+    assert torch.equal(batch, seen)
+
+
 def test_named_arguments_are_taken_in_the_order_of_the_graph() -> None:
     model = smartc.trace(Sentences(), sentences(2))
     latest = LatestInputs(model.graph_module, model, 100)

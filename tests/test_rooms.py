@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Callable
 
 import pytest
 import torch
 
+from smartc.passes.scaled_rows import Memory
 from smartc.training_kernels import rooms
 from smartc.training_kernels.rooms import LARGE_PAGE, SMALLEST, Rooms
 
@@ -43,6 +45,16 @@ def test_no_more_rooms_are_kept_than_asked_for() -> None:
     assert oldest not in {kept.empty_like(LARGE).data_ptr() for _ in range(3)}
 
 
+def test_what_is_kept_can_be_given_up() -> None:
+    kept = Rooms()
+    inside = kept.empty_like(LARGE).fill_(1.0)
+    place = inside.data_ptr()
+    kept.empty()
+    other = kept.empty_like(LARGE).fill_(2.0)
+    assert other.data_ptr() != place
+    assert inside.eq(1).all()
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.int32])
 def test_tensors_are_as_asked_for(dtype: torch.dtype) -> None:
     like = torch.ones(1024, 1024, dtype=dtype).T
@@ -71,3 +83,13 @@ def test_copies_of_rooms_begin_empty() -> None:
         assert other.most == 3
         assert other.empty_like(LARGE).data_ptr() != place
     assert kept.empty_like(LARGE).data_ptr() == place
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda memory: pickle.loads(pickle.dumps(memory))])
+def test_copies_of_products_hold_nothing(copied: Callable[[Memory], Memory]) -> None:
+    memory = Memory(fresh_gradient=True)
+    memory.spread(torch.rand(64), torch.clone, torch.float32)
+    other = copied(memory)
+    assert len(pickle.dumps(memory)) < 512
+    assert other.fresh_gradient
+    assert other.spread(torch.zeros(4), torch.clone, torch.float32).eq(0).all()

@@ -123,6 +123,68 @@ def test_the_optimizer_of_the_user_does_not_move_the_scores(granularity: str) ->
     assert all(others_equal)
 
 
+@pytest.mark.parametrize("granularity", ["4x4", "2:4"])
+def test_evaluations_before_a_step_is_noted_change_nothing(granularity: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the user's optimizer has moved the scores, and a mask that is to serve several steps may be due."""
+    monkeypatch.setattr(smart, "SHORTEST_SEARCH", 4)
+    ended = []
+    for evaluates in (False, True):
+        found = search(granularity, steps=24)
+        assert isinstance(found.learner, Smart)
+        assert found.learner.hold > 1
+        optimizer = torch.optim.AdamW(found.model.parameters(), lr=1e-2)
+        while found.done < found.steps:
+            optimizer.zero_grad()
+            found.model(images(8, seed=found.done)).square().mean().backward()
+            optimizer.step()
+            if evaluates:
+                found.model.eval()
+                with torch.no_grad():
+                    found.model(images(8, seed=99))
+                found.model.train()
+            found.step()
+        ended.append((found.learned().graph_module.state_dict(), found.curve))
+    assert ended[0][1] == ended[1][1]
+    assert all(torch.equal(ended[0][0][name], tensor) for name, tensor in ended[1][0].items())
+
+
+@pytest.mark.parametrize("granularity", ["4x4", "2:4"])
+def test_scores_reach_as_far_where_masks_move_less_often(granularity: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = replace(search(granularity).learner.start, steps=400)
+    reached = []
+    for hold in (1, 4):
+        monkeypatch.setattr(smart, "_hold", lambda start, hold=hold: hold)
+        learner = Smart(start)
+        first = learner.values.clone()
+        for step in range(start.steps):
+            if not learner.held:
+                learner.scores.grad = torch.ones_like(learner.scores)
+            learner.advance(step + 1)
+        reached.append(float((learner.values - first).mean()))
+    assert reached[1] == pytest.approx(reached[0], rel=0.05)
+    assert reached[0] < -0.05
+
+
+def test_what_is_met_goes_on_with_a_state() -> None:
+    found = search(steps=60)
+    for step in range(4):
+        found.model(images(8, seed=step)).square().mean().backward()
+        found.step()
+    other = search(steps=60).learner
+    other.restore(found.learner.state())
+    assert 0 < found.learner.met == other.met < 1
+
+
+def test_an_order_ranks_what_it_knows() -> None:
+    learner = search("channel").learner
+    assert isinstance(learner, Smart)
+    before, order = learner.values.clone(), np.arange(float(len(learner.values)))
+    order[::3] = np.nan
+    learner.rank(order)
+    assert torch.equal(learner.values[::3], before[::3])
+    assert torch.equal(learner.values[1::3], torch.arange(1.0, len(before), 3))
+
+
 def test_a_step_without_gradients_is_an_error() -> None:
     found = search()
     with pytest.raises(UserError) as caught:

@@ -9,7 +9,7 @@ from torch import nn
 from smartc.capture import trace
 from smartc.model import Remark, TracedModel
 from smartc.passes.base import run_passes
-from smartc.passes.training_mode import TrainingMode
+from smartc.passes.training_mode import Mode, TrainingMode
 from tests.raw_model import run_pure
 from tests.zoo import CASES
 
@@ -66,6 +66,41 @@ def test_there_and_back_is_the_same_code_with_every_flag() -> None:
     back = TrainingMode(False, False).run(training).model
     assert training.graph_module.code != model.graph_module.code
     assert back.graph_module.code == model.graph_module.code
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_a_mode_that_is_followed_and_back_is_the_same_code(name: str) -> None:
+    module, inputs = CASES[name].build()
+    model = trace(module, inputs)
+    both = run_passes(model, (TrainingMode(follow=True), TrainingMode(False, False)))
+    assert both.model.graph_module.code == model.graph_module.code
+    assert not [part for part in both.model.graph_module.modules() if isinstance(part, Mode)]
+
+
+def test_a_mode_that_is_followed_switches_statistics_and_dropout() -> None:
+    model = trace(nn.Sequential(nn.BatchNorm1d(3), nn.Dropout(0.5)), torch.randn(2, 3))
+    followed = TrainingMode(follow=True).run(model).model
+    module, always = followed.graph_module, TrainingMode().run(model).model.graph_module
+    batch = torch.randn(64, 3) + 1
+    for _ in range(2):
+        module.eval()
+        before = followed.tensor("0.running_mean").clone()
+        assert torch.equal(
+            module(batch),
+            torch.nn.functional.batch_norm(
+                batch,
+                before,
+                module.get_buffer("0.running_var"),
+                *(model.tensor(f"0.{name}") for name in ("weight", "bias")),
+            ),
+        )
+        assert torch.equal(followed.tensor("0.running_mean"), before)
+        module.train()
+        torch.manual_seed(1)
+        out = module(batch)
+        torch.manual_seed(1)
+        assert torch.equal(out, always(batch))
+        assert not torch.equal(followed.tensor("0.running_mean"), before)
 
 
 def test_statistics_follow_the_batches_and_leave_the_original_alone() -> None:

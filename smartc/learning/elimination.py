@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, fx
 
 from smartc.learning.layer_rows import LayerRows, is_layer
+from smartc.learning.sample_rows import SEED, drawn_positions
 from smartc.learning.units import FloatArray, Units
 from smartc.learning.walk_activations import ActivationWalk, Batches
 from smartc.model import TracedModel, arguments_of, stored_name
@@ -20,6 +21,8 @@ from smartc.passes.training_mode import TrainingMode
 
 # Positions that the covariance of a layer's inputs is taken from: so many, and so many per channel.
 POSITIONS, POSITIONS_PER_CHANNEL = 16384, 4
+# Less variance than that, relative to the mean square, is what rounding leaves of none.
+NOISE = 1e-12
 # Cost of a change of a weight, relative to the mean variance of the inputs.
 RIDGE = 1e-2
 # Wider matrices take longer than what they tell is worth: a classifier's behind a flattened image.
@@ -42,16 +45,16 @@ def elimination_order(model: TracedModel, units: Units, batches: Batches) -> Flo
 
     Source: backward elimination as in optimal brain surgeon, Hassibi and Stork 1993; for whole channels, ours.
     """
-    order, known = np.full(units.count, np.nan), list[_Reader]()
+    order, known = np.full(units.count, np.nan), defaultdict[int, list[_Reader]](list)
     to_come = Counter(group for _, layout in _layouts(units) for group in _groups(units, layout.units))
     for layout, reader in _readers(model, units, batches):
-        known += [] if reader is None else [reader]
-        # As soon as its last reader is known: what is known of all layers at once can be large.
         for group in _groups(units, layout.units):
+            members = np.flatnonzero(units.layer_of == group)
+            known[group] += [] if reader is None else [reader.of(members)]
             to_come[group] -= 1
+            # As soon as its last reader is known: what is known of all layers at once can be large.
             if not to_come[group]:
-                _eliminate(np.flatnonzero(units.layer_of == group), known, order)
-        known = [reader for reader in known if any(to_come[group] for group in _groups(units, reader.units))]
+                _eliminate(members, known.pop(group), order)
     return order
 
 
@@ -71,7 +74,8 @@ class _Reader:
     """A layer that reads channels, and how their weights would change to make up for those that are gone.
 
     Attributes:
-        units: The unit of each input channel of a group that is left, shape (channels,).
+        units: The unit of each channel, -1 for none, shape (channels,): several may be of one, as where a flattened
+            image is read, or a sum twice.
         inverse: Of the inputs' covariance, shape (groups, channels, channels).
         squares: The products of the channels' weights, summed over the outputs, the same shape; relative to the
             variance of the outputs.
@@ -81,12 +85,22 @@ class _Reader:
     inverse: Tensor
     squares: Tensor
 
+    def of(self, members: IntArray) -> _Reader:
+        """Return what is known of some units' channels: all that is needed while the others stay."""
+        inside = np.isin(self.units, members)
+        at = torch.from_numpy(np.flatnonzero(inside))
+        inverse, squares = (matrix[:, at][:, :, at] for matrix in (self.inverse, self.squares))
+        return _Reader(self.units[inside], inverse, squares)
+
     def losses(self, count: int) -> FloatArray:
         """Return for each of so many units the variance of the outputs that goes with it; zero for those gone."""
         inverse, squares = (matrix.diagonal(dim1=1, dim2=2) for matrix in (self.inverse, self.squares))
-        inside = self.units >= 0
-        each = (squares / inverse).sum(0).numpy()[inside]
-        return np.bincount(self.units[inside], each, minlength=count).astype(np.float64)
+        losses = np.bincount(self.units, (squares / inverse).sum(0).numpy(), minlength=count).astype(np.float64)
+        for unit in np.flatnonzero(np.bincount(self.units) > 1):
+            # Its channels go together: none of them can stand in for another.
+            one = self.of(np.array([unit]))
+            losses[unit] = float(torch.linalg.solve(one.inverse, one.squares).diagonal(dim1=1, dim2=2).sum())
+        return losses
 
     def without(self, gone: IntArray) -> _Reader:
         """Return the reader when the others have made up for units."""
@@ -104,9 +118,8 @@ class _Reader:
         return _Reader(self.units[~going], self.inverse[:, left][:, :, left] - own.mT @ share, squares)
 
 
-def _eliminate(members: IntArray, known: Sequence[_Reader], order: FloatArray) -> None:
+def _eliminate(members: IntArray, readers: Sequence[_Reader], order: FloatArray) -> None:
     """Write when each of a group's units goes, if a reader tells."""
-    readers = [reader for reader in known if np.isin(members, reader.units).any()]
     if not readers:
         return
     alive, gone = members, 0
@@ -174,11 +187,16 @@ def _covariance(inputs: Sequence[Tensor], groups: int) -> Tensor:
     most = (POSITIONS + POSITIONS_PER_CHANNEL * channels) // len(inputs) + 1
     square = torch.zeros(groups, channels, channels, dtype=torch.float64)
     total, count = square.new_zeros(groups, channels), 0
+    generator = torch.Generator().manual_seed(SEED)
     for values in inputs:
         flat = values.transpose(0, 1).flatten(1)
-        picked = flat[:, :: -(-flat.shape[1] // most)].double().reshape(groups, channels, -1)
+        # Not at equal distances: in images of that width, or half of it, all would lie in one or two columns.
+        places = drawn_positions(flat.shape[1], most, generator)
+        picked = flat[:, places].double().reshape(groups, channels, -1)
         square += picked @ picked.mT
         total += picked.sum(2)
         count += picked.shape[2]
-    mean = total / max(count, 1)
-    return square / max(count, 1) - mean[:, :, None] * mean[:, None]
+    square, mean = square / max(count, 1), total / max(count, 1)
+    covariance = square - mean[:, :, None] * mean[:, None]
+    constant = covariance.diagonal(dim1=1, dim2=2) <= NOISE * square.diagonal(dim1=1, dim2=2)
+    return covariance.masked_fill(constant[:, :, None] | constant[:, None], 0.0)

@@ -40,8 +40,8 @@ class LatestInputs:
         return taken
 
     def _note(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Note the arguments of a call, unless that is being compiled, and this would become part of it."""
-        if torch.compiler.is_compiling():
+        """Note the arguments of a call, but not of an evaluation, nor where that would be compiled with the model."""
+        if torch.compiler.is_compiling() or not torch.is_grad_enabled():
             return
         flat, structure = pytree.tree_flatten((args, kwargs))
         if structure != self._model.structure:

@@ -17,6 +17,7 @@ from smartc.passes.base import run_passes
 from smartc.passes.insert_masks import InsertMasks, RemoveMasks
 from smartc.passes.mask_layouts import BoolArray
 from smartc.passes.training_mode import TrainingMode
+from smartc.training_kernels.rooms import OF_MASKS
 
 # So many moments of a search are kept for its curve.
 MOMENTS = 100
@@ -95,12 +96,17 @@ class MaskSearch:
         """
         own = _with_own_tensors(original)
         insert = InsertMasks(units.weights, learner, learner.measured)
-        masked = run_passes(own, (TrainingMode(batch_norm=batch_norm, dropout=batch_norm), insert)).model
+        mode = TrainingMode(batch_norm=batch_norm, dropout=batch_norm, follow=True)
+        masked = run_passes(own, (mode, insert)).model
+        masked.graph_module.train()
         return cls(original, units, learner, steps, masked)
 
     @property
     def model(self) -> fx.GraphModule:
-        """Return the masked model, an ordinary module: for any optimizer, autocast, DDP or torch.compile."""
+        """Return the masked model, an ordinary module in training: for any optimizer, autocast, DDP or torch.compile.
+
+        ``eval()`` and ``train()`` switch its batch norms and its dropout, unless the search leaves them in evaluation.
+        """
         return self.masked.graph_module
 
     def model_of_several(self) -> fx.GraphModule:
@@ -158,6 +164,7 @@ class MaskSearch:
         if self.before_hard is not None:
             self.before_hard(self)
         self.keep = self.learner.harden()
+        OF_MASKS.empty()
         if self.on_hard is not None:
             self.on_hard(self)
 

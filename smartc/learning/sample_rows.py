@@ -52,7 +52,7 @@ def sampled_rows(
     parts: dict[bool, list[tuple[Tensor, Tensor]]] = {False: [], True: []}
     for image in _images(view, inputs, outputs, counts):
         space = image.target.shape[1:]
-        positions = _positions(math.prod(space), math.ceil(limit / max(entries, 1)), generator)
+        positions = drawn_positions(math.prod(space), math.ceil(limit / max(entries, 1)), generator)
         for held_out, chosen in _parted(positions, image.owner, sum(counts)):
             if len(chosen):
                 places = chosen.to(image.source.device)
@@ -80,7 +80,7 @@ def _images(
         first += count
 
 
-def _positions(size: int, count: int, generator: torch.Generator) -> Tensor:
+def drawn_positions(size: int, count: int, generator: torch.Generator) -> Tensor:
     """Return ascending positions below ``size``, one from each of ``count`` equal parts; all if there are no more."""
     if count >= size:
         return torch.arange(size)

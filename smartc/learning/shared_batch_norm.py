@@ -52,11 +52,16 @@ def shared_batch_norm(
         bias: Likewise.
         running_mean: Shape (C,), updated in place, or None.
         running_var: Likewise.
-        training: Always true.
+        training: Whether the module is in training; if not, the running statistics serve.
         momentum: Of the running statistics.
         eps: Added to the variance.
         cudnn: Ignored.
     """
+    if not training:
+        evaluated: torch.Tensor = torch.ops.aten.batch_norm(
+            x, weight, bias, running_mean, running_var, False, momentum, eps, cudnn
+        )
+        return evaluated
     wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
     axes = [axis for axis in range(x.ndim) if axis != 1]
     count = x.numel() // x.shape[1] * distributed.get_world_size()

@@ -113,14 +113,17 @@ class Smart(Learner):
         """Return the soft mask, which meets the budget of the moment exactly."""
         if self.held:
             return self.mask
-        size = self.start.budget.group_size
+        # An evaluation leaves no trace: it may see scores that another optimizer has moved, and that are not settled.
+        learning, size = torch.is_grad_enabled(), self.start.budget.group_size
+        start = self.threshold if learning else self.threshold.clone()
         if size:
             rows = self.scores.view(-1, size)
-            mask = soft_top_k(rows, self.limit, self.temperature, dim=-1, start=self.threshold).view(-1)
+            mask = soft_top_k(rows, self.limit, self.temperature, dim=-1, start=start).view(-1)
         else:
-            mask = soft_top_k(self.scores, self.limit, self.temperature, self.cost, start=self.threshold)
+            mask = soft_top_k(self.scores, self.limit, self.temperature, self.cost, start=start)
         mask = _without_traces(mask)
-        self.set_mask(mask)
+        if learning:
+            self.set_mask(mask)
         return mask
 
     def latest(self, *weights: torch.Tensor) -> torch.Tensor:
@@ -172,15 +175,17 @@ class Smart(Learner):
         cost = self.start.budget.cost
         # As they are, in float64: another rounding of the prices could keep other units.
         prices = {} if cost is None else {"cost": torch.from_numpy(cost)}
-        held, limit = torch.tensor(self.held), torch.tensor(self.start.budget.limit, dtype=torch.float64)
-        return {**own, **prices, "values": self.values, "budget": limit, "held": held}
+        held, loose = torch.tensor(self.held), torch.tensor(self.loose, dtype=torch.float64)
+        limit = torch.tensor(self.start.budget.limit, dtype=torch.float64)
+        return {**own, **prices, "values": self.values, "budget": limit, "held": held, "loose": loose}
 
     def restore(self, state: dict[str, torch.Tensor]) -> None:
         """Take over the scores, their momentum and the prices."""
         with torch.no_grad():
             self.values.copy_(state["values"])
         self.momentum.restore({name.removeprefix("momentum."): value for name, value in state.items()})
-        self.start.budget.limit, self.held = float(state["budget"]), bool(state["held"])
+        self.start.budget.limit, self.loose = float(state["budget"]), float(state["loose"])
+        self.held = bool(state["held"])
         if self.cost is not None:
             self.start.budget.cost = state["cost"].numpy()
 

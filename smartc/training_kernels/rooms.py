@@ -65,6 +65,11 @@ class Rooms:
         """Return a copy that is no part of a graph."""
         return self.empty_like(tensor).copy_(tensor.detach())
 
+    def empty(self) -> None:
+        """Keep nothing for later; what is in use lives on in its tensors."""
+        with self._lock:
+            self._rooms = []
+
     def _leased(self, size: int) -> memoryview:
         """Return a view of a free room of so many bytes, or of a new one."""
         free = (room for room in self._rooms if room.lease() is None and len(room.memory) == size)
