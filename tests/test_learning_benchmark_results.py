@@ -157,6 +157,13 @@ def test_page_of_synthetic_results(tmp_path: Path) -> None:
     assert all(56 <= float(circle.attrib["cy"]) <= 356 for circle in circles[:2])
 
 
+def test_other_dense_networks_of_a_seed_are_told(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    other = Result(task("pdp"), replace(NOTHING, dense_accuracy=0.904), MADE)
+    write_page([Result(task(), NOTHING, MADE), other], page)
+    assert "Dense 90.2 ± 0.3 after 5 epochs, of one seed up to 0.4 apart on different machines; " in page.read_text()
+
+
 def test_another_protocol_is_a_section_of_its_own(tmp_path: Path) -> None:
     other = replace(task(), protocol=replace(PROTOCOL, epochs=20))
     results = [*synthetic(), Result(other, NOTHING, MADE)]

@@ -91,9 +91,10 @@ def _section(section: Section, plot: str) -> str:
 def _protocol(section: Section) -> str:
     """Return what was done, in a sentence or two."""
     protocol, dense = section.protocol, section.dense
+    apart = f", of one seed up to {section.apart * 100:.1f} apart on different machines" if section.apart else ""
     images = f", {protocol.images} images" if protocol.images else ""
     return (
-        f"Dense {_percent(dense.mean, dense.deviation, dense.count)} after {protocol.dense_epochs} epochs; "
+        f"Dense {_percent(dense.mean, dense.deviation, dense.count)} after {protocol.dense_epochs} epochs{apart}; "
         f"{protocol.epochs} epochs of search and fine-tuning{images}, batches of {protocol.batch}, "
         f"learning rate at most {protocol.rate:g} (before: {protocol.dense_rate:g}), "
         f"{'bfloat16' if protocol.bfloat16 else 'float32'}, {_count(len(section.seeds), 'seed')}, "

@@ -40,12 +40,30 @@ class Spread:
 
 @dataclass(frozen=True, eq=False)
 class Section:
-    """All results of one protocol, by row (granularity, sparsity) and column (learner, match)."""
+    """All results of one protocol, by row (granularity, sparsity) and column (learner, match).
+
+    Attributes:
+        reached: The accuracies of each seed's dense networks: several where machines round differently.
+    """
 
     protocol: Protocol
     outcomes: dict[tuple[Row, Column], tuple[Outcome, ...]]
-    dense: Spread
-    seeds: tuple[int, ...]
+    reached: dict[int, set[float]]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Return the seeds."""
+        return tuple(self.reached)
+
+    @property
+    def dense(self) -> Spread:
+        """Return the accuracy of the dense networks."""
+        return Spread.of([accuracy for own in self.reached.values() for accuracy in sorted(own)])
+
+    @property
+    def apart(self) -> float:
+        """Return how far the dense networks of a seed are apart at most."""
+        return max(max(own) - min(own) for own in self.reached.values())
 
     @property
     def rows(self) -> list[Row]:
@@ -74,13 +92,13 @@ def sections(results: Iterable[Result]) -> list[Section]:
     found = []
     for protocol in dict.fromkeys(task.protocol for task in latest):
         cells: dict[tuple[Row, Column], tuple[Outcome, ...]] = {}
-        dense: dict[int, float] = {}
+        reached: dict[int, set[float]] = {}
         for task, outcome in sorted(latest.items(), key=lambda item: item[0].seed):
             if task.protocol == protocol:
                 place = (task.granularity, task.sparsity), (task.learner, task.match)
                 cells[place] = (*cells.get(place, ()), outcome)
-                dense[task.seed] = outcome.dense_accuracy
-        found.append(Section(protocol, cells, Spread.of(list(dense.values())), tuple(dense)))
+                reached.setdefault(task.seed, set()).add(outcome.dense_accuracy)
+        found.append(Section(protocol, cells, reached))
     return found
 
 
