@@ -20,9 +20,9 @@ from smartc.knapsack import multiple_choice_knapsack
 from smartc.passes.labels import IntArray
 from smartc.refill import SAME_COST, refilled
 from smartc.search import FloatArray, Search
-from smartc.thinning import thinned
+from smartc.thinning import shortfall, thinned
 
-__all__ = ["Budget", "Choice", "Search", "choose", "parse_budget"]
+__all__ = ["Budget", "Choice", "Search", "choice_of", "choose", "parse_budget"]
 
 # A state of a knapsack is this part of the cost that a round can save; every candidate is priced again anyway.
 COST_TICKS = 2000
@@ -53,12 +53,15 @@ def choose(search: Search, budget: Budget) -> Choice:
     """
     if search.measure != budget.measure:
         raise ValueError(f"the search counts {search.measure}, the budget {budget.measure}")
-    if budget.kind == "sparsity":
-        kept, note = thinned(search, budget.amount)
-    else:
-        kept, note = _by_cost(search, budget), ""
+    sparsity = budget.kind == "sparsity"
+    return choice_of(search, budget, thinned(search, budget.amount) if sparsity else _by_cost(search, budget))
+
+
+def choice_of(search: Search, budget: Budget, kept: IntArray) -> Choice:
+    """Return counts that were chosen to meet a budget, with the reasons for them."""
     if not len(kept):
         return Choice(kept, (), "no channel can be removed")
+    note = shortfall(search, budget.amount, kept) if budget.kind == "sparsity" else ""
     return Choice(kept, _reasons(search, kept), note)
 
 

@@ -127,11 +127,10 @@ def decided(project: Project, search: MaskSearch, learning: Learning | None) -> 
     if project.granularity.kind == "channel":
         budget = search.learner.start.budget
         assert isinstance(budget, ChannelBudget)
-        assert budget.choice is not None
         assert search.keep is not None
         layers = analysed(model)
         found = Search(layers, project.target, np.ones(layers.groups.count))
-        return Decision(model, found, budget.choice, search.keep, masked=masked, learning=learning)
+        return Decision(model, found, budget.choice(search.keep), search.keep, masked=masked, learning=learning)
     return replace(
         unread_channels(model, project), units=search.units, kept=search.keep, masked=masked, learning=learning
     )

@@ -47,25 +47,31 @@ class _Candidates:
 _KNOWN: WeakKeyDictionary[Search, _Candidates] = WeakKeyDictionary()
 
 
-def thinned(search: Search, share: float) -> tuple[IntArray, str]:
-    """Return the counts that are kept where a share of the channels goes, and a note if less can go.
+def thinned(search: Search, share: float) -> IntArray:
+    """Return the counts that are kept where a share of the channels goes, as many as can go if that is less.
 
     Channels that cost no time are put back as far as the share allows.
     """
     if not len(search.full):
-        return search.full, ""
+        return search.full
     found = _KNOWN.get(search)
     if found is None:
         found = _KNOWN[search] = _candidates(search)
     furthest, gone = found.kept[-1], float(found.removed[-1])
     if gone < share - ROUNDING:
-        return furthest, f"only {gone:.1%} of the channels can be removed in whole tiles"
+        return furthest
     limit = float(search.cost(_evenly(search, np.array([share]))[0])) * (1 + SAME_COST)
     for place in np.flatnonzero((found.removed >= share - ROUNDING) & (found.cost <= limit)):
         filled = refilled(search, found.kept[place], float(found.cost[place]))
         if float(_removed(search, filled[None])[0]) >= share - ROUNDING:
-            return filled, ""
-    return furthest, ""
+            return filled
+    return furthest
+
+
+def shortfall(search: Search, share: float, kept: IntArray) -> str:
+    """Return a note where counts remove less than a share of the channels, else nothing."""
+    gone = float(_removed(search, kept[None])[0])
+    return f"only {gone:.1%} of the channels can be removed in whole tiles" if gone < share - ROUNDING else ""
 
 
 def _candidates(search: Search) -> _Candidates:

@@ -41,9 +41,10 @@ def test_keeps_what_the_choice_of_tiles_keeps(name: str, budget: Budget) -> None
         keep = found.keep(worth)
         own = replace(search, scores=worth)
         choice = choose(own, budget)
-        assert found.choice is not None
-        assert np.array_equal(found.choice.kept, choice.kept)
         assert np.array_equal(keep, own.kept_units(choice.kept))
+        said = found.choice(keep)
+        assert np.array_equal(said.kept, choice.kept)
+        assert (said.reasons, said.note) == (choice.reasons, choice.note)
         if budget.kind == "sparsity":
             assert removed(search, choice.kept) >= budget.amount - ROUNDING
         else:
@@ -88,9 +89,7 @@ def test_a_smaller_share_of_time_never_takes_longer() -> None:
     cycles = []
     for share in np.linspace(0.5, 1, 6):
         found = ChannelBudget(search, parse_budget(None, f"{share:.6f}x"))
-        found.keep(worth)
-        assert found.choice is not None
-        cycles.append(float(search.cost(found.choice.kept)))
+        cycles.append(float(search.cost(found.choice(found.keep(worth)).kept)))
     assert (np.diff(cycles) >= 0).all()
 
 

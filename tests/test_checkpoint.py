@@ -15,7 +15,9 @@ import smartc
 from smartc.errors import UserError
 from smartc.learning import checkpoint, smart
 from smartc.learning.checkpoint import Checkpoint
+from smartc.learning.fixed import Taylor
 from smartc.learning.mask_search import Moment
+from smartc.learning.units import FloatArray
 from smartc.learning.weight_optimizer import weight_optimizer
 from tests.learning_networks import images, search, traced, train
 
@@ -229,3 +231,23 @@ def test_one_of_several_processes_writes_and_removes(tmp_path: Path) -> None:
     assert not path.exists()
     Checkpoint(path, "a").keep(found, optimizer)
     assert not path.exists()  # it is not time yet
+
+
+@pytest.mark.usefixtures("often")
+def test_the_plan_tells_of_channels_what_the_masks_came_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the search had ended before, and with other channels than the weights alone would leave."""
+
+    def priorities(learner: Taylor) -> FloatArray:
+        layer_of = learner.start.units.layer_of
+        return 1e-6 + (layer_of < layer_of.max())
+
+    monkeypatch.setattr(Taylor, "priorities", priorities)
+    options = {"granularity": "channel", "learner": "taylor", "sparsity": 0.3}
+    whole = _compile(None, **options)
+    with pytest.raises(Killed):
+        _compile(tmp_path / "state", kill=9, **options)
+    resumed = _compile(tmp_path / "state", resume=True, **options)
+    assert _same(whole, resumed)
+    weight = resumed.model.graph_module.state_dict()
+    kept = {group["name"]: group["kept"] for group in resumed.plan.to_dict()["groups"]}
+    assert kept == {name: len(weight[f"{name}.weight"]) for name in kept}

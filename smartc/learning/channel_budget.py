@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from smartc.choose import Budget, Choice, Search, choose
+from smartc.choose import Budget, Choice, Search, choice_of, choose
 from smartc.errors import UserError
 from smartc.learning.unit_budget import NEXT_TO_NOTHING
 from smartc.learning.units import FloatArray
@@ -23,7 +23,6 @@ class ChannelBudget:
     Attributes:
         search: The layers and the target.
         budget: What was asked for.
-        choice: What the hard mask came to.
     """
 
     search: Search
@@ -31,7 +30,6 @@ class ChannelBudget:
     group_size: int = 0
     cost: FloatArray | None = field(init=False)
     limit: float = field(init=False)
-    choice: Choice | None = None
 
     def __post_init__(self) -> None:
         """Price the channels of the whole network."""
@@ -98,5 +96,9 @@ class ChannelBudget:
     def keep(self, worth: FloatArray) -> BoolArray:
         """Return the channels worth most within the budget, in whole tiles."""
         search = replace(self.search, scores=np.asarray(worth, dtype=np.float64))
-        self.choice = choose(search, self.budget)
-        return search.kept_units(self.choice.kept)
+        return search.kept_units(choose(search, self.budget).kept)
+
+    def choice(self, keep: BoolArray) -> Choice:
+        """Return how many of each group a hard mask keeps, and why."""
+        kept = np.bincount(self.search.groups.group_of[keep], minlength=len(self.search.full)).astype(np.int64)
+        return choice_of(self.search, self.budget, kept)
