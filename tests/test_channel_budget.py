@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -91,6 +92,19 @@ def test_a_smaller_share_of_time_never_takes_longer() -> None:
         found = ChannelBudget(search, parse_budget(None, f"{share:.6f}x"))
         cycles.append(float(search.cost(found.choice(found.keep(worth)).kept)))
     assert (np.diff(cycles) >= 0).all()
+
+
+@pytest.mark.parametrize("asked", [{"latency": "0.5x"}, {"macs": "0.5x"}, {"bytes": "0.5x"}, {"sparsity": 0.5}])
+def test_half_of_everything_has_an_order(asked: dict[str, Any]) -> None:
+    """As far again from the budget as it is from the whole network nothing is left."""
+    budget = parse_budget(**asked)
+    search = searched("residual_bottlenecks", budget)
+    worth = np.random.default_rng(3).random(search.groups.count)
+    order = ChannelBudget(search, budget).order(worth)
+    kept = choose(replace(search, scores=worth), budget).kept
+    for group, count in zip(search.groups.groups, kept, strict=True):
+        stay, go = np.split(np.sort(order[group.units])[::-1], [count])
+        assert stay.min(initial=np.inf) > go.max(initial=-np.inf)
 
 
 def test_worth_of_nothing_is_a_worth_like_another() -> None:

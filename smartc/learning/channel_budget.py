@@ -14,6 +14,8 @@ from smartc.passes.mask_layouts import BoolArray
 
 # How far along the way to the budget, and beyond it, knapsacks tell the order in which channels go.
 LEVELS = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0, 1.2, 1.4, 1.7, 2.0)
+# What no network can be cut down to.
+LEAST = 1e-6
 
 
 @dataclass
@@ -90,8 +92,8 @@ class ChannelBudget:
             return replace(budget, amount=min(budget.amount * share, 0.99))
         dense = float(search.cost(search.full))
         limit = budget.limit(dense, search.target.array.frequency_hz)
-        left = (dense - share * (dense - limit)) / dense if dense else 1.0
-        return Budget(budget.kind, max(left, 1e-6), f"{max(left, 1e-6)}x")
+        left = max((dense - share * (dense - limit)) / dense if dense else 1.0, LEAST)
+        return Budget(budget.kind, left, f"{left:.6f}x")
 
     def keep(self, worth: FloatArray) -> BoolArray:
         """Return the channels worth most within the budget, in whole tiles."""
