@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from smartc.errors import UserError
 from smartc.learning.mask_search import MaskSearch, Moment
 
-SCHEMA = "1"
+SCHEMA = "2"
 # Seconds between two checkpoints.
 INTERVAL = 20.0
 
