@@ -15,6 +15,7 @@ from smartc.learning.mask_search import MaskSearch
 from smartc.learning.smart import Smart
 from smartc.refit import MOST_NUMBERS, MOST_SAMPLES, samples_to_fit
 from tests.learning_networks import SHAPE, Sentences, images, search, sentences, traced
+from tests.oracle import FLOAT32_TOLERANCE, relative_error
 
 STEPS = 300
 
@@ -116,7 +117,7 @@ def test_named_arguments_are_taken_in_the_order_of_the_graph() -> None:
     inputs = sentences(8)
     expected = model.graph_module(**inputs)
     (taken,) = latest.take()
-    assert torch.equal(model.run(taken), expected)
+    assert relative_error(expected, model.run(taken)) <= FLOAT32_TOLERANCE
 
 
 def test_large_activations_allow_for_fewer_samples() -> None:

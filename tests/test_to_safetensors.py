@@ -19,6 +19,7 @@ from smartc.model import TracedModel
 from smartc.packed_weight import pack
 from smartc.passes.pack_blocks import PackedBlocks, pack_blocks
 from smartc.targets.target import load_target
+from tests.oracle import FLOAT32_TOLERANCE, relative_error
 from tests.test_pack_blocks import EveryUse
 from tests.zero_tiles import with_zero_tiles
 
@@ -102,7 +103,7 @@ def test_a_tied_weight_is_stored_once() -> None:
     assert len(content) < 0.5 * model.tensor("first.weight").nbytes
     assert sum(name.endswith("weight") for name in restored) == 1
     inputs = (torch.randn(3, 64),)
-    assert torch.equal(model.with_tensors(restored).run(inputs), model.run(inputs))
+    assert relative_error(model.run(inputs), model.with_tensors(restored).run(inputs)) <= FLOAT32_TOLERANCE
 
 
 def test_refuses_another_file() -> None:
@@ -116,7 +117,7 @@ def test_lowering_proves_the_packed_weights(case: tuple[TracedModel, PackedBlock
     assert [part.file for part in lowered] == ["model.pt2", "weights.safetensors"]
     assert [remark.where for remark in remarks if remark.changed] == ["conv", "grouped", "up", "linear", "matmul"]
     inputs = (torch.randn(3, 16, 8, 8),)
-    assert torch.equal(lowered[1].run(inputs), model.run(inputs))
+    assert relative_error(model.run(inputs), lowered[1].run(inputs)) <= FLOAT32_TOLERANCE
 
 
 def test_nothing_is_packed_without_a_target_or_zeros(case: tuple[TracedModel, PackedBlocks]) -> None:
