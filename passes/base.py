@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
-from smartc.errors import InternalError, SmartcError
+from smartc.core.errors import InternalError, SmartcError
 from smartc.model import Remark, TracedModel
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import fx
 
-from smartc.errors import InternalError
+from smartc.core.errors import InternalError
 from smartc.model import Remark, TracedModel, value_of
 from smartc.passes.base import PassResult
 from smartc.passes.channel_groups import FROZEN, ChannelGroups, ParameterAxis, surviving

@@ -5,17 +5,19 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from smartc.core.version import __version__
+
 if TYPE_CHECKING:
     from smartc.capture import trace
     from smartc.compiled import Compiled, load
-    from smartc.errors import InternalError, SmartcError, UserError
+    from smartc.core.errors import InternalError, SmartcError, UserError
     from smartc.learning.settings import Settings
     from smartc.learning.soft_top_k import soft_top_k
     from smartc.model import TracedModel
     from smartc.pipeline import compile
     from smartc.preparation import Preparation, prepare
 
-__version__ = "0.1.0"
+
 __all__ = [
     "Compiled",
     "InternalError",
@@ -33,12 +35,12 @@ __all__ = [
 
 _HOME = {
     "Compiled": "smartc.compiled",
-    "InternalError": "smartc.errors",
+    "InternalError": "smartc.core.errors",
     "Preparation": "smartc.preparation",
     "Settings": "smartc.learning.settings",
-    "SmartcError": "smartc.errors",
+    "SmartcError": "smartc.core.errors",
     "TracedModel": "smartc.model",
-    "UserError": "smartc.errors",
+    "UserError": "smartc.core.errors",
     "compile": "smartc.pipeline",
     "load": "smartc.compiled",
     "prepare": "smartc.preparation",

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 
 Measure = Literal["latency", "macs", "bytes"]
 

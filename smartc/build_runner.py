@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 from smartc.manifest import check_files, read_manifest
 
 Array = npt.NDArray[Any]

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import traceback
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +13,8 @@ from torch import nn
 from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
-from smartc.errors import UserError
+from smartc.core.errors import UserError, first_line
+from smartc.core.quiet import quiet
 from smartc.model import BATCH_PRIME, InputSpec, Remark, TracedModel, Value, storage_key
 
 log = logging.getLogger(__name__)
@@ -164,26 +162,6 @@ def _export_once(
         return torch.export.export(module, args, kwargs, dynamic_shapes=shapes, strict=False)
 
 
-# The last says that torchvision is not there, which it need not be.
-_TALKATIVE = ("torch.export", "torch.fx.experimental.symbolic_shapes", "torch.onnx")
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence what PyTorch's exporters say about their own internals; they print the graphs that they refuse."""
-    loggers = [logging.getLogger(name) for name in _TALKATIVE]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
 def batch_size(tree: Any) -> int | None:
     """Return the size that axis 0 of every tensor shares, or None where there is none."""
     tensors = [leaf for leaf in pytree.tree_leaves(tree) if _is_tensor(leaf)]
@@ -257,13 +235,6 @@ def _left_out(module: nn.Module) -> tuple[Remark, ...]:
     kinds = sorted({type(child).__name__ for child in module.modules()} & set(_DROPPED_IN_EVAL))
     text = "takes no part in inference and is not in the compiled model"
     return tuple(Remark(kind, text) for kind in kinds)
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, shortened."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0] if lines else type(error).__name__
-    return text if len(text) <= 300 else text[:297] + "..."
 
 
 def _user_line(error: BaseException) -> str:

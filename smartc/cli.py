@@ -12,8 +12,8 @@ from importlib import import_module
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, NoReturn
 
-from smartc import __version__
-from smartc.errors import SmartcError, UserError
+from smartc.core.errors import SmartcError, UserError
+from smartc.core.version import __version__
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction["_Parser"]

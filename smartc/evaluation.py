@@ -10,9 +10,8 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from smartc.agreement import agreement
-from smartc.capture import first_line
+from smartc.core.errors import UserError, first_line
 from smartc.data.labelled import Labelled, Metric, check_fits, load_labelled, shape_text
-from smartc.errors import UserError
 from smartc.model import TracedModel
 from smartc.reporting.figures import Evaluation
 

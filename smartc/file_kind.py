@@ -7,7 +7,7 @@ from codecs import getincrementaldecoder
 from pathlib import Path
 from typing import IO, Literal
 
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 
 Kind = Literal["program", "torch", "pickle", "safetensors"]
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from smartc import __version__
 from smartc.channel_order import Ordered, in_fewest_tiles
 from smartc.compiled import Compiled
+from smartc.core.errors import UserError
+from smartc.core.version import __version__
 from smartc.decision import Decision
-from smartc.errors import UserError
 from smartc.lowering import Lowered, dense_timer, lower
 from smartc.measuring.faster_forms import Forms, put_back
 from smartc.measuring.measured_report import with_measurement

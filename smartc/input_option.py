@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 from smartc.model import InputSpec
 
 _FORM = re.compile(r"(?:(?P<name>[A-Za-z_]\w*)=)?(?:(?P<dtype>[a-z]\w*):)?(?P<shape>(?:N|[1-9]\d*)(?:x[1-9]\d*)*)")

@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 
+from smartc.core.errors import UserError
+from smartc.core.load_by_name import load_function
 from smartc.data.batch import Samples
 from smartc.decision import Decision
-from smartc.errors import UserError
 from smartc.learning.batch_norm_statistics import reestimate_batch_norm
 from smartc.learning.checkpoint import Checkpoint
 from smartc.learning.distillation import Distillation
@@ -31,7 +32,6 @@ from smartc.masking import SEEN_SAMPLES, calibration_inputs, decided, is_gentle,
 from smartc.model import TracedModel
 from smartc.plan import model_hash
 from smartc.project import Project
-from smartc.references import load_function
 from smartc.refit import refit, refit_by_samples
 from smartc.targets.workload import OpKind
 

@@ -8,7 +8,7 @@ import os
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 from smartc.swap_folder import recover
 
 MANIFEST = "manifest.json"

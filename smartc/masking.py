@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from smartc.budget import impossible
+from smartc.core.errors import UserError
 from smartc.data.batch import Samples
 from smartc.decision import Decision, unread_channels
-from smartc.errors import UserError
 from smartc.learning.channel_budget import ChannelBudget
 from smartc.learning.damage import damage
 from smartc.learning.granularity import Granularity

@@ -14,8 +14,9 @@ from typing import IO, Any
 
 import torch
 
-from smartc.capture import first_line, from_program, quiet, trace
-from smartc.errors import UserError
+from smartc.capture import from_program, trace
+from smartc.core.errors import UserError, first_line
+from smartc.core.quiet import quiet
 from smartc.exported_archive import find_code
 from smartc.file_kind import SAVE_AGAIN, Kind, recognise
 from smartc.input_option import check_agrees, example_inputs, parse_input

@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from smartc.capture import first_line
-from smartc.errors import UserError
-from smartc.references import load_function
+from smartc.core.errors import UserError, first_line
+from smartc.core.load_by_name import load_function
 
 # Where training loops put the weights in a checkpoint.
 _NESTED_STATES = ("state_dict", "model_state_dict", "model")

@@ -11,9 +11,9 @@ from torch import nn
 
 from smartc.choose import parse_budget
 from smartc.compiled import Compiled
+from smartc.core.errors import UserError
 from smartc.data.samples import load_samples
 from smartc.decision import by_scores
-from smartc.errors import UserError
 from smartc.finish import finish
 from smartc.learn_masks import Watch, learn
 from smartc.learning.granularity import parse_granularity

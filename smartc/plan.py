@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from smartc import __version__
 from smartc.budget import Measure
 from smartc.channel_order import Ordered
+from smartc.core.errors import UserError
+from smartc.core.version import __version__
 from smartc.decision import Decision
-from smartc.errors import UserError
 from smartc.model import TracedModel
 from smartc.passes.channel_groups import ChannelGroups, surviving
 from smartc.passes.find_layers import Layers

@@ -10,8 +10,8 @@ import torch
 from torch import fx
 
 from smartc.compiled import Compiled
+from smartc.core.errors import UserError
 from smartc.data.samples import load_samples
-from smartc.errors import UserError
 from smartc.learning.mask_search import MaskSearch, Moment
 from smartc.masking import decided, learning_facts, new_search, with_better_granularity
 from smartc.outcome import outcome_for

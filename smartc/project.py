@@ -13,7 +13,7 @@ from torch import nn
 
 from smartc.budget import Budget
 from smartc.capture import trace
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 from smartc.learning.granularity import Granularity
 from smartc.model import TracedModel
 from smartc.passes.find_channel_groups import find_channel_groups

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from smartc.core.errors import UserError
 from smartc.energy import producer_energy, unit_energy
-from smartc.errors import UserError
 from smartc.model import TracedModel
 from smartc.passes.channel_groups import ChannelGroups
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
-from smartc.errors import InternalError
+from smartc.core.errors import InternalError
 from smartc.model import TracedModel, cast_value, sample_count
 from smartc.passes.channel_groups import ChannelGroups
 from smartc.passes.remove_channels import masked_axes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 from smartc.targets.parse import leaves, place
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from smartc.records import encode
+from smartc.core.records import encode
 from smartc.targets.cost_table import CostTable
 from smartc.targets.target import Target
 from smartc.targets.tiling import Tiling

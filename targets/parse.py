@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar, get_type_hints
 
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 from smartc.targets.keys import Check, Sources, Table, Text
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 from smartc.targets.agreement import check_agreement, check_sources
 from smartc.targets.keys import Sources, Whole
 from smartc.targets.parse import plain, read_table

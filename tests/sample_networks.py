@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from smartc.capture import trace
+from smartc.core.errors import UserError
 from smartc.data.samples import load_samples
-from smartc.errors import UserError
 from smartc.model import TracedModel
 
 

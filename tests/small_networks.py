@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 from smartc.model_file import load_model
 
 SHAPE = (3, 8, 8)

@@ -15,7 +15,7 @@ import pytest
 
 from smartc import __version__, swap_folder
 from smartc.artifact import check_files, check_writable, read_manifest, write_artifact
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 
 AGAIN = "Compile the model again."
 NAME_ONE = "Name a folder that smartc compile wrote."

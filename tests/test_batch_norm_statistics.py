@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from smartc.capture import trace
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 from smartc.learning import batch_norm_statistics
 from smartc.learning.batch_norm_statistics import Statistics, reestimate_batch_norm
 from smartc.model import TracedModel

@@ -10,7 +10,7 @@ import pytest
 
 from smartc.budget import Budget, parse_budget
 from smartc.choose import choose
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 from smartc.learning.channel_budget import ChannelBudget
 from smartc.search import Search
 from tests.search_networks import removed, search_of

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 import smartc
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 from smartc.learning import checkpoint, smart
 from smartc.learning.checkpoint import Checkpoint
 from smartc.learning.fixed import Taylor

@@ -10,7 +10,7 @@ from torch import nn
 from smartc import choose as choose_module
 from smartc import search as search_module
 from smartc.choose import Search, choose, parse_budget
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 from smartc.targets.target import load_target
 from tests.search_networks import (
     NETWORKS,

@@ -12,7 +12,7 @@ import torch
 from smartc import search as search_module
 from smartc.budget import Budget, Measure
 from smartc.choose import Choice, Search, choose, parse_budget
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 from smartc.targets.target import load_target
 from tests.cost_tables import by_work, target
 from tests.search_networks import NETWORKS, chain, every_choice, score, search, search_of, shares, wide_array

@@ -15,7 +15,7 @@ import pytest
 from smartc.artifact import write_artifact
 from smartc.cli import main
 from smartc.commands import targets as command_targets
-from smartc.errors import InternalError
+from smartc.core.errors import InternalError
 from tests.small_networks import SHAPE
 
 SHARE = "not a share of channels. Give a number from 0 to less than 1."

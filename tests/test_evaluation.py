@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from smartc.capture import from_program, trace
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 from smartc.evaluation import Labelled, Metric, agreement, check_fits, evaluate, evaluation, load_labelled
 from smartc.reporting.figures import Agreement, Evaluation
 

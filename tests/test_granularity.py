@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from smartc.budget import parse_budget
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 from smartc.learning.granularity import Granularity, parse_granularity
 from smartc.targets.target import load_target
 

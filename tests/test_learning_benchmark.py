@@ -24,7 +24,7 @@ from benchmarks.learning.outside import Wanted, cut
 from benchmarks.learning.tasks import Protocol, tasks
 from benchmarks.learning.training import Recipe, batches, normalised
 from smartc import trace
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 from smartc.targets.target import load_target
 
 PROTOCOL = Protocol("fashion-mnist", "resnet8", epochs=2, dense_epochs=5)

@@ -16,7 +16,7 @@ from benchmarks.learning.perform import Bench
 from benchmarks.learning.results import Outcome, Provenance, Result, append_result, read_results
 from benchmarks.learning.runner import Place, command_text, run_tasks
 from benchmarks.learning.tasks import Protocol, Task
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 
 PROTOCOL = Protocol("fashion-mnist", "resnet8", epochs=2, dense_epochs=5)
 MADE = Provenance("0.1.0", "abc", "python -m benchmarks.learning run", "cpu")

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smartc.errors import UserError
+from smartc.core.errors import UserError
+from smartc.core.records import encode
 from smartc.measuring import measured_target
 from smartc.measuring.cost_table_file import read_table, table_path, write_table
 from smartc.measuring.measured_target import default_backends, with_costs
-from smartc.records import encode
 from smartc.targets.latency import price
 from smartc.targets.measured import MeasuredTarget
 from smartc.targets.target import load_target, without_skipping

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from smartc.core.errors import UserError
 from smartc.data.batch import Batch
-from smartc.errors import UserError
 from smartc.learning.distillation import Distillation
 from smartc.learning.objective import FromDense, LayerByLayer, OwnLoss, cross_entropy
 from tests.learning_networks import images, traced

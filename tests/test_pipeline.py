@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 import smartc
-from smartc.errors import InternalError, UserError
+from smartc.core.errors import InternalError, UserError
 from smartc.passes import remove_channels
 from tests.oracle import FLOAT32_TOLERANCE, assert_equals_masked, relative_error
 from tests.zoo import build

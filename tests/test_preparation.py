@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import smartc
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 from tests.learning_networks import Sentences, convolutions, images, sentences, traced
 
 INPUTS = images(8)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from smartc.core.errors import UserError
 from smartc.data.preprocess import channel_axis, parse_preprocess
-from smartc.errors import UserError
 from smartc.model import InputSpec
 
 CHOICES = "Choose one of imagenet, half, unit, or mean=0.48,0.45,0.41:std=0.23,0.22,0.22."

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from smartc.capture import trace
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 from smartc.learning.layer_rows import is_layer
 from smartc.learning.reconstruction import reconstruct
 from smartc.model import TracedModel, stored_name

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, fx
 
 from smartc.capture import trace
-from smartc.errors import InternalError
+from smartc.core.errors import InternalError
 from smartc.model import BATCH_PRIME, TracedModel, Value, value_of
 from smartc.passes import rewrite_sizes
 from smartc.passes.channel_rules.registry import RULES

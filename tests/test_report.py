@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from smartc.errors import InternalError, UserError
+from smartc.core.errors import InternalError, UserError
 from smartc.reporting.csv_rows import CSV_HEADER
 from smartc.reporting.figures import SIDES
 from smartc.reporting.report import Report, Verification

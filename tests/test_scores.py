@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from smartc.capture import trace
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 from smartc.passes.find_channel_groups import find_channel_groups
 from smartc.scores import magnitude, sp_lamp, unit_scores
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import smartc
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 from smartc.learning import smart
 from smartc.learning.smart import COLDEST, HOTTEST, Smart
 from smartc.masking import new_search

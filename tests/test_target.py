@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import smartc.targets
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 from smartc.targets.target import Target, load_target, target_names, without_skipping
 
 NAMES = ("npu-8x8", "npu-16x16", "npu-32x32", "npu-8x8-dense", "npu-16x16-dense", "npu-32x32-dense")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 from smartc.targets.target import Target, load_target
 
 SIZE = "a whole number from 1 to 65536"

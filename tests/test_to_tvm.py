@@ -15,7 +15,7 @@ from torch import Tensor, nn
 pytest.importorskip("tvm")
 
 import smartc
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 from smartc.lowering.to_tvm import TvmModule, time_layers, to_tvm
 from smartc.model import TracedModel
 from tests.oracle import FLOAT32_TOLERANCE, relative_error

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 import smartc
+from smartc.core.errors import UserError
 from smartc.data.batch import Batch
 from smartc.data.samples import load_samples
-from smartc.errors import UserError
 from smartc.learning.distillation import Distillation
 from smartc.learning.mask_search import MaskSearch, Moment
 from smartc.learning.objective import FromDense, Objective, OwnLoss

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
+from smartc.core.errors import UserError
 from smartc.data import user_batches
 from smartc.data.arrays import Arrays
 from smartc.data.samples import Samples, load_samples
 from smartc.data.user_batches import rebatched
-from smartc.errors import UserError
 from tests.sample_networks import fixed_batch, images, refused
 
 IMAGES = images()

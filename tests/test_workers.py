@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
+from smartc.core.errors import UserError
 from smartc.data.batch import Batch
-from smartc.errors import UserError
 from smartc.learning.workers import Workers, in_torchrun, is_first, joined
 from tests.learning_networks import convolutions, images
 from tests.small_networks import save_program

@@ -15,7 +15,7 @@ from benchmarks.learning.page import write_page
 from benchmarks.learning.results import read_results
 from benchmarks.learning.runner import Place, command_text, run_tasks
 from benchmarks.learning.tasks import LEARNERS, OUTSIDE, Protocol, tasks
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 
 CACHE = Path("build/learning")
 PAGE = Path("docs/learning-results.md")

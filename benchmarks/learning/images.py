@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 
 FASHION_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 CLASSES = 10

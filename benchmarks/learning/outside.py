@@ -15,7 +15,7 @@ import smartc
 from benchmarks.learning.cost import ChannelCosts, Cost
 from benchmarks.learning.images import DataSet
 from benchmarks.learning.training import Recipe, batches
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 from smartc.targets.target import Target
 
 # Batches whose gradients the Taylor importance sums up, as Torch-Pruning's own scripts do; they count as steps.

@@ -9,7 +9,7 @@ from statistics import fmean
 from benchmarks.learning.chart import chart
 from benchmarks.learning.results import Outcome, Result
 from benchmarks.learning.summary import Column, Row, Section, column_name, granularity_name, sections
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 
 DATA_NAMES = {"fashion-mnist": "Fashion-MNIST", "cifar10": "CIFAR-10"}
 NETWORK_NAMES = {"resnet8": "ResNet-8", "resnet20": "ResNet-20"}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.learning.tasks import Protocol, Task
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from benchmarks.learning.images import read_data
 from benchmarks.learning.perform import Bench, perform
 from benchmarks.learning.results import Outcome, Provenance, Result, append_result, read_results
 from benchmarks.learning.tasks import Protocol, Task
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import product
 from typing import Any
 
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 
 LEARNERS = ("smart", "pdp", "sp-lamp", "magnitude", "taylor", "ac-dc")
 # Torch-Pruning's, for channels; the others rank all channels of the network together.

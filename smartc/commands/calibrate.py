@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 from smartc.targets.target import Target
 from smartc.terminal import output
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from smartc.commands.report import read_report
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 from smartc.reporting.facts import metric_texts
 from smartc.reporting.formats import count, milliseconds, shape_change, shortened, significant, size, times
 from smartc.reporting.layers import CHEAP_SHARE, speed_up

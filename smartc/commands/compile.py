@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from smartc.artifact import check_writable
 from smartc.commands.calibrate import with_costs
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 from smartc.targets.target import load_target
 from smartc.terminal import learning_bar, output, progress
 

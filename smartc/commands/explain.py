@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from smartc.commands.report import read_report
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 from smartc.manifest import check_files
 from smartc.reporting.formats import milliseconds, percent, shape_text
 from smartc.reporting.report import Figures, Layer, Report

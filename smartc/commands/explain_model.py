@@ -10,7 +10,7 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 from smartc.model import TracedModel
 from smartc.passes.channel_groups import FROZEN, ChannelGroup, ChannelGroups
 from smartc.passes.find_channel_groups import find_channel_groups

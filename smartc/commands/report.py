@@ -6,10 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from smartc.core.write_file import write_file
 from smartc.manifest import check_files
 from smartc.reporting.report import Report
 from smartc.terminal import output
-from smartc.write_file import write_file
 
 
 def run(arguments: argparse.Namespace) -> None:

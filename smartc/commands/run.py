@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from smartc.build_runner import Array, Runner, open_runner
-from smartc.errors import UserError
+from smartc.core.errors import UserError
+from smartc.core.write_file import write_file
 from smartc.terminal import output
-from smartc.write_file import write_file
 
 _ROWS_SHOWN = 10
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from smartc.commands import calibrate as command_calibrate
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 from smartc.measuring.cost_table_file import AGAIN, read_table, table_path
 from smartc.reporting.formats import significant
 from smartc.targets.cost_table import CostTable

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from smartc.errors import InternalError
+from smartc.core.errors import InternalError
 from smartc.manifest import check_files, read_manifest
 from smartc.reporting.facts import verification_text
 from smartc.reporting.figures import Verification

@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import torch
 
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 
 
 @dataclass(frozen=True, eq=False)

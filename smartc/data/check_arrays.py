@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from smartc.core.errors import UserError
 from smartc.data.arrays import Arrays, InputLayout
 from smartc.data.labelled import check_finite, dtype_text, shape_text
-from smartc.errors import UserError
 from smartc.model import InputSpec, TracedModel, arguments_of, operator_name, stored_name
 
 # torch can store these but has next to no operators for them.

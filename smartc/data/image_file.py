@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from smartc.capture import first_line
+from smartc.core.errors import SmartcError, UserError, first_line
 from smartc.data.preprocess import channel_axis
-from smartc.errors import SmartcError, UserError
 from smartc.model import TracedModel
 
 if TYPE_CHECKING:

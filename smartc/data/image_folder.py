@@ -9,11 +9,11 @@ from pathlib import Path
 
 import torch
 
+from smartc.core.errors import UserError
 from smartc.data.arrays import Arrays, InputLayout
 from smartc.data.batch import Batch, shuffled_places
 from smartc.data.image_file import Frame, decode_image, frame_of, verify_image
 from smartc.data.preprocess import PREPROCESS_FORMS
-from smartc.errors import UserError
 
 _SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp"))
 _OTHER_IMAGES = frozenset((".gif", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".ppm", ".tga"))

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from smartc.core.errors import UserError
+from smartc.core.load_by_name import load_function
 from smartc.data.labelled_file import read_labelled
-from smartc.errors import UserError
 from smartc.model import InputSpec
-from smartc.references import load_function
 
 _ELEMENTS_AT_ONCE = 2**22
 

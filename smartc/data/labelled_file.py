@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 
 _KEYS = ("inputs", "labels")
 _PICKLED = "it holds Python objects, which could run code when loaded"

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from smartc.core.errors import UserError
 from smartc.data.arrays import InMemory, InputLayout
 from smartc.data.batch import Samples
 from smartc.data.check_arrays import checked
 from smartc.data.labelled_file import read_content
 from smartc.data.match_inputs import is_batch, match_inputs
 from smartc.data.user_batches import Opening, gathered
-from smartc.errors import UserError
 
 _FIX = "Give an .npz, .npy, .safetensors or .pt file of arrays, a folder of images, or package.module:function"
 

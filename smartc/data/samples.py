@@ -9,6 +9,8 @@ from typing import Any
 from torch import nn
 from torch.utils.data import Dataset
 
+from smartc.core.errors import UserError
+from smartc.core.load_by_name import load_function
 from smartc.data.arrays import InMemory, InputLayout, input_layout
 from smartc.data.batch import Batch, Samples
 from smartc.data.check_arrays import checked
@@ -17,9 +19,7 @@ from smartc.data.match_inputs import is_batch, match_inputs
 from smartc.data.preprocess import PREPROCESS_FORMS, parse_preprocess
 from smartc.data.sample_files import samples_in_file
 from smartc.data.user_batches import Opening, gathered, streamed
-from smartc.errors import UserError
 from smartc.model import TracedModel
-from smartc.references import load_function
 
 __all__ = ["PREPROCESS_FORMS", "Batch", "Samples", "load_samples"]
 

@@ -11,12 +11,11 @@ from typing import Any
 
 from torch.utils.data import Dataset, IterableDataset, default_collate
 
-from smartc.capture import first_line
+from smartc.core.errors import SmartcError, UserError, first_line
 from smartc.data.arrays import Arrays, InMemory, InputLayout
 from smartc.data.batch import Batch, Samples
 from smartc.data.check_arrays import checked
 from smartc.data.match_inputs import is_batch, match_inputs
-from smartc.errors import SmartcError, UserError
 from smartc.own_randomness import OwnRandomness
 
 log = logging.getLogger(__name__)

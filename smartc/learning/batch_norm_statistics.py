@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 from smartc.learning.walk_activations import ActivationWalk, peak_bytes
 from smartc.model import TracedModel, argument_of, layer_name, operator_name, stored_name
 from smartc.passes.training_mode import TrainingMode

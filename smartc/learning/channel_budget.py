@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from smartc.choose import Budget, Choice, Search, choice_of, choose
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 from smartc.learning.unit_budget import NEXT_TO_NOTHING
 from smartc.learning.units import FloatArray
 from smartc.passes.mask_layouts import BoolArray

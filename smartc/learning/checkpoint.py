@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 from smartc.learning.mask_search import MaskSearch, Moment
 
 SCHEMA = "2"

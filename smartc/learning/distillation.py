@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 from smartc.learning.logit_axis import logit_axis
 from smartc.model import TracedModel, Value, value_of
 

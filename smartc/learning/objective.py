@@ -11,9 +11,8 @@ from torch import fx, nn
 from torch.nn import functional
 from torch.utils import _pytree as pytree
 
-from smartc.capture import first_line
+from smartc.core.errors import UserError, first_line
 from smartc.data.batch import Batch
-from smartc.errors import UserError
 from smartc.learning.distillation import Distillation
 from smartc.learning.taps import Tapped
 from smartc.learning.views import random_views

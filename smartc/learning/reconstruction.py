@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, fx
 
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 from smartc.learning.batch_norm_statistics import running_names
 from smartc.learning.layer_rows import is_layer
 from smartc.learning.masked_layer import MaskedLayer, readers

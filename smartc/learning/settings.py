@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 
 PRECISIONS = ("float32", "bfloat16")
 # Without a number of steps, so many passes over the samples, within these bounds.

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 from smartc.learning.channel_budget import ChannelBudget
 from smartc.learning.learner import Learner, Start, standard_scores
 from smartc.learning.score_momentum import ScoreMomentum

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 from smartc.learning.top_k_problem import WHERE, TopKProblem, top_k_gradient
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from smartc.errors import InternalError, SmartcError, UserError
+from smartc.core.errors import InternalError, SmartcError, UserError
 from smartc.learning.top_k_columns import SHORT_COLUMN, ColumnTopK, column_gradient
 from smartc.learning.top_k_columns import STRAIGHT as SHORT_STRAIGHT
 from smartc.learning.top_k_columns import TOLERANCES as SHORT_TOLERANCES

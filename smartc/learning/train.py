@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from smartc.core.errors import UserError
 from smartc.data.batch import Batch, Samples
-from smartc.errors import UserError
 from smartc.learning.checkpoint import Checkpoint
 from smartc.learning.mask_search import MaskSearch, Moment
 from smartc.learning.objective import Objective

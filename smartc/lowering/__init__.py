@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 from smartc.lowering.to_onnx import OnnxSession, to_onnx
 from smartc.lowering.to_program import save_program, to_program
 from smartc.lowering.to_safetensors import from_safetensors, to_safetensors

@@ -14,8 +14,8 @@ import onnx_graphsurgeon as graphsurgeon
 import onnxruntime
 import torch
 
-from smartc.capture import first_line, quiet
-from smartc.errors import UserError
+from smartc.core.errors import UserError, first_line
+from smartc.core.quiet import quiet
 from smartc.lowering.packed_initializers import pack_initializers
 from smartc.model import TracedModel
 

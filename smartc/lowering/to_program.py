@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from smartc.capture import quiet
-from smartc.errors import InternalError
+from smartc.core.errors import InternalError
+from smartc.core.quiet import quiet
 from smartc.model import TracedModel
 from smartc.verify import seeded_inputs
 

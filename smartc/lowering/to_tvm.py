@@ -16,8 +16,8 @@ import torch
 import tvm
 from tvm import relax
 
-from smartc.capture import quiet
-from smartc.errors import InternalError, UserError
+from smartc.core.errors import InternalError, UserError
+from smartc.core.quiet import quiet
 from smartc.lowering.tvm_kernels.machine import Machine, machine_for
 from smartc.lowering.tvm_kernels.walk import relax_module
 from smartc.model import TracedModel

@@ -6,11 +6,11 @@ import json
 import os
 from pathlib import Path
 
-from smartc.errors import UserError
+from smartc.core.errors import UserError
+from smartc.core.records import decode, encode
+from smartc.core.write_file import write_file
 from smartc.measuring.processor import installed_versions, processor_name
-from smartc.records import decode, encode
 from smartc.targets.cost_table import CostTable
-from smartc.write_file import write_file
 
 SCHEMA = 2
 AGAIN = "Run smartc targets calibrate cpu"

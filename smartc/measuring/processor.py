@@ -7,7 +7,7 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
-from smartc import __version__
+from smartc.core.version import __version__
 
 # What runs networks here: the names of their distributions.
 ONNX_RUNTIME, TVM = "onnxruntime", "apache-tvm"

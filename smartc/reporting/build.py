@@ -8,8 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from smartc import __version__
 from smartc.choose import Choice, Search
+from smartc.core.version import __version__
 from smartc.decision import Decision
 from smartc.learning.units import Units
 from smartc.model import Remark, TracedModel, value_of

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from smartc.errors import InternalError, UserError
-from smartc.records import decode, encode
+from smartc.core.errors import InternalError, UserError
+from smartc.core.records import decode, encode
 from smartc.reporting.csv_rows import layers_to_csv
 from smartc.reporting.figures import (
     SIDES,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import fx
 
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 from smartc.lowering.tvm_kernels.convolution import convolution_kernel
 from smartc.lowering.tvm_kernels.convolution_call import Convolution
 from smartc.lowering.tvm_kernels.edges import edge_bits

@@ -8,7 +8,7 @@ from typing import Any
 import tvm
 from tvm.target import codegen
 
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 
 INSTRUCTION_SETS: dict[str, dict[str, str]] = {
     "avx2": {"mcpu": "haswell"},

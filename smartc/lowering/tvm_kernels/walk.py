@@ -13,7 +13,7 @@ from torch.export.graph_signature import InputKind
 from tvm import relax
 from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
 
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 from smartc.lowering.tvm_kernels import (
     attention_rules,
     convolution_rules,

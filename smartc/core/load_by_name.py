@@ -6,7 +6,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 
 
 def load_function(reference: str, where: str) -> Callable[..., Any]:

@@ -41,3 +41,10 @@ class InternalError(SmartcError):
 def _sentence(text: str) -> str:
     """Return the text ended by a full stop."""
     return text if text.endswith((".", "!", "?")) else text + "."
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, shortened."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[0] if lines else type(error).__name__
+    return text if len(text) <= 300 else text[:297] + "..."

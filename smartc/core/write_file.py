@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 
 
 def write_file(path: str | Path, content: bytes) -> None:

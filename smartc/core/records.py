@@ -9,7 +9,7 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from smartc.errors import UserError
+from smartc.core.errors import UserError
 
 T = TypeVar("T")
 

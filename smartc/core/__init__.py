@@ -1,0 +1,1 @@
+"""What everything else stands on: errors, records in JSON, files written whole, the version."""
