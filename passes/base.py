@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from smartc.core.errors import InternalError, SmartcError
-from smartc.model import Remark, TracedModel
+from smartc.ir.traced_model import Remark, TracedModel
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from smartc.model import Remark, TracedModel, layer_name, operator_name
+from smartc.ir.traced_model import Remark, TracedModel, layer_name, operator_name
 from smartc.passes.base import PassResult
 
 ASSERTIONS = frozenset(

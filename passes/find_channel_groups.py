@@ -12,7 +12,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import fx
 
-from smartc.model import TracedModel, Value, layer_name, operator_name, storage_key, value_of
+from smartc.ir.traced_model import TracedModel, Value, layer_name, operator_name, storage_key, value_of
 from smartc.passes import channel_rules
 from smartc.passes.channel_groups import FROZEN, ChannelGroup, ChannelGroups, ParameterAxis, Role
 from smartc.passes.channel_rules.registry import RULES

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from smartc.model import Remark, TracedModel, storage_key
+from smartc.ir.traced_model import Remark, TracedModel, storage_key
 from smartc.passes.channel_groups import FROZEN, ChannelGroups
 from smartc.passes.find_free_groups import find_free_groups
 from smartc.passes.gather_rows import gather_rows

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
-from smartc.model import TracedModel
+from smartc.ir.traced_model import TracedModel
 from smartc.passes.channel_groups import FROZEN, ChannelGroups
 from smartc.passes.labels import IntArray, Labels
 from smartc.passes.permute_channels import PermuteChannels, whole_order

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import fx, nn
 
-from smartc.model import Remark, TracedModel, operator_name, value_of
+from smartc.ir.traced_model import Remark, TracedModel, operator_name, value_of
 from smartc.passes.base import PassResult
 from smartc.passes.mask_layouts import Channels, MaskLayout
 from smartc.passes.scaled_rows import Memory

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from smartc.model import TracedModel
+from smartc.ir.traced_model import TracedModel
 from smartc.passes.find_layers import Layers
 from smartc.passes.labels import IntArray
 from smartc.passes.live_tiles import live_tiles

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import fx
 
-from smartc.model import Remark, TracedModel, arguments_of, layer_name, operator_name
+from smartc.ir.traced_model import Remark, TracedModel, arguments_of, layer_name, operator_name
 from smartc.passes.base import PassResult
 
 aten = torch.ops.aten

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import fx
 
-from smartc.model import Remark, TracedModel, arguments_of, layer_name, operator_name, value_of
+from smartc.ir.traced_model import Remark, TracedModel, arguments_of, layer_name, operator_name, value_of
 from smartc.passes import channel_rules
 from smartc.passes.base import PassResult
 from smartc.passes.channel_rules.registry import RULES

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import fx
 
-from smartc.model import Remark, TracedModel, argument_of, layer_name, operator_name, storage_key
+from smartc.ir.traced_model import Remark, TracedModel, argument_of, layer_name, operator_name, storage_key
 from smartc.packed_weight import LEAST_SAVING, PackedWeight, pack
 from smartc.targets.target import Target
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from smartc.model import Remark, TracedModel
+from smartc.ir.traced_model import Remark, TracedModel
 from smartc.passes.base import PassResult
 from smartc.passes.channel_groups import FROZEN, ChannelGroups
 from smartc.passes.labels import IntArray

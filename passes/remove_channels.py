@@ -11,7 +11,7 @@ import torch
 from torch import fx
 
 from smartc.core.errors import InternalError
-from smartc.model import Remark, TracedModel, value_of
+from smartc.ir.traced_model import Remark, TracedModel, value_of
 from smartc.passes.base import PassResult
 from smartc.passes.channel_groups import FROZEN, ChannelGroups, ParameterAxis, surviving
 from smartc.passes.labels import Labels

@@ -11,7 +11,7 @@ import torch
 from torch import fx
 
 from smartc.core.errors import InternalError
-from smartc.model import TracedModel, argument_of, arguments_of, layer_name, operator_name, stored_name
+from smartc.ir.traced_model import TracedModel, argument_of, arguments_of, layer_name, operator_name, stored_name
 from smartc.passes.channel_groups import surviving
 from smartc.passes.labels import Labels
 

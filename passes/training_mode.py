@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from torch import fx, nn
 
-from smartc.model import Remark, TracedModel, argument_of, layer_name, operator_name, stored_name
+from smartc.ir.traced_model import Remark, TracedModel, argument_of, layer_name, operator_name, stored_name
 from smartc.passes.base import PassResult
 
 NORMS = frozenset(("batch_norm", "instance_norm"))

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from smartc.capture import trace
     from smartc.compiled import Compiled, load
     from smartc.core.errors import InternalError, SmartcError, UserError
+    from smartc.ir.traced_model import TracedModel
     from smartc.learning.settings import Settings
     from smartc.learning.soft_top_k import soft_top_k
-    from smartc.model import TracedModel
     from smartc.pipeline import compile
     from smartc.preparation import Preparation, prepare
 
@@ -39,7 +39,7 @@ _HOME = {
     "Preparation": "smartc.preparation",
     "Settings": "smartc.learning.settings",
     "SmartcError": "smartc.core.errors",
-    "TracedModel": "smartc.model",
+    "TracedModel": "smartc.ir.traced_model",
     "UserError": "smartc.core.errors",
     "compile": "smartc.pipeline",
     "load": "smartc.compiled",

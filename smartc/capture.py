@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 
 from smartc.core.errors import UserError, first_line
 from smartc.core.quiet import quiet
-from smartc.model import BATCH_PRIME, InputSpec, Remark, TracedModel, Value, storage_key
+from smartc.ir.traced_model import BATCH_PRIME, InputSpec, Remark, TracedModel, Value, storage_key
 
 log = logging.getLogger(__name__)
 _DROPPED_IN_EVAL = ("AuxLogits", "InceptionAux", "StochasticDepth", "DropPath")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from smartc.model import Remark, TracedModel
+from smartc.ir.traced_model import Remark, TracedModel
 from smartc.passes.base import run_passes
 from smartc.passes.find_channel_order import find_channel_order
 from smartc.passes.labels import IntArray

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import fx
 
-from smartc.model import TracedModel
+from smartc.ir.traced_model import TracedModel
 from smartc.plan import Plan
 from smartc.reporting.report import Report
 

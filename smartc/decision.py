@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from smartc.choose import Choice, Search, choose
+from smartc.ir.traced_model import TracedModel
 from smartc.learning.units import Units
-from smartc.model import TracedModel
 from smartc.passes.base import run_passes
 from smartc.passes.channel_groups import ChannelGroups
 from smartc.passes.labels import IntArray

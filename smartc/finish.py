@@ -11,13 +11,13 @@ from smartc.compiled import Compiled
 from smartc.core.errors import UserError
 from smartc.core.version import __version__
 from smartc.decision import Decision
+from smartc.ir.traced_model import Remark, TracedModel
 from smartc.lowering import Lowered, dense_timer, lower
 from smartc.measuring.faster_forms import Forms, put_back
 from smartc.measuring.measured_report import with_measurement
 from smartc.measuring.measured_target import default_backends
 from smartc.measuring.measurement import Dense, Measurement, measure, timing_inputs
 from smartc.measuring.processor import has_tvm
-from smartc.model import Remark, TracedModel
 from smartc.outcome import Outcome
 from smartc.passes.base import run_passes
 from smartc.passes.remove_channels import RemoveChannels

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from smartc.core.errors import UserError
-from smartc.model import InputSpec
+from smartc.ir.traced_model import InputSpec
 
 _FORM = re.compile(r"(?:(?P<name>[A-Za-z_]\w*)=)?(?:(?P<dtype>[a-z]\w*):)?(?P<shape>(?:N|[1-9]\d*)(?:x[1-9]\d*)*)")
 _DTYPES = ("float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")

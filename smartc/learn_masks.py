@@ -14,6 +14,7 @@ from smartc.core.errors import UserError
 from smartc.core.load_by_name import load_function
 from smartc.data.batch import Samples
 from smartc.decision import Decision
+from smartc.ir.traced_model import TracedModel
 from smartc.learning.batch_norm_statistics import reestimate_batch_norm
 from smartc.learning.checkpoint import Checkpoint
 from smartc.learning.distillation import Distillation
@@ -29,7 +30,6 @@ from smartc.learning.views import further_views
 from smartc.learning.weight_optimizer import GENTLE_RATE, RATE
 from smartc.learning.workers import Workers, joined
 from smartc.masking import SEEN_SAMPLES, calibration_inputs, decided, is_gentle, learning_facts, new_search
-from smartc.model import TracedModel
 from smartc.plan import model_hash
 from smartc.project import Project
 from smartc.refit import refit, refit_by_samples

@@ -11,6 +11,7 @@ from smartc.budget import impossible
 from smartc.core.errors import UserError
 from smartc.data.batch import Samples
 from smartc.decision import Decision, unread_channels
+from smartc.ir.traced_model import operator_name
 from smartc.learning.channel_budget import ChannelBudget
 from smartc.learning.damage import damage
 from smartc.learning.granularity import Granularity
@@ -22,7 +23,6 @@ from smartc.learning.mask_search import MaskSearch
 from smartc.learning.train import Training
 from smartc.learning.unit_budget import SAME, CountBudget, PatternBudget, PricedBudget, UnitBudget
 from smartc.learning.units import Units, find_units
-from smartc.model import operator_name
 from smartc.project import Project, analysed
 from smartc.reporting.figures import Learning, LearningMoment
 from smartc.search import Search

@@ -20,7 +20,7 @@ from smartc.core.quiet import quiet
 from smartc.exported_archive import find_code
 from smartc.file_kind import SAVE_AGAIN, Kind, recognise
 from smartc.input_option import check_agrees, example_inputs, parse_input
-from smartc.model import TracedModel
+from smartc.ir.traced_model import TracedModel
 from smartc.model_state import build_module, refuse_factory
 
 _HASH_BLOCK = 1 << 20

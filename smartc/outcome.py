@@ -10,7 +10,7 @@ import torch
 
 from smartc.data.batch import Samples
 from smartc.evaluation import BATCH, Labelled, Metric, agreement, check_fits, evaluation, load_labelled
-from smartc.model import InputSpec, TracedModel, cast_value, sample_count
+from smartc.ir.traced_model import InputSpec, TracedModel, cast_value, sample_count
 from smartc.reporting.figures import Agreement, Evaluation
 from smartc.verify import seeded_inputs
 

@@ -15,6 +15,7 @@ from smartc.core.errors import UserError
 from smartc.data.samples import load_samples
 from smartc.decision import by_scores
 from smartc.finish import finish
+from smartc.ir.traced_model import TracedModel
 from smartc.learn_masks import Watch, learn
 from smartc.learning.granularity import parse_granularity
 from smartc.learning.learners import LEARNERS
@@ -22,7 +23,6 @@ from smartc.learning.settings import Settings
 from smartc.lowering import BACKENDS
 from smartc.masking import mask_once, with_better_granularity
 from smartc.measuring.measured_target import with_costs
-from smartc.model import TracedModel
 from smartc.outcome import outcome_for
 from smartc.project import Clock, Project, analysed, captured, check_choice
 from smartc.scores import LEARNERS as SCORES

@@ -17,7 +17,7 @@ from smartc.channel_order import Ordered
 from smartc.core.errors import UserError
 from smartc.core.version import __version__
 from smartc.decision import Decision
-from smartc.model import TracedModel
+from smartc.ir.traced_model import TracedModel
 from smartc.passes.channel_groups import ChannelGroups, surviving
 from smartc.passes.find_layers import Layers
 from smartc.passes.labels import IntArray

@@ -14,8 +14,8 @@ from torch import nn
 from smartc.budget import Budget
 from smartc.capture import trace
 from smartc.core.errors import UserError
+from smartc.ir.traced_model import TracedModel
 from smartc.learning.granularity import Granularity
-from smartc.model import TracedModel
 from smartc.passes.find_channel_groups import find_channel_groups
 from smartc.passes.find_layers import Layers, find_layers
 from smartc.targets.target import Target

@@ -10,11 +10,11 @@ from typing import Any
 from torch import distributed
 
 from smartc.data.batch import Samples
+from smartc.ir.traced_model import TracedModel, Value, value_of
 from smartc.learning.elimination import elimination_order
 from smartc.learning.latest_inputs import LatestInputs
 from smartc.learning.mask_search import MaskSearch
 from smartc.learning.reconstruction import RIDGE, reconstruct
-from smartc.model import TracedModel, Value, value_of
 
 # A refit is to so many samples, or as many as keep the numbers of the largest activation below that: 200 MB.
 MOST_SAMPLES, MOST_NUMBERS = 2048, 50_000_000

@@ -8,7 +8,7 @@ import numpy as np
 
 from smartc.core.errors import UserError
 from smartc.energy import producer_energy, unit_energy
-from smartc.model import TracedModel
+from smartc.ir.traced_model import TracedModel
 from smartc.passes.channel_groups import ChannelGroups
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]

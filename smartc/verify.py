@@ -12,7 +12,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from smartc.core.errors import InternalError
-from smartc.model import TracedModel, cast_value, sample_count
+from smartc.ir.traced_model import TracedModel, cast_value, sample_count
 from smartc.passes.channel_groups import ChannelGroups
 from smartc.passes.remove_channels import masked_axes
 from smartc.reporting.figures import Verification

@@ -9,7 +9,7 @@ import numpy as np
 from torch import nn
 
 from smartc.capture import trace
-from smartc.model import TracedModel
+from smartc.ir.traced_model import TracedModel
 from smartc.passes.channel_groups import ChannelGroups
 from smartc.passes.find_channel_groups import find_channel_groups
 from smartc.passes.remove_channels import BoolArray, RemoveChannels

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from smartc.capture import trace
+from smartc.ir.traced_model import TracedModel
 from smartc.learning.mask_search import MaskSearch
 from smartc.masking import new_search
-from smartc.model import TracedModel
 from smartc.pipeline import Options, start_project
 from smartc.project import Project
 

@@ -8,7 +8,7 @@ import pytest
 from torch import nn
 
 from smartc.capture import trace
-from smartc.model import TracedModel, operator_name
+from smartc.ir.traced_model import TracedModel, operator_name
 from smartc.passes import base
 from smartc.passes.base import Pass, PassResult
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from smartc.capture import trace
 from smartc.core.errors import UserError
 from smartc.data.samples import load_samples
-from smartc.model import TracedModel
+from smartc.ir.traced_model import TracedModel
 
 
 class Mean(nn.Module):

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from smartc.capture import trace
 from smartc.core.errors import UserError
+from smartc.ir.traced_model import TracedModel
 from smartc.learning import batch_norm_statistics
 from smartc.learning.batch_norm_statistics import Statistics, reestimate_batch_norm
-from smartc.model import TracedModel
 from tests.zoo import CASES
 from tests.zoo.disturb import disturb
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from smartc.capture import trace
 from smartc.core.errors import UserError
 from smartc.core.quiet import quiet
-from smartc.model import Remark, TracedModel
+from smartc.ir.traced_model import Remark, TracedModel
 from tests.oracle import relative_error
 from tests.rule_networks import Network
 from tests.small_networks import Tied

@@ -16,6 +16,7 @@ from smartc.cli import main
 from smartc.commands import calibrate as command_calibrate
 from smartc.compiled import Compiled
 from smartc.finish import NO_TVM
+from smartc.ir.traced_model import Remark, TracedModel
 from smartc.lowering import Lowered
 from smartc.measuring import measured_target
 from smartc.measuring.calibrate import calibrate
@@ -23,7 +24,6 @@ from smartc.measuring.cost_table_file import write_table
 from smartc.measuring.measurement import Dense, NetworkTimes
 from smartc.measuring.processor import has_tvm, processor_name
 from smartc.measuring.timing import Timing
-from smartc.model import Remark, TracedModel
 from smartc.passes.find_layers import Layers
 from smartc.targets.target import load_target
 from tests.cost_tables import TINY, by_work, table

@@ -14,8 +14,8 @@ from torch.utils._pytree import tree_leaves
 from smartc.budget import parse_budget
 from smartc.capture import trace
 from smartc.decision import Decision, by_scores, unread_channels
+from smartc.ir.traced_model import TracedModel
 from smartc.learning.granularity import Granularity
-from smartc.model import TracedModel
 from smartc.passes.base import run_passes
 from smartc.passes.channel_groups import ChannelGroups
 from smartc.passes.live_layers import price_layers

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from smartc.model import Remark
+from smartc.ir.traced_model import Remark
 from smartc.passes.drop_assertions import DropAssertions
 from tests.raw_model import operators, raw, run_pure
 from tests.rule_networks import Network

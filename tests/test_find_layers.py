@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from smartc.capture import trace
 from smartc.choose import Search
-from smartc.model import TracedModel
+from smartc.ir.traced_model import TracedModel
 from smartc.passes.find_channel_groups import find_channel_groups
 from smartc.passes.find_layers import Layers, find_layers
 from smartc.passes.remove_channels import RemoveChannels

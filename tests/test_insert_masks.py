@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from smartc.capture import trace
+from smartc.ir.traced_model import Remark, TracedModel
 from smartc.learning.granularity import parse_granularity
 from smartc.learning.squares import measured_weights
 from smartc.learning.units import Units, find_units
-from smartc.model import Remark, TracedModel
 from smartc.passes.base import run_passes
 from smartc.passes.channel_groups import surviving
 from smartc.passes.insert_masks import MASKS, InsertMasks, MaskedInputs, MaskedWeight, RemoveMasks

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from smartc.capture import trace
+from smartc.ir.traced_model import stored_name
 from smartc.learning.layer_rows import LayerRows, is_layer
 from smartc.learning.sample_rows import HELD_OUT, sampled_rows
-from smartc.model import stored_name
 
 # float64 sums in another order.
 TOLERANCE = 1e-12

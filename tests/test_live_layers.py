@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from smartc.capture import trace
-from smartc.model import TracedModel
+from smartc.ir.traced_model import TracedModel
 from smartc.passes.find_layers import Layers
 from smartc.passes.live_layers import live_by_layer, price_layers
 from smartc.project import analysed

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from smartc.capture import trace
-from smartc.model import TracedModel
+from smartc.ir.traced_model import TracedModel
 from smartc.passes.find_channel_groups import find_channel_groups
 from smartc.passes.find_layers import Layers, find_layers
 from smartc.passes.live_tiles import live_tiles

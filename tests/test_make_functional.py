@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from smartc.model import Remark
+from smartc.ir.traced_model import Remark
 from smartc.passes.make_functional import MakeFunctional
 from tests.oracle import relative_error
 from tests.raw_model import operators, raw, run_pure

@@ -6,7 +6,16 @@ import torch
 from torch import Tensor, fx, nn
 
 from smartc.capture import trace
-from smartc.model import BATCH_PRIME, InputSpec, TracedModel, Value, layer_name, operator_name, stored_name, value_of
+from smartc.ir.traced_model import (
+    BATCH_PRIME,
+    InputSpec,
+    TracedModel,
+    Value,
+    layer_name,
+    operator_name,
+    stored_name,
+    value_of,
+)
 
 
 class Block(nn.Module):

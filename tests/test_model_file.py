@@ -11,7 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from smartc.model import TracedModel
+from smartc.ir.traced_model import TracedModel
 from smartc.model_file import load_model, model_hash
 from tests.oracle import FLOAT32_TOLERANCE, relative_error
 from tests.small_networks import Lookup, Refusal, Tied, small

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from smartc.capture import trace
-from smartc.model import TracedModel
+from smartc.ir.traced_model import TracedModel
 from smartc.passes.channel_groups import ChannelGroups
 from smartc.passes.find_channel_groups import find_channel_groups
 from smartc.passes.find_channel_order import find_channel_order

@@ -7,7 +7,7 @@ import torch
 
 from smartc.core.errors import UserError
 from smartc.data.preprocess import channel_axis, parse_preprocess
-from smartc.model import InputSpec
+from smartc.ir.traced_model import InputSpec
 
 CHOICES = "Choose one of imagenet, half, unit, or mean=0.48,0.45,0.41:std=0.23,0.22,0.22."
 RGB = InputSpec("x", (None, 3, 4, 4), torch.float64)

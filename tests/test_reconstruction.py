@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from smartc.capture import trace
 from smartc.core.errors import UserError
+from smartc.ir.traced_model import TracedModel, stored_name
 from smartc.learning.layer_rows import is_layer
 from smartc.learning.reconstruction import reconstruct
-from smartc.model import TracedModel, stored_name
 from smartc.passes.base import PassResult
 from smartc.passes.training_mode import TrainingMode
 from smartc.verify import seeded_inputs

@@ -15,7 +15,7 @@ from torch import Tensor, fx
 
 from smartc.capture import trace
 from smartc.core.errors import InternalError
-from smartc.model import BATCH_PRIME, TracedModel, Value, value_of
+from smartc.ir.traced_model import BATCH_PRIME, TracedModel, Value, value_of
 from smartc.passes import rewrite_sizes
 from smartc.passes.channel_rules.registry import RULES
 from smartc.passes.find_channel_groups import find_channel_groups

@@ -6,12 +6,12 @@ from torch import nn
 from torch.nn import functional
 
 from smartc.capture import trace
+from smartc.ir.traced_model import TracedModel
 from smartc.learning.distillation import Distillation
 from smartc.learning.granularity import Granularity, parse_granularity
 from smartc.learning.input_energy import recorded
 from smartc.learning.sensitivity import sensitivity
 from smartc.learning.units import Units, find_units
-from smartc.model import TracedModel
 from smartc.project import analysed
 from smartc.targets.target import load_target
 

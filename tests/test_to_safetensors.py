@@ -13,9 +13,9 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from smartc.capture import trace
+from smartc.ir.traced_model import TracedModel
 from smartc.lowering import lower
 from smartc.lowering.to_safetensors import from_safetensors, to_safetensors
-from smartc.model import TracedModel
 from smartc.packed_weight import pack
 from smartc.passes.pack_blocks import PackedBlocks, pack_blocks
 from smartc.targets.target import load_target

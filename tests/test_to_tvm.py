@@ -16,8 +16,8 @@ pytest.importorskip("tvm")
 
 import smartc
 from smartc.core.errors import UserError
+from smartc.ir.traced_model import TracedModel
 from smartc.lowering.to_tvm import TvmModule, time_layers, to_tvm
-from smartc.model import TracedModel
 from tests.oracle import FLOAT32_TOLERANCE, relative_error
 
 # float32 carries seven digits; a few layers lose one or two.

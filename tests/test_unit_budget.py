@@ -11,11 +11,11 @@ from torch import nn
 
 from smartc.budget import Measure
 from smartc.capture import trace
+from smartc.ir.traced_model import TracedModel
 from smartc.learning.granularity import Granularity, parse_granularity
 from smartc.learning.live_weights import LiveWeights
 from smartc.learning.unit_budget import CountBudget, PatternBudget, PricedBudget
 from smartc.learning.units import FloatArray, find_units
-from smartc.model import TracedModel
 from smartc.passes.live_layers import price_layers
 from smartc.passes.mask_layouts import BoolArray
 from smartc.project import analysed

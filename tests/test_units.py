@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from smartc.capture import trace
+from smartc.ir.traced_model import Remark, TracedModel
 from smartc.learning.granularity import Granularity, parse_granularity
 from smartc.learning.squares import layer_ranks, measured_weights, unit_squares
 from smartc.learning.units import Units, find_units
-from smartc.model import Remark, TracedModel
 from smartc.passes.mask_layouts import support
 from smartc.project import analysed
 from smartc.targets.target import load_target

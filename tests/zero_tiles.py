@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from smartc.model import TracedModel
+from smartc.ir.traced_model import TracedModel
 from smartc.packed_weight import TileOrder
 from smartc.passes.pack_blocks import weight_use
 

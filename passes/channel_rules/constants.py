@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from smartc.model import value_of
+from smartc.ir.traced_model import value_of
 from smartc.passes.channel_rules.registry import rule
 from smartc.passes.labels import Labels, Site
 

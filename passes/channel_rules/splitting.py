@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from smartc.model import arguments_of, operator_name, stored_name, value_of
+from smartc.ir.traced_model import arguments_of, operator_name, stored_name, value_of
 from smartc.passes.channel_rules.registry import rule
 from smartc.passes.labels import Declined, Factor, Labels, Site
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from smartc.core.errors import UserError
-from smartc.model import TracedModel
+from smartc.ir.traced_model import TracedModel
 from smartc.passes.channel_groups import FROZEN, ChannelGroup, ChannelGroups
 from smartc.passes.find_channel_groups import find_channel_groups
 from smartc.reporting.formats import listing

@@ -13,7 +13,7 @@ from smartc.core.errors import UserError
 from smartc.data.batch import Batch, filled_places, shuffled_places
 from smartc.data.labelled import dtype_text
 from smartc.data.preprocess import Preprocess
-from smartc.model import TracedModel
+from smartc.ir.traced_model import TracedModel
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ import torch
 from smartc.core.errors import UserError
 from smartc.data.arrays import Arrays, InputLayout
 from smartc.data.labelled import check_finite, dtype_text, shape_text
-from smartc.model import InputSpec, TracedModel, arguments_of, operator_name, stored_name
+from smartc.ir.traced_model import InputSpec, TracedModel, arguments_of, operator_name, stored_name
 
 # torch can store these but has next to no operators for them.
 _STORED_ONLY = (torch.uint16, torch.uint32, torch.uint64)

@@ -14,7 +14,7 @@ import torch
 
 from smartc.core.errors import SmartcError, UserError, first_line
 from smartc.data.preprocess import channel_axis
-from smartc.model import TracedModel
+from smartc.ir.traced_model import TracedModel
 
 if TYPE_CHECKING:
     from PIL import Image

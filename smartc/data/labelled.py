@@ -13,7 +13,7 @@ from torch import nn
 from smartc.core.errors import UserError
 from smartc.core.load_by_name import load_function
 from smartc.data.labelled_file import read_labelled
-from smartc.model import InputSpec
+from smartc.ir.traced_model import InputSpec
 
 _ELEMENTS_AT_ONCE = 2**22
 

@@ -13,7 +13,7 @@ from smartc.capture import split_arguments
 from smartc.core.errors import UserError
 from smartc.data.arrays import Arrays
 from smartc.data.labelled_file import to_tensor
-from smartc.model import TracedModel
+from smartc.ir.traced_model import TracedModel
 
 LABEL_NAMES = ("labels", "label", "y", "targets", "target")
 

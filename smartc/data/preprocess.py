@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from smartc.core.errors import UserError
-from smartc.model import InputSpec
+from smartc.ir.traced_model import InputSpec
 
 PREPROCESS_FORMS = "imagenet, half, unit, or mean=0.48,0.45,0.41:std=0.23,0.22,0.22"
 _PRESETS = {

@@ -19,7 +19,7 @@ from smartc.data.match_inputs import is_batch, match_inputs
 from smartc.data.preprocess import PREPROCESS_FORMS, parse_preprocess
 from smartc.data.sample_files import samples_in_file
 from smartc.data.user_batches import Opening, gathered, streamed
-from smartc.model import TracedModel
+from smartc.ir.traced_model import TracedModel
 
 __all__ = ["PREPROCESS_FORMS", "Batch", "Samples", "load_samples"]
 

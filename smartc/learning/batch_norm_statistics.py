@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, fx
 
 from smartc.core.errors import UserError
+from smartc.ir.traced_model import TracedModel, argument_of, layer_name, operator_name, stored_name
 from smartc.learning.walk_activations import ActivationWalk, peak_bytes
-from smartc.model import TracedModel, argument_of, layer_name, operator_name, stored_name
 from smartc.passes.training_mode import TrainingMode
 
 # Batches are taken together as long as the activations held at once stay below this.

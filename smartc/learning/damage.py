@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
+from smartc.ir.traced_model import TracedModel
 from smartc.learning.input_energy import weighted_squares
-from smartc.model import TracedModel
 
 
 def damage(model: TracedModel, supports: Mapping[str, torch.Tensor], seen: Mapping[str, torch.Tensor]) -> float:

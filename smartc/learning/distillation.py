@@ -12,8 +12,8 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from smartc.core.errors import UserError
+from smartc.ir.traced_model import TracedModel, Value, value_of
 from smartc.learning.logit_axis import logit_axis
-from smartc.model import TracedModel, Value, value_of
 
 TEMPERATURE = 2.0
 # Softmax ignores a constant shift, and what looks like logits may be an embedding or an image: the squared

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from smartc.model import TracedModel, arguments_of, operator_name
+from smartc.ir.traced_model import TracedModel, arguments_of, operator_name
 from smartc.passes.pack_blocks import PRODUCTS, WeightUse, weight_use
 
 # The share of a constant input's square that counts.

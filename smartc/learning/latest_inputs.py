@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from smartc.model import TracedModel, sample_count
+from smartc.ir.traced_model import TracedModel, sample_count
 
 
 class LatestInputs:

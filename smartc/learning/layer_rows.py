@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from smartc.model import argument_of, arguments_of, operator_name
+from smartc.ir.traced_model import argument_of, arguments_of, operator_name
 
 CONVOLUTIONS = frozenset("conv1d conv2d conv3d".split())
 TRANSPOSED = frozenset("conv_transpose1d conv_transpose2d conv_transpose3d".split())

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from smartc.energy import unit_energy
+from smartc.ir.traced_model import TracedModel
 from smartc.learning.fixed import AcDc, OneShot, Taylor
 from smartc.learning.input_energy import weighted_squares
 from smartc.learning.learner import Learner
@@ -16,7 +17,6 @@ from smartc.learning.pdp import Pdp
 from smartc.learning.smart import Smart
 from smartc.learning.squares import layer_ranks
 from smartc.learning.units import FloatArray, Units
-from smartc.model import TracedModel
 from smartc.passes.channel_groups import ChannelGroups
 from smartc.scores import sp_lamp
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import fx
 
-from smartc.model import Value, argument_of, arguments_of, operator_name, value_of
+from smartc.ir.traced_model import Value, argument_of, arguments_of, operator_name, value_of
 
 CONVOLUTIONS = frozenset("conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d convolution".split())
 PRODUCTS = frozenset("linear addmm matmul mm".split())

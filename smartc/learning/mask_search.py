@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from smartc.ir.traced_model import TracedModel
 from smartc.learning.learner import Learner, fractional_share
 from smartc.learning.shared_batch_norm import ShareStatistics
 from smartc.learning.units import Units
-from smartc.model import TracedModel
 from smartc.passes.base import run_passes
 from smartc.passes.insert_masks import InsertMasks, RemoveMasks
 from smartc.passes.mask_layouts import BoolArray

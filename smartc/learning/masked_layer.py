@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from torch import Tensor, fx
 
+from smartc.ir.traced_model import TracedModel, argument_of, arguments_of, operator_name, stored_name
 from smartc.learning.layer_rows import CONVOLUTIONS, TRANSPOSED, LayerRows
 from smartc.learning.sample_rows import Rows
 from smartc.learning.walk_activations import ActivationWalk
-from smartc.model import TracedModel, argument_of, arguments_of, operator_name, stored_name
 
 
 @dataclass(frozen=True, eq=False)

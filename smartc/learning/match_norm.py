@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, fx
 
+from smartc.ir.traced_model import argument_of
 from smartc.learning.batch_norm_statistics import Statistics, joined, running_names
 from smartc.learning.masked_layer import readers
 from smartc.learning.walk_activations import ActivationWalk
-from smartc.model import argument_of
 
 # A least-squares fit that explains little also varies little: blown up further than this, it is mostly error.
 LARGEST_RATIO = 10.0

@@ -13,10 +13,10 @@ from torch.utils import _pytree as pytree
 
 from smartc.core.errors import UserError, first_line
 from smartc.data.batch import Batch
+from smartc.ir.traced_model import TracedModel
 from smartc.learning.distillation import Distillation
 from smartc.learning.taps import Tapped
 from smartc.learning.views import random_views
-from smartc.model import TracedModel
 
 # Stands for the mean square of a layer that gives only zeros.
 SMALLEST_SQUARE = 1e-12

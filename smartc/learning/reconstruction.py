@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, fx
 
 from smartc.core.errors import UserError
+from smartc.ir.traced_model import Remark, TracedModel, arguments_of, layer_name, sample_count, stored_name
 from smartc.learning.batch_norm_statistics import running_names
 from smartc.learning.layer_rows import is_layer
 from smartc.learning.masked_layer import MaskedLayer, readers
@@ -17,7 +18,6 @@ from smartc.learning.match_norm import matched_norm
 from smartc.learning.sample_rows import sampled_rows
 from smartc.learning.shortcut import shortcut_of, with_shortcut
 from smartc.learning.walk_activations import ActivationWalk, Batches, writes_in_place
-from smartc.model import Remark, TracedModel, arguments_of, layer_name, sample_count, stored_name
 from smartc.passes.base import PassResult
 from smartc.passes.training_mode import TrainingMode
 

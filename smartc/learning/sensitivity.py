@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
+from smartc.ir.traced_model import TracedModel
 from smartc.learning.distillation import Distillation
 from smartc.learning.input_energy import InputRecorder
 from smartc.learning.units import FloatArray, Units
-from smartc.model import TracedModel
 
 # Answers that are drawn for each sample: the outputs' own probabilities stand for labels.
 DRAWS = 2

@@ -9,7 +9,7 @@ import torch
 from torch import distributed
 from torch.distributed.nn.functional import all_reduce
 
-from smartc.model import Remark, TracedModel, arguments_of, layer_name, operator_name
+from smartc.ir.traced_model import Remark, TracedModel, arguments_of, layer_name, operator_name
 from smartc.passes.base import PassResult
 
 

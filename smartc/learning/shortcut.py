@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx
 
+from smartc.ir.traced_model import arguments_of, operator_name
 from smartc.learning.walk_activations import ActivationWalk
-from smartc.model import arguments_of, operator_name
 
 # Leave values as they are in evaluation.
 PASSED = frozenset("dropout feature_dropout alpha_dropout feature_alpha_dropout contiguous alias detach".split())

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import fx
 
+from smartc.ir.traced_model import Remark, TracedModel, operator_name
 from smartc.learning.granularity import Granularity
-from smartc.model import Remark, TracedModel, operator_name
 from smartc.passes.find_layers import Layer, Layers
 from smartc.passes.insert_masks import MaskedWeight
 from smartc.passes.labels import IntArray

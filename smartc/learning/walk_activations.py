@@ -11,7 +11,7 @@ import torch
 from torch import fx
 from torch.utils import _pytree as pytree
 
-from smartc.model import TracedModel, Value, value_of
+from smartc.ir.traced_model import TracedModel, Value, value_of
 
 Batches = Sequence[tuple[Any, ...]]
 

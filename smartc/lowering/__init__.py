@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 from smartc.core.errors import UserError
+from smartc.ir.traced_model import Remark, TracedModel
 from smartc.lowering.to_onnx import OnnxSession, to_onnx
 from smartc.lowering.to_program import save_program, to_program
 from smartc.lowering.to_safetensors import from_safetensors, to_safetensors
-from smartc.model import Remark, TracedModel
 from smartc.packed_weight import PackedWeight
 from smartc.passes.base import run_passes
 from smartc.passes.fold_batch_norm import FoldBatchNorm

@@ -16,8 +16,8 @@ import torch
 
 from smartc.core.errors import UserError, first_line
 from smartc.core.quiet import quiet
+from smartc.ir.traced_model import TracedModel
 from smartc.lowering.packed_initializers import pack_initializers
-from smartc.model import TracedModel
 
 # The oldest opset that has every operator torch.onnx emits for ATen graphs.
 OPSET = 20

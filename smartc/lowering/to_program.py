@@ -11,7 +11,7 @@ from torch.utils import _pytree as pytree
 
 from smartc.core.errors import InternalError
 from smartc.core.quiet import quiet
-from smartc.model import TracedModel
+from smartc.ir.traced_model import TracedModel
 from smartc.verify import seeded_inputs
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from safetensors.torch import load, save
 
-from smartc.model import TracedModel, storage_key
+from smartc.ir.traced_model import TracedModel, storage_key
 from smartc.packed_weight import PackedWeight, TileOrder
 from smartc.targets.target import Target
 

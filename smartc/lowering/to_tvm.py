@@ -18,9 +18,9 @@ from tvm import relax
 
 from smartc.core.errors import InternalError, UserError
 from smartc.core.quiet import quiet
+from smartc.ir.traced_model import TracedModel
 from smartc.lowering.tvm_kernels.machine import Machine, machine_for
 from smartc.lowering.tvm_kernels.walk import relax_module
-from smartc.model import TracedModel
 from smartc.passes.base import run_passes
 from smartc.passes.fold_batch_norm import FoldBatchNorm
 from smartc.verify import seeded_inputs

@@ -9,9 +9,9 @@ import numpy as np
 
 from smartc.choose import Choice
 from smartc.decision import Decision, unread_channels
+from smartc.ir.traced_model import layer_name
 from smartc.measuring.measurement import Measurement, NetworkTimes
 from smartc.measuring.timing import Timing
-from smartc.model import layer_name
 from smartc.project import Project, analysed
 from smartc.reporting.formats import milliseconds
 from smartc.verify import mask_readers

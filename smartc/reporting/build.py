@@ -11,8 +11,8 @@ import numpy as np
 from smartc.choose import Choice, Search
 from smartc.core.version import __version__
 from smartc.decision import Decision
+from smartc.ir.traced_model import Remark, TracedModel, value_of
 from smartc.learning.units import Units
-from smartc.model import Remark, TracedModel, value_of
 from smartc.passes.find_layers import Layer as ModelLayer
 from smartc.passes.find_layers import Layers
 from smartc.passes.live_layers import price_layers

@@ -10,13 +10,13 @@ import numpy as np
 from torch import fx
 from tvm import relax
 
+from smartc.ir.traced_model import argument_of, arguments_of
 from smartc.lowering.tvm_kernels.attention import Attention, attention_kernel, layer_norm_kernel
 from smartc.lowering.tvm_kernels.layout import Layout, rounded
 from smartc.lowering.tvm_kernels.network import Held, Network
 from smartc.lowering.tvm_kernels.rules import rule
 from smartc.lowering.tvm_kernels.tokens import as_tokens, token_layout
 from smartc.lowering.tvm_kernels.windows import shape_of
-from smartc.model import argument_of, arguments_of
 
 
 @rule("scaled_dot_product_attention")

@@ -10,6 +10,7 @@ import numpy as np
 from torch import fx
 
 from smartc.core.errors import UserError
+from smartc.ir.traced_model import argument_of, arguments_of, layer_name
 from smartc.lowering.tvm_kernels.convolution import convolution_kernel
 from smartc.lowering.tvm_kernels.convolution_call import Convolution
 from smartc.lowering.tvm_kernels.edges import edge_bits
@@ -26,7 +27,6 @@ from smartc.lowering.tvm_kernels.rules import rule
 from smartc.lowering.tvm_kernels.strided_rules import strided_depthwise
 from smartc.lowering.tvm_kernels.window import Window, window_kernel
 from smartc.lowering.tvm_kernels.windows import shape_of, window_geometry
-from smartc.model import argument_of, arguments_of, layer_name
 
 
 @dataclass(frozen=True)

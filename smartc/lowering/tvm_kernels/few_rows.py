@@ -7,13 +7,13 @@ import math
 import numpy as np
 from torch import fx
 
+from smartc.ir.traced_model import arguments_of, layer_name
 from smartc.lowering.tvm_kernels.fusion import fused
 from smartc.lowering.tvm_kernels.layout import plain
 from smartc.lowering.tvm_kernels.matrix_vector import CHAINS, ROWS, MatrixVector, matrix_vector_kernel
 from smartc.lowering.tvm_kernels.network import Network
 from smartc.lowering.tvm_kernels.packing import Columns, Floats, pack
 from smartc.lowering.tvm_kernels.windows import shape_of
-from smartc.model import arguments_of, layer_name
 
 # Rows up to which output channels fill the lanes better than rows do.
 FEW_ROWS = 16

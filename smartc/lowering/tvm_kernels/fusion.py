@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from torch import fx
 
+from smartc.ir.traced_model import argument_of, arguments_of, operator_name
 from smartc.lowering.tvm_kernels.network import Held, Network, sole_user
 from smartc.lowering.tvm_kernels.vector_math import Activation
 from smartc.lowering.tvm_kernels.windows import shape_of
-from smartc.model import argument_of, arguments_of, operator_name
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 
 from torch import fx
 
+from smartc.ir.traced_model import argument_of, arguments_of, operator_name
 from smartc.lowering.tvm_kernels.chunking import products
 from smartc.lowering.tvm_kernels.geometry import WIDEST_SHARED_GAP, Geometry
 from smartc.lowering.tvm_kernels.layout import Grid, rounded
 from smartc.lowering.tvm_kernels.machine import Machine
 from smartc.lowering.tvm_kernels.windows import window_geometry
-from smartc.model import argument_of, arguments_of, operator_name
 
 # They compute every pixel by itself, or keep it where it is.
 _PIXELWISE = frozenset(

@@ -7,6 +7,7 @@ import math
 import numpy as np
 from torch import fx
 
+from smartc.ir.traced_model import argument_of, arguments_of, layer_name
 from smartc.lowering.tvm_kernels.convolution_rules import Site, packed_convolution, runs_of
 from smartc.lowering.tvm_kernels.few_rows import FEW_ROWS, few_rows
 from smartc.lowering.tvm_kernels.fusion import fused
@@ -15,7 +16,6 @@ from smartc.lowering.tvm_kernels.packing import Floats, pack
 from smartc.lowering.tvm_kernels.rules import rule
 from smartc.lowering.tvm_kernels.tokens import as_tokens, token_grid, token_layout
 from smartc.lowering.tvm_kernels.windows import shape_of
-from smartc.model import argument_of, arguments_of, layer_name
 
 
 @rule("linear")

@@ -13,11 +13,11 @@ import tvm
 from torch import fx
 from tvm import relax
 
+from smartc.ir.traced_model import layer_name
 from smartc.lowering.tvm_kernels.copies import copy_kernel
 from smartc.lowering.tvm_kernels.gaps import Spacing
 from smartc.lowering.tvm_kernels.layout import Layout, plain, plain_strides
 from smartc.lowering.tvm_kernels.machine import Machine
-from smartc.model import layer_name
 
 # TVM's mark of a function that is not to be fused with others.
 _OPAQUE = 8

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import fx
 
+from smartc.ir.traced_model import argument_of, arguments_of, operator_name
 from smartc.lowering.tvm_kernels.fusion import Fused, activation_of, fused
 from smartc.lowering.tvm_kernels.layout import Grid, Layout, plain
 from smartc.lowering.tvm_kernels.maps import as_grid, fits
@@ -17,7 +18,6 @@ from smartc.lowering.tvm_kernels.rules import rule
 from smartc.lowering.tvm_kernels.tokens import token_layout
 from smartc.lowering.tvm_kernels.vector_math import Activation
 from smartc.lowering.tvm_kernels.windows import shape_of
-from smartc.model import argument_of, arguments_of, operator_name
 
 # Functions that are 0 at 0: what lies between pixels stays zero.
 _KEEP_ZERO = frozenset("silu tanh hardswish gelu gelu_tanh leaky_relu".split())

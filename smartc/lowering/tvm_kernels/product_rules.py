@@ -8,12 +8,12 @@ from dataclasses import replace
 
 from torch import fx
 
+from smartc.ir.traced_model import argument_of, arguments_of
 from smartc.lowering.tvm_kernels.layout import Layout, plain, rounded
 from smartc.lowering.tvm_kernels.network import Held, Network
 from smartc.lowering.tvm_kernels.products import Product, product_kernel, softmax_kernel
 from smartc.lowering.tvm_kernels.rules import rule
 from smartc.lowering.tvm_kernels.windows import shape_of
-from smartc.model import argument_of, arguments_of
 
 
 @rule("matmul", "bmm", "mm")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from smartc.ir.traced_model import arguments_of
 from smartc.lowering.tvm_kernels.fusion import Fused
 from smartc.lowering.tvm_kernels.geometry import Geometry
 from smartc.lowering.tvm_kernels.layout import Grid
@@ -11,7 +12,6 @@ from smartc.lowering.tvm_kernels.network import Network
 from smartc.lowering.tvm_kernels.packing import Floats
 from smartc.lowering.tvm_kernels.strided_depthwise import StridedDepthwise, reads_in_place, strided_depthwise_kernel
 from smartc.lowering.tvm_kernels.windows import shape_of
-from smartc.model import arguments_of
 
 
 def strided_depthwise(

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from torch import fx
 
+from smartc.ir.traced_model import argument_of, arguments_of
 from smartc.lowering.tvm_kernels.convolution_rules import convolution_site, packed_convolution, runs_of
 from smartc.lowering.tvm_kernels.fusion import Fused, fused
 from smartc.lowering.tvm_kernels.geometry import Geometry, Pair
@@ -15,7 +16,6 @@ from smartc.lowering.tvm_kernels.network import Held, Network
 from smartc.lowering.tvm_kernels.packing import Floats, pack
 from smartc.lowering.tvm_kernels.rules import rule
 from smartc.lowering.tvm_kernels.windows import pair, shape_of
-from smartc.model import argument_of, arguments_of
 
 
 @rule("conv_transpose2d")

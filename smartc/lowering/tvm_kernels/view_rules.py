@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from torch import fx
 
+from smartc.ir.traced_model import argument_of, arguments_of
 from smartc.lowering.tvm_kernels.layout import Layout
 from smartc.lowering.tvm_kernels.network import Held, Network
 from smartc.lowering.tvm_kernels.rules import rule
 from smartc.lowering.tvm_kernels.windows import shape_of
-from smartc.model import argument_of, arguments_of
 
 
 def _put(network: Network, node: fx.Node, held: Held, layout: Layout) -> bool:

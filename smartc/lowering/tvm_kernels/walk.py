@@ -14,6 +14,7 @@ from tvm import relax
 from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
 
 from smartc.core.errors import UserError
+from smartc.ir.traced_model import arguments_of, layer_name, operator_name
 from smartc.lowering.tvm_kernels import (
     attention_rules,
     convolution_rules,
@@ -29,7 +30,6 @@ from smartc.lowering.tvm_kernels.machine import Machine
 from smartc.lowering.tvm_kernels.network import Held, Network
 from smartc.lowering.tvm_kernels.rules import RULES
 from smartc.lowering.tvm_kernels.windows import shape_of
-from smartc.model import arguments_of, layer_name, operator_name
 
 __all__ = [
     "attention_rules",

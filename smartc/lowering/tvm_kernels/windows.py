@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import fx
 
+from smartc.ir.traced_model import argument_of, arguments_of, operator_name
 from smartc.lowering.tvm_kernels.geometry import Geometry, Pair
-from smartc.model import argument_of, arguments_of, operator_name
 
 
 def pair(value: Any, default: Any = None) -> Pair:

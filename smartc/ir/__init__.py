@@ -1,0 +1,1 @@
+"""The intermediate representation: a captured model, and what its operators are."""
