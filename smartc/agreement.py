@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from smartc.reporting.figures import Agreement
+from smartc.results.figures import Agreement
 
 
 def agreement(reference: Any, outputs: Any, inputs: int, source: str) -> Agreement:

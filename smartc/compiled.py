@@ -13,7 +13,7 @@ from torch import fx
 
 from smartc.ir.traced_model import TracedModel
 from smartc.plan import Plan
-from smartc.reporting.report import Report
+from smartc.results.report import Report
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from smartc.passes.live_layers import price_layers
 from smartc.passes.mask_layouts import BoolArray
 from smartc.passes.remove_channels import RemoveChannels
 from smartc.project import Project, analysed
-from smartc.reporting.figures import Learning
+from smartc.results.figures import Learning
 from smartc.scores import unit_scores
 
 # Cycles are sums of floats; differences below this share are rounding.

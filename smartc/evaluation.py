@@ -13,7 +13,7 @@ from smartc.agreement import agreement
 from smartc.core.errors import UserError, first_line
 from smartc.data.labelled import Labelled, Metric, check_fits, load_labelled, shape_text
 from smartc.ir.traced_model import TracedModel
-from smartc.reporting.figures import Evaluation
+from smartc.results.figures import Evaluation
 
 __all__ = ["Labelled", "Metric", "agreement", "check_fits", "evaluate", "evaluation", "load_labelled"]
 

@@ -24,8 +24,8 @@ from smartc.passes.remove_channels import RemoveChannels
 from smartc.plan import Plan, make_plan, model_hash
 from smartc.project import Project, analysed
 from smartc.reporting.build import Findings, build_report
-from smartc.reporting.report import Budget as ReachedBudget
-from smartc.reporting.report import Report
+from smartc.results.report import Budget as ReachedBudget
+from smartc.results.report import Report
 from smartc.targets.measured import MeasuredTarget
 from smartc.targets.target import Target
 from smartc.verify import Reference

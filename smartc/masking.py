@@ -24,7 +24,7 @@ from smartc.learning.train import Training
 from smartc.learning.unit_budget import SAME, CountBudget, PatternBudget, PricedBudget, UnitBudget
 from smartc.learning.units import Units, find_units
 from smartc.project import Project, analysed
-from smartc.reporting.figures import Learning, LearningMoment
+from smartc.results.figures import Learning, LearningMoment
 from smartc.search import Search
 
 # Samples that first scores, the sizes of outputs and closed-form reconstruction are computed from.

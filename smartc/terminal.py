@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from rich.console import Console
 
-from smartc.reporting.formats import percent, significant
+from smartc.results.formats import percent, significant
 
 if TYPE_CHECKING:
     from rich.progress import Progress

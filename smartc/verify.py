@@ -15,7 +15,7 @@ from smartc.core.errors import InternalError
 from smartc.ir.traced_model import TracedModel, cast_value, sample_count
 from smartc.passes.channel_groups import ChannelGroups
 from smartc.passes.remove_channels import masked_axes
-from smartc.reporting.figures import Verification
+from smartc.results.figures import Verification
 
 BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
 

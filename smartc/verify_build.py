@@ -9,7 +9,7 @@ import torch
 from smartc.ir.traced_model import TracedModel, cast_value
 from smartc.lowering.to_onnx import OnnxSession, check_onnx
 from smartc.model_file import load_model
-from smartc.reporting.figures import Verification
+from smartc.results.figures import Verification
 from smartc.verify import SEED, TOLERANCE, errors, seeded_inputs
 
 

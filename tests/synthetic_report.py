@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from smartc.reporting.report import (
+from smartc.results.report import (
     Agreement,
     Budget,
     Causes,

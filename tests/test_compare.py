@@ -9,8 +9,8 @@ import torch
 
 import smartc
 from smartc.cli import main
-from smartc.reporting.formats import significant, times
-from smartc.reporting.report import Report
+from smartc.results.formats import significant, times
+from smartc.results.report import Report
 from tests.small_networks import SHAPE, small
 
 

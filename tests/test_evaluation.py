@@ -16,7 +16,7 @@ from torch import nn
 from smartc.capture import from_program, trace
 from smartc.core.errors import UserError
 from smartc.evaluation import Labelled, Metric, agreement, check_fits, evaluate, evaluation, load_labelled
-from smartc.reporting.figures import Agreement, Evaluation
+from smartc.results.figures import Agreement, Evaluation
 
 FORMS = "Give an .npz, .safetensors or .pt file with inputs and labels."
 OWN = "Give a metric of your own, as package.module:function."

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from smartc.cli import main
-from smartc.reporting.report import Report
+from smartc.results.report import Report
 from tests.learning_networks import SHAPE, Sentences, images, sentences
 from tests.small_networks import save_program
 

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from smartc.core.errors import InternalError, UserError
-from smartc.reporting.csv_rows import CSV_HEADER
-from smartc.reporting.figures import SIDES
-from smartc.reporting.report import Report, Verification
+from smartc.results.csv_rows import CSV_HEADER
+from smartc.results.figures import SIDES
+from smartc.results.report import Report, Verification
 from tests.synthetic_report import learned, residual_report
 
 

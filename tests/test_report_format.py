@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from smartc.reporting.formats import (
+from smartc.results.formats import (
     count,
     listing,
     milliseconds,

@@ -11,7 +11,7 @@ from itertools import chain
 import pytest
 
 from smartc.reporting.html_page import render_html
-from smartc.reporting.report import Report
+from smartc.results.report import Report
 from tests.synthetic_report import residual_report
 
 VOID = {"meta", "input"}

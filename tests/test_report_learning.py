@@ -11,9 +11,9 @@ import pytest
 
 from smartc.reporting.curves import learning_curves
 from smartc.reporting.density_chart import density_chart
-from smartc.reporting.figures import Learning, LearningMoment
 from smartc.reporting.html_page import render_html
 from smartc.reporting.learning import learning_section
+from smartc.results.figures import Learning, LearningMoment
 from tests.synthetic_report import learned, residual_report
 
 TITLES = ("loss", "temperature, logarithmic", "share of fractional masks")

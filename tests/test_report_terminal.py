@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from smartc.reporting.learning import learning_texts
-from smartc.reporting.report import Report
 from smartc.reporting.terminal import render_terminal
+from smartc.results.report import Report
 from tests.synthetic_report import learned, residual_report
 
 

@@ -13,10 +13,10 @@ from rich.text import Text
 from smartc.commands.report import read_report
 from smartc.core.errors import UserError
 from smartc.reporting.facts import metric_texts
-from smartc.reporting.formats import count, milliseconds, shape_change, shortened, significant, size, times
 from smartc.reporting.layers import CHEAP_SHARE, speed_up
-from smartc.reporting.report import Layer, Report
 from smartc.reporting.terminal import Encodable
+from smartc.results.formats import count, milliseconds, shape_change, shortened, significant, size, times
+from smartc.results.report import Layer, Report
 from smartc.terminal import output
 
 NAME_WIDTH = 40

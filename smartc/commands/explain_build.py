@@ -13,8 +13,8 @@ from rich.text import Text
 from smartc.commands.report import read_report
 from smartc.core.errors import UserError
 from smartc.manifest import check_files
-from smartc.reporting.formats import milliseconds, percent, shape_text
-from smartc.reporting.report import Figures, Layer, Report
+from smartc.results.formats import milliseconds, percent, shape_text
+from smartc.results.report import Figures, Layer, Report
 from smartc.terminal import Output, output
 
 

@@ -14,7 +14,7 @@ from smartc.core.errors import UserError
 from smartc.ir.traced_model import TracedModel
 from smartc.passes.channel_groups import FROZEN, ChannelGroup, ChannelGroups
 from smartc.passes.find_channel_groups import find_channel_groups
-from smartc.reporting.formats import listing
+from smartc.results.formats import listing
 from smartc.targets.target import Target
 from smartc.terminal import Output, output
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from smartc.core.write_file import write_file
 from smartc.manifest import check_files
-from smartc.reporting.report import Report
+from smartc.results.report import Report
 from smartc.terminal import output
 
 

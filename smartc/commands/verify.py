@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from smartc.core.errors import InternalError
 from smartc.manifest import check_files, read_manifest
 from smartc.reporting.facts import verification_text
-from smartc.reporting.figures import Verification
+from smartc.results.figures import Verification
 from smartc.terminal import output, progress
 
 

@@ -13,7 +13,7 @@ from smartc.ir.traced_model import layer_name
 from smartc.measuring.measurement import Measurement, NetworkTimes
 from smartc.measuring.timing import Timing
 from smartc.project import Project, analysed
-from smartc.reporting.formats import milliseconds
+from smartc.results.formats import milliseconds
 from smartc.verify import mask_readers
 
 

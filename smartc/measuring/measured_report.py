@@ -8,8 +8,8 @@ from typing import Literal
 
 from smartc.measuring.measurement import DENSE, Measurement, NetworkTimes
 from smartc.measuring.timing import Timing
-from smartc.reporting.formats import milliseconds, times
-from smartc.reporting.report import Causes, Figures, Latency, Layer, Report, ReportRemark
+from smartc.results.formats import milliseconds, times
+from smartc.results.report import Causes, Figures, Latency, Layer, Report, ReportRemark
 
 Kind = Literal["channel", "block", "n:m", "dense", "frozen"]
 NOTHING = Timing(0.0, 0.0)

@@ -18,7 +18,7 @@ from smartc.passes.find_layers import Layers
 from smartc.passes.live_layers import price_layers
 from smartc.passes.mask_layouts import BoolArray
 from smartc.project import Project, analysed
-from smartc.reporting.report import (
+from smartc.results.report import (
     Agreement,
     Budget,
     Causes,

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from smartc.reporting.formats import TimeScale, shortened, times
-from smartc.reporting.report import Layer, Report
+from smartc.results.formats import TimeScale, shortened, times
+from smartc.results.report import Layer, Report
 
 BOUNDS = ("compute", "memory", "output", "overhead")
 

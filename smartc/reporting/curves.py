@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from smartc.reporting.chart import WIDTH, round_step
-from smartc.reporting.figures import Learning
-from smartc.reporting.formats import percent, significant
 from smartc.reporting.steps import StepAxis, moments
+from smartc.results.figures import Learning
+from smartc.results.formats import percent, significant
 
 # Pixels.
 _ABOVE, _BETWEEN, _BELOW = 24, 32, 24

@@ -8,9 +8,9 @@ from html import escape
 from itertools import groupby, pairwise
 
 from smartc.reporting.chart import WIDTH, layer_name
-from smartc.reporting.figures import Learning
-from smartc.reporting.formats import percent
 from smartc.reporting.steps import StepAxis, moments
+from smartc.results.figures import Learning
+from smartc.results.formats import percent
 
 # Pixels: as high as reads well for few layers, as low as can be told apart for many.
 _ABOVE, _HEIGHT, _HIGHEST, _LOWEST, _TEXT = 24, 1000, 22, 4, 13

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from smartc.reporting.formats import count, milliseconds, percent, scientific, significant, size, times
 from smartc.reporting.learning import learning_texts
-from smartc.reporting.report import Agreement, Change, Evaluation, Layer, Report, Verification
+from smartc.results.formats import count, milliseconds, percent, scientific, significant, size, times
+from smartc.results.report import Agreement, Change, Evaluation, Layer, Report, Verification
 
 # Stages that took less are not told.
 LEAST_SECONDS = 1e-3

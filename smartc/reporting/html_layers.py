@@ -8,9 +8,9 @@ from dataclasses import dataclass, fields
 from html import escape
 from itertools import groupby
 
-from smartc.reporting.figures import SIDES, Side
-from smartc.reporting.formats import count, percent, shape_text, size, times
-from smartc.reporting.report import Causes, Figures, Layer, Report
+from smartc.results.figures import SIDES, Side
+from smartc.results.formats import count, percent, shape_text, size, times
+from smartc.results.report import Causes, Figures, Layer, Report
 
 Value = Callable[[Layer], "str | float"]
 

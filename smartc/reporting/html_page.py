@@ -9,10 +9,10 @@ from string import Template
 
 from smartc.reporting.chart import BOUNDS, bar_chart, bound_class, drawn_layers
 from smartc.reporting.facts import device, facts, grouped_remarks, metric_texts, spent
-from smartc.reporting.formats import count, listing, milliseconds, percent, scientific, size, times
 from smartc.reporting.html_layers import layers_table
 from smartc.reporting.learning import learning_section
-from smartc.reporting.report import Change, Report
+from smartc.results.formats import count, listing, milliseconds, percent, scientific, size, times
+from smartc.results.report import Change, Report
 
 
 def render_html(report: Report) -> str:

@@ -11,9 +11,9 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from smartc.reporting.figures import SIDES
-from smartc.reporting.formats import count, operator, shape_change, shortened, times
-from smartc.reporting.report import Layer, Report
+from smartc.results.figures import SIDES
+from smartc.results.formats import count, operator, shape_change, shortened, times
+from smartc.results.report import Layer, Report
 
 # A layer without weights below this share of both networks' time is folded into one row with the others.
 CHEAP_SHARE = 0.01

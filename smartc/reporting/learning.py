@@ -6,8 +6,8 @@ from html import escape
 
 from smartc.reporting.curves import learning_curves
 from smartc.reporting.density_chart import density_chart
-from smartc.reporting.figures import Learning
-from smartc.reporting.formats import percent, significant
+from smartc.results.figures import Learning
+from smartc.results.formats import percent, significant
 
 
 def learning_texts(learning: Learning) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from smartc.reporting.chart import CHARACTER, WIDTH, layer_name, round_step
-from smartc.reporting.figures import Learning, LearningMoment
+from smartc.results.figures import Learning, LearningMoment
 
 # Pixels on the left for the numbers of the y axis, and on the right for the last figure.
 _NUMBERS, RIGHT = 64, 76

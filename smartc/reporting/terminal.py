@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from smartc.reporting.facts import device, facts, grouped_reasons, grouped_remarks, spent, verification_text
-from smartc.reporting.formats import listing, size
 from smartc.reporting.layers import Row, fold_cheap, layer_table
-from smartc.reporting.report import Report, Verification
+from smartc.results.formats import listing, size
+from smartc.results.report import Report, Verification
 
 NAMES_PER_REASON = 8
 

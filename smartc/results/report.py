@@ -12,8 +12,8 @@ from typing import Any
 
 from smartc.core.errors import InternalError, UserError
 from smartc.core.records import decode, encode
-from smartc.reporting.csv_rows import layers_to_csv
-from smartc.reporting.figures import (
+from smartc.results.csv_rows import layers_to_csv
+from smartc.results.figures import (
     SIDES,
     Agreement,
     Budget,
@@ -30,7 +30,7 @@ from smartc.reporting.figures import (
     Summary,
     Verification,
 )
-from smartc.reporting.formats import TimeScale, time_scale
+from smartc.results.formats import TimeScale, time_scale
 
 __all__ = [
     "Agreement",

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
 
-from smartc.reporting.figures import SIDES, Causes, Figures, Latency, Layer
+from smartc.results.figures import SIDES, Causes, Figures, Latency, Layer
 
 _CAUSES = tuple(field.name for field in fields(Causes))
 _FIGURES = (
