@@ -39,10 +39,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import smartc
 from smartc.ir.traced_model import TracedModel
+from smartc.kernels.machine import machine_for
 from smartc.lowering.to_onnx import to_onnx
 from smartc.lowering.to_program import to_program
 from smartc.lowering.to_tvm import to_tvm
-from smartc.lowering.tvm_kernels.machine import machine_for
 from smartc.passes.base import run_passes
 from smartc.passes.fold_batch_norm import FoldBatchNorm
 from tests.torchvision_models import declare_missing_operators

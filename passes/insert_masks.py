@@ -11,10 +11,10 @@ import torch
 from torch import fx, nn
 
 from smartc.ir.traced_model import Remark, TracedModel, operator_name, value_of
+from smartc.kernels.tensor_pool import OF_MASKS
 from smartc.passes.base import PassResult
 from smartc.passes.mask_layouts import Channels, MaskLayout
 from smartc.passes.scaled_rows import Memory
-from smartc.training_kernels.rooms import OF_MASKS
 
 # The module that the masks come from, in the masked graph.
 MASKS = "smartc_masks"

@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 import torch
 
+from smartc.kernels.training.compiled import serves
+from smartc.kernels.training.patterns import pattern_gradients, pattern_product
 from smartc.passes.scaled_rows import Memory
-from smartc.training_kernels.compiled import serves
-from smartc.training_kernels.patterns import pattern_gradients, pattern_product
 
 
 class Spread(Protocol):

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from smartc.training_kernels.compiled import serves
-from smartc.training_kernels.rooms import Rooms
-from smartc.training_kernels.tiles import tile_gradients
+from smartc.kernels.tensor_pool import Rooms
+from smartc.kernels.training.compiled import serves
+from smartc.kernels.training.tiles import tile_gradients
 
 # A product, the mask in its shape, and the product of a step whose gradients are still to come.
 MOST_ROOMS = 3

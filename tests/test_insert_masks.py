@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from smartc.capture import trace
 from smartc.ir.traced_model import Remark, TracedModel
+from smartc.kernels import tensor_pool as rooms
 from smartc.learning.granularity import parse_granularity
 from smartc.learning.squares import measured_weights
 from smartc.learning.units import Units, find_units
@@ -22,7 +23,6 @@ from smartc.passes.mask_layouts import Channels, MaskLayout, Pattern, Tiles
 from smartc.passes.remove_channels import RemoveChannels
 from smartc.project import analysed
 from smartc.targets.target import load_target
-from smartc.training_kernels import rooms
 from tests.oracle import TOLERANCE, masked_original, relative_error
 from tests.raw_model import run_pure
 from tests.small_networks import Tied

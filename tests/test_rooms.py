@@ -9,9 +9,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from smartc.kernels import tensor_pool as rooms
+from smartc.kernels.tensor_pool import LARGE_PAGE, SMALLEST, Rooms
 from smartc.passes.scaled_rows import Memory
-from smartc.training_kernels import rooms
-from smartc.training_kernels.rooms import LARGE_PAGE, SMALLEST, Rooms
 
 LARGE = torch.empty(SMALLEST // 4)
 

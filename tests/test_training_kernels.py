@@ -8,23 +8,24 @@ import pytest
 import torch
 
 from smartc import soft_top_k
-from smartc.learning.top_k_columns import STRAIGHT, TOLERANCES
-from smartc.learning.top_k_root import REACH
-from smartc.passes import scaled_pattern, scaled_rows
-from smartc.passes.mask_layouts import MaskLayout, Pattern, Tiles
-from smartc.passes.scaled_rows import Grid, Memory, scaled_tiles
-from smartc.training_kernels import compiled, rooms
-from smartc.training_kernels.compiled import serves
-from smartc.training_kernels.long_rows import (
+from smartc.kernels import tensor_pool as rooms
+from smartc.kernels.training import compiled
+from smartc.kernels.training.compiled import serves
+from smartc.kernels.training.long_rows import (
     follow_slopes,
     gradient_sums,
     score_gradient,
     soft_indicators,
     sum_of_costs,
 )
-from smartc.training_kernels.patterns import pattern_gradients, pattern_product
-from smartc.training_kernels.rows import Limits, soft_top_k_rows, soft_top_k_rows_gradient
-from smartc.training_kernels.tiles import tile_gradients
+from smartc.kernels.training.patterns import pattern_gradients, pattern_product
+from smartc.kernels.training.rows import Limits, soft_top_k_rows, soft_top_k_rows_gradient
+from smartc.kernels.training.tiles import tile_gradients
+from smartc.learning.top_k_columns import STRAIGHT, TOLERANCES
+from smartc.learning.top_k_root import REACH
+from smartc.passes import scaled_pattern, scaled_rows
+from smartc.passes.mask_layouts import MaskLayout, Pattern, Tiles
+from smartc.passes.scaled_rows import Grid, Memory, scaled_tiles
 
 GRIDS = [Grid(1, 16, 8, 9, 8, 4, True), Grid(2, 8, 6, 4, 4, 3, False), Grid(1, 10, 7, 3, 4, 2, True)]
 SHAPES = [(3, 8, 2, 8, 9), (2, 5, 1, 3, 1), (1, 1, 7, 4, 49)]

@@ -10,10 +10,10 @@ from torch import nn
 
 pytest.importorskip("tvm")
 
-from smartc.lowering.tvm_kernels.chunking import chunks_of, products, singles
-from smartc.lowering.tvm_kernels.gaps import Spacing, choose_spacings
-from smartc.lowering.tvm_kernels.layout import Grid
-from smartc.lowering.tvm_kernels.machine import Machine, machine_for
+from smartc.kernels.inference.chunking import chunks_of, products, singles
+from smartc.kernels.inference.layout import Grid
+from smartc.kernels.inference.row_spacing import Spacing, choose_spacings
+from smartc.kernels.machine import Machine, machine_for
 
 WIDE, NARROW = machine_for("skylake-avx512"), machine_for("haswell")
 

@@ -12,12 +12,12 @@ from torch import nn
 pytest.importorskip("tvm")
 
 import smartc
+from smartc.kernels.inference.chunking import chunks_of
+from smartc.kernels.inference.edges import edge_bits, inside
+from smartc.kernels.inference.geometry import Geometry
+from smartc.kernels.inference.layout import Grid, Layout, plain
+from smartc.kernels.machine import machine_for
 from smartc.lowering.to_tvm import to_tvm
-from smartc.lowering.tvm_kernels.chunking import chunks_of
-from smartc.lowering.tvm_kernels.edges import edge_bits, inside
-from smartc.lowering.tvm_kernels.geometry import Geometry
-from smartc.lowering.tvm_kernels.layout import Grid, Layout, plain
-from smartc.lowering.tvm_kernels.machine import machine_for
 from tests.oracle import relative_error
 
 WIDE = machine_for("skylake-avx512")

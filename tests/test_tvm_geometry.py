@@ -7,9 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smartc.lowering.tvm_kernels.copies import Phases
-from smartc.lowering.tvm_kernels.geometry import Geometry, pixel_mask
-from smartc.lowering.tvm_kernels.layout import Grid
+from smartc.kernels.inference.copies import Phases
+from smartc.kernels.inference.geometry import Geometry, pixel_mask
+from smartc.kernels.inference.layout import Grid
 
 PAIRS = st.tuples(st.integers(1, 4), st.integers(1, 4))
 

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smartc.lowering.tvm_kernels.layout import Grid, Layout, plain
+from smartc.kernels.inference.layout import Grid, Layout, plain
 
 SIZES = st.lists(st.integers(1, 4), min_size=1, max_size=4)
 

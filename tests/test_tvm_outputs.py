@@ -9,8 +9,8 @@ from torch import nn
 pytest.importorskip("tvm")
 
 import smartc
+from smartc.kernels.machine import machine_for
 from smartc.lowering.to_tvm import to_tvm
-from smartc.lowering.tvm_kernels.machine import machine_for
 from tests.oracle import relative_error
 
 # float32 carries seven digits; sums of up to a few hundred products lose one or two.

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smartc.lowering.tvm_kernels.packing import Columns, Floats, pack
+from smartc.kernels.inference.packing import Columns, Floats, pack
 
 
 @st.composite

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 pytest.importorskip("tvm")
 
 import smartc
+from smartc.kernels.inference.geometry import Geometry
+from smartc.kernels.inference.layout import Grid, plain
+from smartc.kernels.inference.strided_depthwise import StridedDepthwise, reads_in_place
 from smartc.lowering.to_tvm import to_tvm
-from smartc.lowering.tvm_kernels.geometry import Geometry
-from smartc.lowering.tvm_kernels.layout import Grid, plain
-from smartc.lowering.tvm_kernels.strided_depthwise import StridedDepthwise, reads_in_place
 from tests.oracle import relative_error
 
 # float32 carries seven digits; sums of up to a hundred products lose one or two.

@@ -10,6 +10,7 @@ import torch
 from torch import fx, nn
 
 from smartc.ir.traced_model import TracedModel
+from smartc.kernels.tensor_pool import OF_MASKS
 from smartc.learning.learner import Learner, fractional_share
 from smartc.learning.shared_batch_norm import ShareStatistics
 from smartc.learning.units import Units
@@ -17,7 +18,6 @@ from smartc.passes.base import run_passes
 from smartc.passes.insert_masks import InsertMasks, RemoveMasks
 from smartc.passes.mask_layouts import BoolArray
 from smartc.passes.training_mode import TrainingMode
-from smartc.training_kernels.rooms import OF_MASKS
 
 # So many moments of a search are kept for its curve.
 MOMENTS = 100

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from smartc.training_kernels.rooms import OF_MASKS
+from smartc.kernels.tensor_pool import OF_MASKS
 
 # How much of what was found before stays: of the gradient's mean, and of the mean of its size.
 MEAN, SIZE = 0.9, 0.999

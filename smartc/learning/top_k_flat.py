@@ -10,15 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from smartc.learning.top_k_root import MOST_PASSES, REACH, Bracket, Budget, critical_scores, search_one
-from smartc.training_kernels.compiled import serves
-from smartc.training_kernels.long_rows import (
+from smartc.kernels.training.compiled import serves
+from smartc.kernels.training.long_rows import (
     follow_slopes,
     gradient_sums,
     score_gradient,
     soft_indicators,
     sum_of_costs,
 )
+from smartc.learning.top_k_root import MOST_PASSES, REACH, Bracket, Budget, critical_scores, search_one
 
 # Elements per chunk and thread: three times so many fit into a core's second-level cache, and calls cost little.
 CHUNK = 131_072

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from smartc.core.errors import InternalError, SmartcError, UserError
+from smartc.kernels.tensor_pool import OF_MASKS
+from smartc.kernels.training.compiled import serves
+from smartc.kernels.training.rows import MOST_UNITS, Limits, soft_top_k_rows, soft_top_k_rows_gradient
 from smartc.learning.top_k_columns import SHORT_COLUMN, ColumnTopK, column_gradient
 from smartc.learning.top_k_columns import STRAIGHT as SHORT_STRAIGHT
 from smartc.learning.top_k_columns import TOLERANCES as SHORT_TOLERANCES
 from smartc.learning.top_k_flat import TOLERANCES, FlatTopK, flat_gradient, total_cost
 from smartc.learning.top_k_root import REACH
-from smartc.training_kernels.compiled import serves
-from smartc.training_kernels.rooms import OF_MASKS
-from smartc.training_kernels.rows import MOST_UNITS, Limits, soft_top_k_rows, soft_top_k_rows_gradient
 
 WHERE = "soft_top_k"
 # An amount may exceed the total by so much, relative: a sum of a million float32 costs is off by no more.

@@ -19,8 +19,8 @@ from tvm import relax
 from smartc.core.errors import InternalError, UserError
 from smartc.core.quiet import quiet
 from smartc.ir.traced_model import TracedModel
-from smartc.lowering.tvm_kernels.machine import Machine, machine_for
-from smartc.lowering.tvm_kernels.walk import relax_module
+from smartc.kernels.inference.walk import relax_module
+from smartc.kernels.machine import Machine, machine_for
 from smartc.passes.base import run_passes
 from smartc.passes.fold_batch_norm import FoldBatchNorm
 from smartc.verify import seeded_inputs
