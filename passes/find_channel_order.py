@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from smartc.analysis.channels.channel_groups import FROZEN, ChannelGroups
+from smartc.analysis.channels.labels import IntArray
+from smartc.analysis.live_tiles import any_of_runs, live_tiles
+from smartc.analysis.weight_use import WeightUse, weight_use
 from smartc.ir.traced_model import Remark, TracedModel, storage_key
-from smartc.passes.channel_groups import FROZEN, ChannelGroups
 from smartc.passes.find_free_groups import find_free_groups
 from smartc.passes.gather_rows import gather_rows
-from smartc.passes.labels import IntArray
-from smartc.passes.live_tiles import any_of_runs, live_tiles
-from smartc.passes.pack_blocks import WeightUse, weight_use
 from smartc.passes.permute_channels import moved_places, whole_order
 from smartc.targets.target import Target
 

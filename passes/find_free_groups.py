@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
+from smartc.analysis.channels.channel_groups import FROZEN, ChannelGroups
+from smartc.analysis.channels.labels import IntArray, Labels
 from smartc.ir.traced_model import TracedModel
-from smartc.passes.channel_groups import FROZEN, ChannelGroups
-from smartc.passes.labels import IntArray, Labels
 from smartc.passes.permute_channels import PermuteChannels, whole_order
 
 # In float64 another order of the same sums changes the last digits; another channel changes the first.

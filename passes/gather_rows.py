@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from smartc.passes.labels import IntArray
+from smartc.analysis.channels.labels import IntArray
 
 _Flags = np.ndarray[Any, np.dtype[np.bool_]]
 _Floats = np.ndarray[Any, np.dtype[np.float32]]

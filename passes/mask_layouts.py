@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from smartc.passes.channel_groups import FROZEN
-from smartc.passes.labels import IntArray
+from smartc.analysis.channels.channel_groups import FROZEN
+from smartc.analysis.channels.labels import IntArray
 from smartc.passes.scaled_pattern import scaled_pattern
 from smartc.passes.scaled_rows import Grid, Memory, scaled_tiles
 

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import fx
 
+from smartc.analysis import channel_rules
+from smartc.analysis.channel_rules.registry import RULES
+from smartc.analysis.channels.labels import IntArray, LabelBook, Site
 from smartc.ir.traced_model import Remark, TracedModel, arguments_of, layer_name, operator_name, value_of
-from smartc.passes import channel_rules
 from smartc.passes.base import PassResult
-from smartc.passes.channel_rules.registry import RULES
-from smartc.passes.labels import IntArray, LabelBook, Site
 
 aten = torch.ops.aten
 MOVES = frozenset("view reshape flatten unflatten permute transpose contiguous squeeze unsqueeze _unsafe_view".split())

@@ -8,31 +8,13 @@ from typing import Any
 
 from torch import fx
 
-from smartc.ir.traced_model import Remark, TracedModel, argument_of, layer_name, operator_name, storage_key
+from smartc.analysis.weight_use import WeightUse, weight_use
+from smartc.ir.traced_model import Remark, TracedModel, layer_name, storage_key
 from smartc.packed_weight import LEAST_SAVING, PackedWeight, pack
 from smartc.targets.target import Target
 
-CONVOLUTIONS = frozenset("conv1d conv2d conv3d".split())
-TRANSPOSED = frozenset("conv_transpose1d conv_transpose2d conv_transpose3d".split())
 PACKED = "its zero tiles are left out of the files"
 TOO_FEW = f"its zero tiles are stored: leaving them out would save less than {LEAST_SAVING:.0%} of its bytes"
-# The place of the argument that is an (in, out) matrix.
-PRODUCTS = {"matmul": 1, "mm": 1, "addmm": 2}
-
-
-@dataclass(frozen=True)
-class WeightUse:
-    """How a call multiplies by a stored weight.
-
-    Attributes:
-        name: The weight's name.
-        groups: Of the convolution.
-        transposed: Whether the weight's first axis is the input.
-    """
-
-    name: str
-    groups: int
-    transposed: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,25 +57,6 @@ def packed_for(model: TracedModel, use: WeightUse, target: Target) -> PackedWeig
         transposed=use.transposed,
         folded=single and target.array.reduction == "im2col",
     )
-
-
-def weight_use(model: TracedModel, node: fx.Node) -> WeightUse | None:
-    """Return which stored weight a call multiplies by on a MAC array; None for depthwise and other calls."""
-    operator = operator_name(node.target)
-    if operator in PRODUCTS:
-        weight = argument_of(node, PRODUCTS[operator], "mat2")
-    elif operator in CONVOLUTIONS | TRANSPOSED | {"linear"}:
-        weight = argument_of(node, 1, "weight")
-    else:
-        return None
-    if not isinstance(weight, fx.Node) or weight.op != "get_attr":
-        return None
-    name, shape = str(weight.target), model.tensor(str(weight.target)).shape
-    if operator in PRODUCTS or operator == "linear":
-        return WeightUse(name, 1, operator in PRODUCTS) if len(shape) == 2 else None
-    groups = argument_of(node, 6, "groups", 1)
-    inner = shape[0] // groups if operator in TRANSPOSED else shape[1]
-    return None if inner == 1 and groups > 1 else WeightUse(name, groups, operator in TRANSPOSED)
 
 
 def _readers(model: TracedModel) -> Iterator[tuple[WeightUse, list[fx.Node]]]:

@@ -9,10 +9,10 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from smartc.analysis.channels.channel_groups import FROZEN, ChannelGroups
+from smartc.analysis.channels.labels import IntArray
 from smartc.ir.traced_model import Remark, TracedModel
 from smartc.passes.base import PassResult
-from smartc.passes.channel_groups import FROZEN, ChannelGroups
-from smartc.passes.labels import IntArray
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import fx
 
+from smartc.analysis.channels.channel_groups import FROZEN, ChannelGroups, ParameterAxis, surviving
+from smartc.analysis.channels.labels import Labels
 from smartc.core.errors import InternalError
 from smartc.ir.traced_model import Remark, TracedModel, value_of
 from smartc.passes.base import PassResult
-from smartc.passes.channel_groups import FROZEN, ChannelGroups, ParameterAxis, surviving
-from smartc.passes.labels import Labels
 from smartc.passes.rewrite_sizes import Survivors, rewrite_sizes
 
 BoolArray = np.ndarray[Any, np.dtype[np.bool_]]

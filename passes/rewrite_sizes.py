@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import fx
 
+from smartc.analysis.channels.channel_groups import surviving
+from smartc.analysis.channels.labels import Labels
 from smartc.core.errors import InternalError
 from smartc.ir.traced_model import TracedModel, argument_of, arguments_of, layer_name, operator_name, stored_name
-from smartc.passes.channel_groups import surviving
-from smartc.passes.labels import Labels
 
 aten = torch.ops.aten
 BoolArray = np.ndarray[Any, np.dtype[np.bool_]]

@@ -26,6 +26,7 @@ __all__ = [
     "SmartcError",
     "TracedModel",
     "UserError",
+    "__version__",
     "compile",
     "load",
     "prepare",

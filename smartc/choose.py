@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from smartc.analysis.channels.labels import IntArray
 from smartc.budget import Budget, impossible, parse_budget
 from smartc.knapsack import multiple_choice_knapsack
-from smartc.passes.labels import IntArray
 from smartc.refill import SAME_COST, refilled
 from smartc.search import FloatArray, Search
 from smartc.thinning import shortfall, thinned

@@ -6,16 +6,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from smartc.analysis.analyse import analysed
+from smartc.analysis.channels.channel_groups import ChannelGroups
+from smartc.analysis.channels.labels import IntArray
+from smartc.analysis.prices import price_layers
 from smartc.choose import Choice, Search, choose
 from smartc.ir.traced_model import TracedModel
 from smartc.learning.units import Units
 from smartc.passes.base import run_passes
-from smartc.passes.channel_groups import ChannelGroups
-from smartc.passes.labels import IntArray
-from smartc.passes.live_layers import price_layers
 from smartc.passes.mask_layouts import BoolArray
 from smartc.passes.remove_channels import RemoveChannels
-from smartc.project import Project, analysed
+from smartc.project import Project
 from smartc.results.figures import Learning
 from smartc.scores import unit_scores
 

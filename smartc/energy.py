@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import fx
 
+from smartc.analysis.channels.channel_groups import FROZEN, ChannelGroups
 from smartc.ir.traced_model import TracedModel, Value, argument_of, arguments_of, operator_name, value_of
-from smartc.passes.channel_groups import FROZEN, ChannelGroups
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 

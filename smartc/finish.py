@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from smartc.analysis.analyse import analysed
 from smartc.channel_order import Ordered, in_fewest_tiles
 from smartc.compiled import Compiled
 from smartc.core.errors import UserError
@@ -22,7 +23,7 @@ from smartc.outcome import Outcome
 from smartc.passes.base import run_passes
 from smartc.passes.remove_channels import RemoveChannels
 from smartc.plan import Plan, make_plan, model_hash
-from smartc.project import Project, analysed
+from smartc.project import Project
 from smartc.reporting.build import Findings, build_report
 from smartc.results.report import Budget as ReachedBudget
 from smartc.results.report import Report

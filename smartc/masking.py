@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from smartc.analysis.analyse import analysed
 from smartc.budget import impossible
 from smartc.core.errors import UserError
 from smartc.data.batch import Samples
@@ -23,7 +24,7 @@ from smartc.learning.mask_search import MaskSearch
 from smartc.learning.train import Training
 from smartc.learning.unit_budget import SAME, CountBudget, PatternBudget, PricedBudget, UnitBudget
 from smartc.learning.units import Units, find_units
-from smartc.project import Project, analysed
+from smartc.project import Project
 from smartc.results.figures import Learning, LearningMoment
 from smartc.search import Search
 

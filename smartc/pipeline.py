@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from smartc.analysis.analyse import analysed
 from smartc.choose import parse_budget
 from smartc.compiled import Compiled
 from smartc.core.errors import UserError
@@ -24,7 +25,7 @@ from smartc.lowering import BACKENDS
 from smartc.masking import mask_once, with_better_granularity
 from smartc.measuring.measured_target import with_costs
 from smartc.outcome import outcome_for
-from smartc.project import Clock, Project, analysed, captured, check_choice
+from smartc.project import Clock, Project, captured, check_choice
 from smartc.scores import LEARNERS as SCORES
 from smartc.targets.target import Target, load_target
 

@@ -12,17 +12,18 @@ from typing import Any
 import numpy as np
 import torch
 
+from smartc.analysis.analyse import analysed
+from smartc.analysis.channels.channel_groups import ChannelGroups, surviving
+from smartc.analysis.channels.labels import IntArray
+from smartc.analysis.find_layers import Layers
+from smartc.analysis.prices import price_layers
 from smartc.budget import Measure
 from smartc.channel_order import Ordered
 from smartc.core.errors import UserError
 from smartc.core.version import __version__
 from smartc.decision import Decision
 from smartc.ir.traced_model import TracedModel
-from smartc.passes.channel_groups import ChannelGroups, surviving
-from smartc.passes.find_layers import Layers
-from smartc.passes.labels import IntArray
-from smartc.passes.live_layers import price_layers
-from smartc.project import Project, analysed
+from smartc.project import Project
 from smartc.targets.target import Target
 
 BoolArray = np.ndarray[Any, np.dtype[np.bool_]]

@@ -11,13 +11,12 @@ from typing import Any
 
 from torch import nn
 
+from smartc.analysis.find_layers import Layers
 from smartc.budget import Budget
 from smartc.capture import trace
 from smartc.core.errors import UserError
 from smartc.ir.traced_model import TracedModel
 from smartc.learning.granularity import Granularity
-from smartc.passes.find_channel_groups import find_channel_groups
-from smartc.passes.find_layers import Layers, find_layers
 from smartc.targets.target import Target
 
 
@@ -56,11 +55,6 @@ class Project:
     granularity: Granularity
     learner: str
     clock: Clock
-
-
-def analysed(model: TracedModel) -> Layers:
-    """Return a model's layers with its channel groups."""
-    return find_layers(model, find_channel_groups(model))
 
 
 def captured(model: Any, example_inputs: Any) -> TracedModel:

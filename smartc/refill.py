@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from smartc.passes.labels import IntArray
+from smartc.analysis.channels.labels import IntArray
 from smartc.search import FloatArray, Search
 
 # Costs are sums of floats; differences below this share are rounding.

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from smartc.analysis.channels.channel_groups import ChannelGroups
 from smartc.core.errors import UserError
 from smartc.energy import producer_energy, unit_energy
 from smartc.ir.traced_model import TracedModel
-from smartc.passes.channel_groups import ChannelGroups
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 

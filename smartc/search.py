@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from smartc.analysis.channels.channel_groups import ChannelGroups
+from smartc.analysis.channels.labels import IntArray
+from smartc.analysis.find_layers import Layers
 from smartc.budget import Measure
-from smartc.passes.channel_groups import ChannelGroups
-from smartc.passes.find_layers import Layers
-from smartc.passes.labels import IntArray
 from smartc.targets.latency import Latency, price
 from smartc.targets.measured import MeasuredTarget
 from smartc.targets.target import Target

@@ -12,8 +12,8 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from smartc.analysis.channels.labels import IntArray
 from smartc.knapsack import ROUNDING, multiple_choice_knapsack
-from smartc.passes.labels import IntArray
 from smartc.refill import SAME_COST, refilled
 from smartc.search import BoolArray, FloatArray, Search
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from smartc.passes.find_layers import Layers
-from smartc.passes.labels import IntArray
+from smartc.analysis.channels.labels import IntArray
+from smartc.analysis.find_layers import Layers
 from smartc.targets.target import Target
 from smartc.targets.workload import OpKind
 

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
+from smartc.analysis.channels.channel_groups import ChannelGroups
 from smartc.core.errors import InternalError
 from smartc.ir.traced_model import TracedModel, cast_value, sample_count
-from smartc.passes.channel_groups import ChannelGroups
 from smartc.passes.remove_channels import masked_axes
 from smartc.results.figures import Verification
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from smartc.analysis.channels.channel_groups import ChannelGroups
+from smartc.analysis.find_channel_groups import find_channel_groups
 from smartc.capture import trace
 from smartc.ir.traced_model import TracedModel
-from smartc.passes.channel_groups import ChannelGroups
-from smartc.passes.find_channel_groups import find_channel_groups
 from smartc.passes.remove_channels import BoolArray, RemoveChannels
 from smartc.plan import kept_indices
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from smartc.passes.channel_groups import FROZEN, ChannelGroups
-from smartc.passes.labels import IntArray
+from smartc.analysis.channels.channel_groups import FROZEN, ChannelGroups
+from smartc.analysis.channels.labels import IntArray
 
 
 def read_aloud(groups: ChannelGroups) -> str:

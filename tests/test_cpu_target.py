@@ -12,6 +12,7 @@ from torch import nn
 
 import smartc
 from smartc import finish
+from smartc.analysis.find_layers import Layers
 from smartc.cli import main
 from smartc.commands import calibrate as command_calibrate
 from smartc.compiled import Compiled
@@ -24,7 +25,6 @@ from smartc.measuring.cost_table_file import write_table
 from smartc.measuring.measurement import Dense, NetworkTimes
 from smartc.measuring.processor import has_tvm, processor_name
 from smartc.measuring.timing import Timing
-from smartc.passes.find_layers import Layers
 from smartc.targets.target import load_target
 from tests.cost_tables import TINY, by_work, table
 

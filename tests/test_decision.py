@@ -11,17 +11,18 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
+from smartc.analysis.analyse import analysed
+from smartc.analysis.channels.channel_groups import ChannelGroups
+from smartc.analysis.prices import price_layers
 from smartc.budget import parse_budget
 from smartc.capture import trace
 from smartc.decision import Decision, by_scores, unread_channels
 from smartc.ir.traced_model import TracedModel
 from smartc.learning.granularity import Granularity
 from smartc.passes.base import run_passes
-from smartc.passes.channel_groups import ChannelGroups
-from smartc.passes.live_layers import price_layers
 from smartc.passes.mask_layouts import BoolArray
 from smartc.passes.remove_channels import RemoveChannels
-from smartc.project import Clock, Project, analysed
+from smartc.project import Clock, Project
 from smartc.targets.target import load_target
 from tests.oracle import TOLERANCE, relative_error
 from tests.random_networks import random_recipe

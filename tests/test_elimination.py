@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from smartc.analysis.analyse import analysed
 from smartc.capture import trace
 from smartc.ir.traced_model import TracedModel
 from smartc.learning import elimination
 from smartc.learning.elimination import FINEST, RIDGE, elimination_order
 from smartc.learning.granularity import Granularity
 from smartc.learning.units import FloatArray, Units, find_units
-from smartc.project import analysed
 from tests.test_units import model as every_use
 
 SAMPLES = 500

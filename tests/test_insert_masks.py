@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from smartc.analysis.analyse import analysed
+from smartc.analysis.channels.channel_groups import surviving
 from smartc.capture import trace
 from smartc.ir.traced_model import Remark, TracedModel
 from smartc.kernels import tensor_pool as rooms
@@ -17,11 +19,9 @@ from smartc.learning.granularity import parse_granularity
 from smartc.learning.squares import measured_weights
 from smartc.learning.units import Units, find_units
 from smartc.passes.base import run_passes
-from smartc.passes.channel_groups import surviving
 from smartc.passes.insert_masks import MASKS, InsertMasks, MaskedInputs, MaskedWeight, RemoveMasks
 from smartc.passes.mask_layouts import Channels, MaskLayout, Pattern, Tiles
 from smartc.passes.remove_channels import RemoveChannels
-from smartc.project import analysed
 from smartc.targets.target import load_target
 from tests.oracle import TOLERANCE, masked_original, relative_error
 from tests.raw_model import run_pure

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import fx
 
-from smartc.passes.labels import Factor, IntArray, LabelBook, Labels, Site, align
-from smartc.passes.reshape_labels import reshape
+from smartc.analysis.channels.labels import Factor, IntArray, LabelBook, Labels, Site, align
+from smartc.analysis.channels.reshape_labels import reshape
 
 checked = settings(max_examples=300, deadline=None, derandomize=True)
 

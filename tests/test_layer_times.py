@@ -10,9 +10,9 @@ from onnx import helper
 from torch import Tensor, nn
 
 import smartc
+from smartc.analysis.analyse import analysed
 from smartc.lowering.time_onnx import kernel_nodes, without_pauses
 from smartc.measuring.layer_times import LayerNames
-from smartc.project import analysed
 
 
 class Network(nn.Module):

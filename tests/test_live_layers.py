@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from smartc.analysis.analyse import analysed
+from smartc.analysis.find_layers import Layers
+from smartc.analysis.prices import live_by_layer, price_layers
 from smartc.capture import trace
 from smartc.ir.traced_model import TracedModel
-from smartc.passes.find_layers import Layers
-from smartc.passes.live_layers import live_by_layer, price_layers
-from smartc.project import analysed
 from smartc.targets.latency import price
 from smartc.targets.target import load_target
 from tests.zero_tiles import with_zero_tiles

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from smartc.analysis.find_channel_groups import find_channel_groups
+from smartc.analysis.find_layers import Layers, find_layers
+from smartc.analysis.live_tiles import live_tiles
+from smartc.analysis.weight_use import weight_use
 from smartc.capture import trace
 from smartc.ir.traced_model import TracedModel
-from smartc.passes.find_channel_groups import find_channel_groups
-from smartc.passes.find_layers import Layers, find_layers
-from smartc.passes.live_tiles import live_tiles
-from smartc.passes.pack_blocks import weight_use
 from smartc.targets.latency import price
 from smartc.targets.target import Target, load_target
 from smartc.targets.workload import OpKind

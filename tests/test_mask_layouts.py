@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from smartc.passes.channel_groups import FROZEN
+from smartc.analysis.channels.channel_groups import FROZEN
 from smartc.passes.mask_layouts import Channels, MaskLayout, Pattern, Tiles, sizes, support
 
 SEEDS = range(12)

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from smartc.analysis.find_channel_groups import find_channel_groups
 from smartc.ir.traced_model import Remark, TracedModel
-from smartc.passes.find_channel_groups import find_channel_groups
 from smartc.passes.merge_shuffles import MergeShuffles
 from tests.oracle import relative_error
 from tests.raw_model import operators, raw, run_pure

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from smartc.analysis.channels.channel_groups import ChannelGroups
+from smartc.analysis.find_channel_groups import find_channel_groups
+from smartc.analysis.live_tiles import live_tiles
+from smartc.analysis.weight_use import weight_use
 from smartc.capture import trace
 from smartc.ir.traced_model import TracedModel
-from smartc.passes.channel_groups import ChannelGroups
-from smartc.passes.find_channel_groups import find_channel_groups
 from smartc.passes.find_channel_order import find_channel_order
 from smartc.passes.find_free_groups import find_free_groups
-from smartc.passes.live_tiles import live_tiles
-from smartc.passes.pack_blocks import weight_use
 from smartc.passes.permute_channels import PermuteChannels, axis_orders, moved_places, whole_order
 from smartc.targets.target import Target, load_target
 from tests.oracle import TOLERANCE, relative_error

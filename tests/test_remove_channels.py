@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, fx
 
+from smartc.analysis.channel_rules.registry import RULES
+from smartc.analysis.channels.labels import Labels, Site
+from smartc.analysis.find_channel_groups import find_channel_groups
 from smartc.capture import trace
 from smartc.core.errors import InternalError
 from smartc.ir.traced_model import BATCH_PRIME, TracedModel, Value, value_of
 from smartc.passes import rewrite_sizes
-from smartc.passes.channel_rules.registry import RULES
-from smartc.passes.find_channel_groups import find_channel_groups
-from smartc.passes.labels import Labels, Site
 from smartc.passes.remove_channels import RemoveChannels
 from smartc.verify import mask_readers, seeded_inputs
 from tests.awkward_networks import ODD_AXES, READABLE, UNBATCHED, UNREADABLE

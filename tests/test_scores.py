@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from smartc.analysis.find_channel_groups import find_channel_groups
 from smartc.capture import trace
 from smartc.core.errors import UserError
-from smartc.passes.find_channel_groups import find_channel_groups
 from smartc.scores import magnitude, sp_lamp, unit_scores
 
 

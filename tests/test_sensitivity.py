@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from smartc.analysis.analyse import analysed
 from smartc.capture import trace
 from smartc.ir.traced_model import TracedModel
 from smartc.learning.distillation import Distillation
@@ -12,7 +13,6 @@ from smartc.learning.granularity import Granularity, parse_granularity
 from smartc.learning.input_energy import recorded
 from smartc.learning.sensitivity import sensitivity
 from smartc.learning.units import Units, find_units
-from smartc.project import analysed
 from smartc.targets.target import load_target
 
 

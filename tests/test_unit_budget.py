@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from smartc.analysis.analyse import analysed
+from smartc.analysis.prices import price_layers
 from smartc.budget import Measure
 from smartc.capture import trace
 from smartc.ir.traced_model import TracedModel
@@ -16,9 +18,7 @@ from smartc.learning.granularity import Granularity, parse_granularity
 from smartc.learning.live_weights import LiveWeights
 from smartc.learning.unit_budget import CountBudget, PatternBudget, PricedBudget
 from smartc.learning.units import FloatArray, find_units
-from smartc.passes.live_layers import price_layers
 from smartc.passes.mask_layouts import BoolArray
-from smartc.project import analysed
 from smartc.targets.target import Target, load_target
 from tests.random_layers import changed
 

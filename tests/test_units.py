@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from smartc.analysis.analyse import analysed
 from smartc.capture import trace
 from smartc.ir.traced_model import Remark, TracedModel
 from smartc.learning.granularity import Granularity, parse_granularity
 from smartc.learning.squares import layer_ranks, measured_weights, unit_squares
 from smartc.learning.units import Units, find_units
 from smartc.passes.mask_layouts import support
-from smartc.project import analysed
 from smartc.targets.target import load_target
 
 NPU = load_target("npu-8x8")

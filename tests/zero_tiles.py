@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from smartc.analysis.weight_use import weight_use
 from smartc.ir.traced_model import TracedModel
 from smartc.packed_weight import TileOrder
-from smartc.passes.pack_blocks import weight_use
 
 
 def with_zero_tiles(model: TracedModel, share: float, tile: tuple[int, int], seed: int = 0) -> TracedModel:

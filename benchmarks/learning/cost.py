@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from smartc.analysis.find_channel_groups import find_channel_groups
+from smartc.analysis.find_layers import Layers, find_layers
 from smartc.ir.traced_model import TracedModel
-from smartc.passes.find_channel_groups import find_channel_groups
-from smartc.passes.find_layers import Layers, find_layers
 from smartc.targets.latency import price
 from smartc.targets.target import Target
 

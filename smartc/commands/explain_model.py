@@ -10,10 +10,10 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
+from smartc.analysis.channels.channel_groups import FROZEN, ChannelGroup, ChannelGroups
+from smartc.analysis.find_channel_groups import find_channel_groups
 from smartc.core.errors import UserError
 from smartc.ir.traced_model import TracedModel
-from smartc.passes.channel_groups import FROZEN, ChannelGroup, ChannelGroups
-from smartc.passes.find_channel_groups import find_channel_groups
 from smartc.results.formats import listing
 from smartc.targets.target import Target
 from smartc.terminal import Output, output

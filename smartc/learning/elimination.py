@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
+from smartc.analysis.channels.labels import IntArray
 from smartc.ir.traced_model import TracedModel, arguments_of, stored_name
 from smartc.learning.layer_rows import LayerRows, is_layer
 from smartc.learning.sample_rows import SEED, drawn_positions
 from smartc.learning.units import FloatArray, Units
 from smartc.learning.walk_activations import ActivationWalk, Batches
-from smartc.passes.labels import IntArray
 from smartc.passes.mask_layouts import Channels
 from smartc.passes.training_mode import TrainingMode
 

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import fx
 
+from smartc.analysis.weight_use import PRODUCTS, WeightUse, weight_use
 from smartc.ir.traced_model import TracedModel, arguments_of, operator_name
-from smartc.passes.pack_blocks import PRODUCTS, WeightUse, weight_use
 
 # The share of a constant input's square that counts.
 CONSTANT = 0.02

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from smartc.analysis.channels.channel_groups import ChannelGroups
 from smartc.energy import unit_energy
 from smartc.ir.traced_model import TracedModel
 from smartc.learning.fixed import AcDc, OneShot, Taylor
@@ -17,7 +18,6 @@ from smartc.learning.pdp import Pdp
 from smartc.learning.smart import Smart
 from smartc.learning.squares import layer_ranks
 from smartc.learning.units import FloatArray, Units
-from smartc.passes.channel_groups import ChannelGroups
 from smartc.scores import sp_lamp
 
 # Where the outputs feel nothing of a unit, it counts as this share of what they feel of one on average.

@@ -7,10 +7,10 @@ from functools import cached_property
 
 import numpy as np
 
+from smartc.analysis.channels.labels import IntArray
+from smartc.analysis.find_layers import Layers
 from smartc.budget import Measure
 from smartc.learning.units import FloatArray, Units
-from smartc.passes.find_layers import Layers
-from smartc.passes.labels import IntArray
 from smartc.passes.mask_layouts import MaskLayout, Tiles
 from smartc.targets.latency import Latency, price
 from smartc.targets.target import Target

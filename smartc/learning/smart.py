@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from smartc.analysis.channels.labels import IntArray
 from smartc.core.errors import UserError
 from smartc.kernels.tensor_pool import OF_MASKS
 from smartc.learning.channel_budget import ChannelBudget
@@ -16,7 +17,6 @@ from smartc.learning.learner import Learner, Start, standard_scores
 from smartc.learning.score_momentum import ScoreMomentum
 from smartc.learning.soft_top_k import soft_top_k
 from smartc.learning.units import FloatArray
-from smartc.passes.labels import IntArray
 
 # How much of all steps goes to the search with few samples, and for channels, which miss the steps that would train.
 SHARE_OF_FEW, SHARE_OF_CHANNELS = 0.05, 0.01

@@ -7,9 +7,9 @@ from typing import Protocol
 
 import numpy as np
 
+from smartc.analysis.channels.labels import IntArray
 from smartc.learning.live_weights import LiveWeights
 from smartc.learning.units import FloatArray
-from smartc.passes.labels import IntArray
 from smartc.passes.mask_layouts import BoolArray
 
 # A layer's next tiles are priced together, so many parts of all that it has.

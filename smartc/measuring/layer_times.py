@@ -9,8 +9,8 @@ from functools import cached_property
 
 from torch import fx
 
+from smartc.analysis.find_layers import Layers
 from smartc.ir.traced_model import layer_name, operator_name
-from smartc.passes.find_layers import Layers
 
 # The short names of operators that an operator of ONNX computes, where it is not the same word.
 _ONNX = {

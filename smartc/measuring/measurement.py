@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
+from smartc.analysis.find_layers import Layers
 from smartc.lowering import Lowered, Timer
 from smartc.measuring.layer_times import LayerNames
 from smartc.measuring.timing import Timing, rounds_for
-from smartc.passes.find_layers import Layers
 from smartc.verify import seeded_inputs
 
 # One sample at a time, unless the model fixes its batch.

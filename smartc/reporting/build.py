@@ -8,16 +8,17 @@ from typing import Literal
 
 import numpy as np
 
+from smartc.analysis.analyse import analysed
+from smartc.analysis.find_layers import Layer as ModelLayer
+from smartc.analysis.find_layers import Layers
+from smartc.analysis.prices import price_layers
 from smartc.choose import Choice, Search
 from smartc.core.version import __version__
 from smartc.decision import Decision
 from smartc.ir.traced_model import Remark, TracedModel, value_of
 from smartc.learning.units import Units
-from smartc.passes.find_layers import Layer as ModelLayer
-from smartc.passes.find_layers import Layers
-from smartc.passes.live_layers import price_layers
 from smartc.passes.mask_layouts import BoolArray
-from smartc.project import Project, analysed
+from smartc.project import Project
 from smartc.results.report import (
     Agreement,
     Budget,

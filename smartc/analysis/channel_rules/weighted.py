@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from smartc.passes.channel_rules.registry import rule
-from smartc.passes.labels import Factor, IntArray, Labels, Site
+from smartc.analysis.channel_rules.registry import rule
+from smartc.analysis.channels.labels import Factor, IntArray, Labels, Site
 
 _STAYS = "reads an input all of whose channels stay"
 _COMPUTED = "multiplies them by a computed weight, which need not be zero where its parameters are"

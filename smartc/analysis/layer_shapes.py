@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from torch import fx
 
+from smartc.analysis.channels.channel_groups import FROZEN
+from smartc.analysis.channels.labels import IntArray, Labels
 from smartc.ir.traced_model import TracedModel, Value, argument_of, arguments_of, operator_name, value_of
-from smartc.passes.channel_groups import FROZEN
-from smartc.passes.labels import IntArray, Labels
 from smartc.targets.workload import OpKind
 
 # Views and the like, and what compilers do by placing tensors in memory.

@@ -1,6 +1,6 @@
 """How channels travel through each operator, by family; importing this fills the registry."""
 
-from smartc.passes.channel_rules import (
+from smartc.analysis.channel_rules import (
     constants,
     contractions,
     elementwise,

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from smartc.passes.channel_rules.registry import rule
-from smartc.passes.labels import Declined, Factor, Labels, Site
+from smartc.analysis.channel_rules.registry import rule
+from smartc.analysis.channels.labels import Declined, Factor, Labels, Site
 
 _SUMS = "multiplies them with another activation and sums over them"
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from smartc.passes.channel_rules.registry import rule
-from smartc.passes.labels import Declined, Factor, Labels, Site
-from smartc.passes.reshape_labels import reshape
+from smartc.analysis.channel_rules.registry import rule
+from smartc.analysis.channels.labels import Declined, Factor, Labels, Site
+from smartc.analysis.channels.reshape_labels import reshape
 
 
 @rule("view", "reshape", "flatten", "unflatten", "_unsafe_view", "squeeze", "unsqueeze")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from smartc.analysis.channel_rules.registry import rule
+from smartc.analysis.channels.labels import Labels, Site
 from smartc.ir.traced_model import value_of
-from smartc.passes.channel_rules.registry import rule
-from smartc.passes.labels import Labels, Site
 
 
 @rule("zeros", "ones", "full", "empty", "rand", "randn")

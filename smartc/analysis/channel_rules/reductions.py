@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from smartc.passes.channel_rules.registry import rule
-from smartc.passes.labels import Factor, Labels, Site
+from smartc.analysis.channel_rules.registry import rule
+from smartc.analysis.channels.labels import Factor, Labels, Site
 
 _MIXES = "mixes all channels"
 

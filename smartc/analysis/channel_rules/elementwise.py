@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from smartc.passes.channel_rules.registry import rule
-from smartc.passes.channel_rules.weighted import link
-from smartc.passes.labels import Labels, Site
+from smartc.analysis.channel_rules.registry import rule
+from smartc.analysis.channel_rules.weighted import link
+from smartc.analysis.channels.labels import Labels, Site
 
 ZERO_AT_ZERO = (
     "relu relu6 silu leaky_relu gelu hardswish tanh dropout feature_dropout neg contiguous alias detach "

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from smartc.analysis.channels.labels import IntArray
+from smartc.analysis.find_layers import Layers
+from smartc.analysis.live_tiles import live_tiles
+from smartc.analysis.weight_use import weight_use
 from smartc.ir.traced_model import TracedModel
-from smartc.passes.find_layers import Layers
-from smartc.passes.labels import IntArray
-from smartc.passes.live_tiles import live_tiles
-from smartc.passes.pack_blocks import weight_use
 from smartc.targets.latency import Latency, price
 from smartc.targets.target import Target
 from smartc.targets.workload import OpKind

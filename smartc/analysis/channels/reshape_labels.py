@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from smartc.passes.labels import Factor, Labels, Site, spread
+from smartc.analysis.channels.labels import Factor, Labels, Site, spread
 
 # A merged axis longer than this is left alone: its labels would fill the memory.
 LONGEST_AXIS = 50_000_000

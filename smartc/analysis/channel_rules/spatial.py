@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from smartc.analysis.channel_rules.registry import rule
+from smartc.analysis.channels.labels import Declined, Factor, Labels, Site
 from smartc.ir.traced_model import operator_name, value_of
-from smartc.passes.channel_rules.registry import rule
-from smartc.passes.labels import Declined, Factor, Labels, Site
 
 _POOLS = "works over an axis that carries channels"
 

@@ -11,10 +11,10 @@ import numpy as np
 from scipy.sparse import csr_array
 from torch import fx
 
+from smartc.analysis.channels.channel_groups import FROZEN, ChannelGroups
+from smartc.analysis.channels.labels import IntArray
+from smartc.analysis.layer_shapes import Shape, layer_shape
 from smartc.ir.traced_model import TracedModel, arguments_of, layer_name, operator_name, value_of
-from smartc.passes.channel_groups import FROZEN, ChannelGroups
-from smartc.passes.labels import IntArray
-from smartc.passes.layer_shapes import Shape, layer_shape
 from smartc.targets.target import Target
 from smartc.targets.workload import OpKind, Workload
 

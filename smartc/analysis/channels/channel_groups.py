@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from torch import fx
 
-from smartc.passes.labels import IntArray
+from smartc.analysis.channels.labels import IntArray
 
 Role = Literal["owns", "reads", "follows"]
 FROZEN = -1

@@ -12,11 +12,11 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import fx
 
+from smartc.analysis import channel_rules
+from smartc.analysis.channel_rules.registry import RULES
+from smartc.analysis.channels.channel_groups import FROZEN, ChannelGroup, ChannelGroups, ParameterAxis, Role
+from smartc.analysis.channels.labels import Declined, Factor, IntArray, LabelBook, Labels, Site
 from smartc.ir.traced_model import TracedModel, Value, layer_name, operator_name, storage_key, value_of
-from smartc.passes import channel_rules
-from smartc.passes.channel_groups import FROZEN, ChannelGroup, ChannelGroups, ParameterAxis, Role
-from smartc.passes.channel_rules.registry import RULES
-from smartc.passes.labels import Declined, Factor, IntArray, LabelBook, Labels, Site
 
 log = logging.getLogger(__name__)
 

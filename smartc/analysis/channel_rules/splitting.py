@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from smartc.analysis.channel_rules.registry import rule
+from smartc.analysis.channels.labels import Declined, Factor, Labels, Site
 from smartc.ir.traced_model import arguments_of, operator_name, stored_name, value_of
-from smartc.passes.channel_rules.registry import rule
-from smartc.passes.labels import Declined, Factor, Labels, Site
 
 _ALONE = "takes a single channel out"
 
