@@ -12,9 +12,10 @@ from torch import fx, nn
 
 from smartc.ir.traced_model import Remark, TracedModel, operator_name, value_of
 from smartc.kernels.tensor_pool import OF_MASKS
+from smartc.masks.layouts import Channels, MaskLayout
+from smartc.masks.masked_weight import MaskedWeight
+from smartc.masks.scaled_rows import Memory
 from smartc.passes.base import PassResult
-from smartc.passes.mask_layouts import Channels, MaskLayout
-from smartc.passes.scaled_rows import Memory
 
 # The module that the masks come from, in the masked graph.
 MASKS = "smartc_masks"
@@ -25,26 +26,6 @@ _INPUT_AXES = {
     **dict.fromkeys("linear conv1d conv2d conv3d".split(), 1),
     **dict.fromkeys("conv_transpose1d conv_transpose2d conv_transpose3d".split(), 0),
 }
-
-
-@dataclass(frozen=True, eq=False)
-class MaskedWeight:
-    """A weight and how the units of a mask lie in it.
-
-    Attributes:
-        name: The parameter's name.
-        layout: Where each unit acts.
-        first: The number of its first unit.
-    """
-
-    name: str
-    layout: MaskLayout
-    first: int
-
-    @property
-    def part(self) -> slice:
-        """Return the weight's units among all."""
-        return slice(self.first, self.first + self.layout.count)
 
 
 @dataclass(frozen=True, eq=False)

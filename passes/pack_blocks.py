@@ -10,7 +10,7 @@ from torch import fx
 
 from smartc.analysis.weight_use import WeightUse, weight_use
 from smartc.ir.traced_model import Remark, TracedModel, layer_name, storage_key
-from smartc.packed_weight import LEAST_SAVING, PackedWeight, pack
+from smartc.masks.packed_weight import LEAST_SAVING, PackedWeight, pack
 from smartc.targets.target import Target
 
 PACKED = "its zero tiles are left out of the files"

@@ -12,9 +12,9 @@ from smartc.analysis.channels.labels import IntArray
 from smartc.analysis.prices import price_layers
 from smartc.choose import Choice, Search, choose
 from smartc.ir.traced_model import TracedModel
-from smartc.learning.units import Units
+from smartc.masks.layouts import BoolArray
+from smartc.masks.units import Units
 from smartc.passes.base import run_passes
-from smartc.passes.mask_layouts import BoolArray
 from smartc.passes.remove_channels import RemoveChannels
 from smartc.project import Project
 from smartc.results.figures import Learning

@@ -25,11 +25,11 @@ from smartc.learning.objective import FromDense, LayerByLayer, Objective, OwnLos
 from smartc.learning.sensitivity import sensitivity
 from smartc.learning.settings import ENOUGH_FOR_STATISTICS, Settings
 from smartc.learning.train import Run, Training
-from smartc.learning.units import FloatArray, Units
 from smartc.learning.views import further_views
 from smartc.learning.weight_optimizer import GENTLE_RATE, RATE
 from smartc.learning.workers import Workers, joined
 from smartc.masking import SEEN_SAMPLES, calibration_inputs, decided, is_gentle, learning_facts, new_search
+from smartc.masks.units import FloatArray, Units
 from smartc.plan import model_hash
 from smartc.project import Project
 from smartc.refit import refit, refit_by_samples

@@ -15,7 +15,6 @@ from smartc.decision import Decision, unread_channels
 from smartc.ir.traced_model import operator_name
 from smartc.learning.channel_budget import ChannelBudget
 from smartc.learning.damage import damage
-from smartc.learning.granularity import Granularity
 from smartc.learning.input_energy import input_energy
 from smartc.learning.learner import Start
 from smartc.learning.learners import LEARNERS, NOTHING, Seen, first_worth
@@ -23,7 +22,8 @@ from smartc.learning.live_weights import LiveWeights
 from smartc.learning.mask_search import MaskSearch
 from smartc.learning.train import Training
 from smartc.learning.unit_budget import SAME, CountBudget, PatternBudget, PricedBudget, UnitBudget
-from smartc.learning.units import Units, find_units
+from smartc.masks.granularity import Granularity
+from smartc.masks.units import Units, find_units
 from smartc.project import Project
 from smartc.results.figures import Learning, LearningMoment
 from smartc.search import Search

@@ -16,7 +16,7 @@ from smartc.budget import Budget
 from smartc.capture import trace
 from smartc.core.errors import UserError
 from smartc.ir.traced_model import TracedModel
-from smartc.learning.granularity import Granularity
+from smartc.masks.granularity import Granularity
 from smartc.targets.target import Target
 
 

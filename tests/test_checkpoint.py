@@ -17,8 +17,8 @@ from smartc.learning import checkpoint, smart
 from smartc.learning.checkpoint import Checkpoint
 from smartc.learning.fixed import Taylor
 from smartc.learning.mask_search import Moment
-from smartc.learning.units import FloatArray
 from smartc.learning.weight_optimizer import weight_optimizer
+from smartc.masks.units import FloatArray
 from tests.learning_networks import images, search, traced, train
 
 STEPS, RATE = 12, 0.01

@@ -18,9 +18,9 @@ from smartc.budget import parse_budget
 from smartc.capture import trace
 from smartc.decision import Decision, by_scores, unread_channels
 from smartc.ir.traced_model import TracedModel
-from smartc.learning.granularity import Granularity
+from smartc.masks.granularity import Granularity
+from smartc.masks.layouts import BoolArray
 from smartc.passes.base import run_passes
-from smartc.passes.mask_layouts import BoolArray
 from smartc.passes.remove_channels import RemoveChannels
 from smartc.project import Clock, Project
 from smartc.targets.target import load_target

@@ -12,8 +12,8 @@ from smartc.capture import trace
 from smartc.ir.traced_model import TracedModel
 from smartc.learning import elimination
 from smartc.learning.elimination import FINEST, RIDGE, elimination_order
-from smartc.learning.granularity import Granularity
-from smartc.learning.units import FloatArray, Units, find_units
+from smartc.masks.granularity import Granularity
+from smartc.masks.units import FloatArray, Units, find_units
 from tests.test_units import model as every_use
 
 SAMPLES = 500

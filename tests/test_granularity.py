@@ -6,7 +6,7 @@ import pytest
 
 from smartc.budget import parse_budget
 from smartc.core.errors import UserError
-from smartc.learning.granularity import Granularity, parse_granularity
+from smartc.masks.granularity import Granularity, parse_granularity
 from smartc.targets.target import load_target
 
 NPU, DENSE = load_target("npu-8x8"), load_target("npu-8x8-dense")

@@ -15,12 +15,13 @@ from smartc.analysis.channels.channel_groups import surviving
 from smartc.capture import trace
 from smartc.ir.traced_model import Remark, TracedModel
 from smartc.kernels import tensor_pool as rooms
-from smartc.learning.granularity import parse_granularity
 from smartc.learning.squares import measured_weights
-from smartc.learning.units import Units, find_units
+from smartc.masks.granularity import parse_granularity
+from smartc.masks.layouts import Channels, MaskLayout, Pattern, Tiles
+from smartc.masks.masked_weight import MaskedWeight
+from smartc.masks.units import Units, find_units
 from smartc.passes.base import run_passes
-from smartc.passes.insert_masks import MASKS, InsertMasks, MaskedInputs, MaskedWeight, RemoveMasks
-from smartc.passes.mask_layouts import Channels, MaskLayout, Pattern, Tiles
+from smartc.passes.insert_masks import MASKS, InsertMasks, MaskedInputs, RemoveMasks
 from smartc.passes.remove_channels import RemoveChannels
 from smartc.targets.target import load_target
 from tests.oracle import TOLERANCE, masked_original, relative_error

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from smartc.analysis.channels.channel_groups import FROZEN
-from smartc.passes.mask_layouts import Channels, MaskLayout, Pattern, Tiles, sizes, support
+from smartc.masks.layouts import Channels, MaskLayout, Pattern, Tiles, sizes, support
 
 SEEDS = range(12)
 # float64 sums in another order.

@@ -18,7 +18,7 @@ from smartc.capture import trace
 from smartc.lowering.packed_initializers import pack_initializers
 from smartc.lowering.to_onnx import to_onnx
 from smartc.lowering.to_program import to_program
-from smartc.packed_weight import TileOrder
+from smartc.masks.packed_weight import TileOrder
 from tests.oracle import FLOAT32_TOLERANCE, relative_error
 from tests.zero_tiles import with_zero_tiles
 

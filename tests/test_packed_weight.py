@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smartc.packed_weight import TileOrder, pack
+from smartc.masks.packed_weight import TileOrder, pack
 
 TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 

@@ -11,7 +11,7 @@ import torch
 
 from smartc.kernels import tensor_pool as rooms
 from smartc.kernels.tensor_pool import LARGE_PAGE, SMALLEST, Rooms
-from smartc.passes.scaled_rows import Memory
+from smartc.masks.scaled_rows import Memory
 
 LARGE = torch.empty(SMALLEST // 4)
 

@@ -9,10 +9,10 @@ from smartc.analysis.analyse import analysed
 from smartc.capture import trace
 from smartc.ir.traced_model import TracedModel
 from smartc.learning.distillation import Distillation
-from smartc.learning.granularity import Granularity, parse_granularity
 from smartc.learning.input_energy import recorded
 from smartc.learning.sensitivity import sensitivity
-from smartc.learning.units import Units, find_units
+from smartc.masks.granularity import Granularity, parse_granularity
+from smartc.masks.units import Units, find_units
 from smartc.targets.target import load_target
 
 

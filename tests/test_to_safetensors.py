@@ -16,7 +16,7 @@ from smartc.capture import trace
 from smartc.ir.traced_model import TracedModel
 from smartc.lowering import lower
 from smartc.lowering.to_safetensors import from_safetensors, to_safetensors
-from smartc.packed_weight import pack
+from smartc.masks.packed_weight import pack
 from smartc.passes.pack_blocks import PackedBlocks, pack_blocks
 from smartc.targets.target import load_target
 from tests.oracle import FLOAT32_TOLERANCE, relative_error

@@ -23,9 +23,9 @@ from smartc.kernels.training.rows import Limits, soft_top_k_rows, soft_top_k_row
 from smartc.kernels.training.tiles import tile_gradients
 from smartc.learning.top_k_columns import STRAIGHT, TOLERANCES
 from smartc.learning.top_k_root import REACH
-from smartc.passes import scaled_pattern, scaled_rows
-from smartc.passes.mask_layouts import MaskLayout, Pattern, Tiles
-from smartc.passes.scaled_rows import Grid, Memory, scaled_tiles
+from smartc.masks import scaled_pattern, scaled_rows
+from smartc.masks.layouts import MaskLayout, Pattern, Tiles
+from smartc.masks.scaled_rows import Grid, Memory, scaled_tiles
 
 GRIDS = [Grid(1, 16, 8, 9, 8, 4, True), Grid(2, 8, 6, 4, 4, 3, False), Grid(1, 10, 7, 3, 4, 2, True)]
 SHAPES = [(3, 8, 2, 8, 9), (2, 5, 1, 3, 1), (1, 1, 7, 4, 49)]

@@ -14,11 +14,11 @@ from smartc.analysis.prices import price_layers
 from smartc.budget import Measure
 from smartc.capture import trace
 from smartc.ir.traced_model import TracedModel
-from smartc.learning.granularity import Granularity, parse_granularity
 from smartc.learning.live_weights import LiveWeights
 from smartc.learning.unit_budget import CountBudget, PatternBudget, PricedBudget
-from smartc.learning.units import FloatArray, find_units
-from smartc.passes.mask_layouts import BoolArray
+from smartc.masks.granularity import Granularity, parse_granularity
+from smartc.masks.layouts import BoolArray
+from smartc.masks.units import FloatArray, find_units
 from smartc.targets.target import Target, load_target
 from tests.random_layers import changed
 

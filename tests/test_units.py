@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from smartc.analysis.analyse import analysed
 from smartc.capture import trace
 from smartc.ir.traced_model import Remark, TracedModel
-from smartc.learning.granularity import Granularity, parse_granularity
 from smartc.learning.squares import layer_ranks, measured_weights, unit_squares
-from smartc.learning.units import Units, find_units
-from smartc.passes.mask_layouts import support
+from smartc.masks.granularity import Granularity, parse_granularity
+from smartc.masks.layouts import support
+from smartc.masks.units import Units, find_units
 from smartc.targets.target import load_target
 
 NPU = load_target("npu-8x8")

@@ -6,7 +6,7 @@ import torch
 
 from smartc.analysis.weight_use import weight_use
 from smartc.ir.traced_model import TracedModel
-from smartc.packed_weight import TileOrder
+from smartc.masks.packed_weight import TileOrder
 
 
 def with_zero_tiles(model: TracedModel, share: float, tile: tuple[int, int], seed: int = 0) -> TracedModel:

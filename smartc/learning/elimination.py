@@ -14,9 +14,9 @@ from smartc.analysis.channels.labels import IntArray
 from smartc.ir.traced_model import TracedModel, arguments_of, stored_name
 from smartc.learning.layer_rows import LayerRows, is_layer
 from smartc.learning.sample_rows import SEED, drawn_positions
-from smartc.learning.units import FloatArray, Units
 from smartc.learning.walk_activations import ActivationWalk, Batches
-from smartc.passes.mask_layouts import Channels
+from smartc.masks.layouts import Channels
+from smartc.masks.units import FloatArray, Units
 from smartc.passes.training_mode import TrainingMode
 
 # Positions that the covariance of a layer's inputs is taken from: so many, and so many per channel.

@@ -8,7 +8,7 @@ from torch import nn
 
 from smartc.learning.learner import Learner, Start
 from smartc.learning.squares import layer_ranks, measured_weights, unit_squares
-from smartc.learning.units import FloatArray
+from smartc.masks.units import FloatArray
 
 # AC/DC's dense and compressed phases take turns so many times.
 CYCLES = 4

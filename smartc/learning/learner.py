@@ -9,8 +9,8 @@ from torch import nn
 
 from smartc.kernels.tensor_pool import OF_MASKS
 from smartc.learning.unit_budget import UnitBudget
-from smartc.learning.units import FloatArray, Units
-from smartc.passes.mask_layouts import BoolArray
+from smartc.masks.layouts import BoolArray
+from smartc.masks.units import FloatArray, Units
 
 # What is between these is neither kept nor removed yet.
 FRACTIONAL = (0.05, 0.95)

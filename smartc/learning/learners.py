@@ -17,7 +17,7 @@ from smartc.learning.learner import Learner
 from smartc.learning.pdp import Pdp
 from smartc.learning.smart import Smart
 from smartc.learning.squares import layer_ranks
-from smartc.learning.units import FloatArray, Units
+from smartc.masks.units import FloatArray, Units
 from smartc.scores import sp_lamp
 
 # Where the outputs feel nothing of a unit, it counts as this share of what they feel of one on average.

@@ -13,10 +13,10 @@ from smartc.ir.traced_model import TracedModel
 from smartc.kernels.tensor_pool import OF_MASKS
 from smartc.learning.learner import Learner, fractional_share
 from smartc.learning.shared_batch_norm import ShareStatistics
-from smartc.learning.units import Units
+from smartc.masks.layouts import BoolArray
+from smartc.masks.units import Units
 from smartc.passes.base import run_passes
 from smartc.passes.insert_masks import InsertMasks, RemoveMasks
-from smartc.passes.mask_layouts import BoolArray
 from smartc.passes.training_mode import TrainingMode
 
 # So many moments of a search are kept for its curve.

@@ -7,7 +7,7 @@ import torch
 
 from smartc.learning.learner import Learner, Start
 from smartc.learning.squares import measured_weights, unit_squares
-from smartc.passes.mask_layouts import BoolArray
+from smartc.masks.layouts import BoolArray
 
 # The temperature in units of the squared threshold.  It falls, for with one temperature all along many
 # masks would still lie between 0 and 1 when they are rounded.

@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 from smartc.ir.traced_model import TracedModel
 from smartc.learning.distillation import Distillation
 from smartc.learning.input_energy import InputRecorder
-from smartc.learning.units import FloatArray, Units
+from smartc.masks.units import FloatArray, Units
 
 # Answers that are drawn for each sample: the outputs' own probabilities stand for labels.
 DRAWS = 2

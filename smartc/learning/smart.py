@@ -16,7 +16,7 @@ from smartc.learning.channel_budget import ChannelBudget
 from smartc.learning.learner import Learner, Start, standard_scores
 from smartc.learning.score_momentum import ScoreMomentum
 from smartc.learning.soft_top_k import soft_top_k
-from smartc.learning.units import FloatArray
+from smartc.masks.units import FloatArray
 
 # How much of all steps goes to the search with few samples, and for channels, which miss the steps that would train.
 SHARE_OF_FEW, SHARE_OF_CHANNELS = 0.05, 0.01

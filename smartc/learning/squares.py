@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from smartc.learning.units import FloatArray, Units
+from smartc.masks.units import FloatArray, Units
 
 
 def measured_weights(units: Units) -> tuple[str, ...]:

@@ -9,8 +9,8 @@ import numpy as np
 
 from smartc.analysis.channels.labels import IntArray
 from smartc.learning.live_weights import LiveWeights
-from smartc.learning.units import FloatArray
-from smartc.passes.mask_layouts import BoolArray
+from smartc.masks.layouts import BoolArray
+from smartc.masks.units import FloatArray
 
 # A layer's next tiles are priced together, so many parts of all that it has.
 STRIDE = 20

@@ -15,7 +15,7 @@ import onnx
 import torch
 from onnx import helper, numpy_helper
 
-from smartc.packed_weight import LEAST_SAVING, PackedWeight, TileOrder, pack
+from smartc.masks.packed_weight import LEAST_SAVING, PackedWeight, TileOrder, pack
 
 _TYPES = frozenset((onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE))
 # What the operators take beside the tiles and their numbers, in bytes; measured, names of 40 letters.

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load, save
 
 from smartc.ir.traced_model import TracedModel, storage_key
-from smartc.packed_weight import PackedWeight, TileOrder
+from smartc.masks.packed_weight import PackedWeight, TileOrder
 from smartc.targets.target import Target
 
 FORMAT = 1

@@ -16,8 +16,8 @@ from smartc.choose import Choice, Search
 from smartc.core.version import __version__
 from smartc.decision import Decision
 from smartc.ir.traced_model import Remark, TracedModel, value_of
-from smartc.learning.units import Units
-from smartc.passes.mask_layouts import BoolArray
+from smartc.masks.layouts import BoolArray
+from smartc.masks.units import Units
 from smartc.project import Project
 from smartc.results.report import (
     Agreement,

@@ -9,7 +9,7 @@ import torch
 
 from smartc.kernels.training.compiled import serves
 from smartc.kernels.training.patterns import pattern_gradients, pattern_product
-from smartc.passes.scaled_rows import Memory
+from smartc.masks.scaled_rows import Memory
 
 
 class Spread(Protocol):

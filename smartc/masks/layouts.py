@@ -12,8 +12,8 @@ import torch
 
 from smartc.analysis.channels.channel_groups import FROZEN
 from smartc.analysis.channels.labels import IntArray
-from smartc.passes.scaled_pattern import scaled_pattern
-from smartc.passes.scaled_rows import Grid, Memory, scaled_tiles
+from smartc.masks.scaled_pattern import scaled_pattern
+from smartc.masks.scaled_rows import Grid, Memory, scaled_tiles
 
 BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
 

@@ -15,9 +15,9 @@ from smartc.analysis.channels.labels import IntArray
 from smartc.analysis.find_layers import Layer, Layers
 from smartc.analysis.weight_use import WeightUse, weight_use
 from smartc.ir.traced_model import Remark, TracedModel, operator_name
-from smartc.learning.granularity import Granularity
-from smartc.passes.insert_masks import MaskedWeight
-from smartc.passes.mask_layouts import BoolArray, Channels, MaskLayout, Pattern, Tiles, sizes, support
+from smartc.masks.granularity import Granularity
+from smartc.masks.layouts import BoolArray, Channels, MaskLayout, Pattern, Tiles, sizes, support
+from smartc.masks.masked_weight import MaskedWeight
 from smartc.targets.workload import OpKind
 
 # A weight of fewer blocks than this is kept whole: a stem's few inputs, a head's few classes.
