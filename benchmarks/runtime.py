@@ -43,8 +43,8 @@ from smartc.kernels.machine import machine_for
 from smartc.lowering.to_onnx import to_onnx
 from smartc.lowering.to_program import to_program
 from smartc.lowering.to_tvm import to_tvm
-from smartc.passes.base import run_passes
 from smartc.passes.fold_batch_norm import FoldBatchNorm
+from smartc.passes.shared.base import run_passes
 from tests.torchvision_models import declare_missing_operators
 
 Run = Callable[[], Any]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from smartc.ir.traced_model import Remark, TracedModel, layer_name, operator_name
-from smartc.passes.base import PassResult
+from smartc.passes.shared.base import PassResult
 
 ASSERTIONS = frozenset(
     (

@@ -10,7 +10,7 @@ from torch import fx
 from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
 from smartc.ir.traced_model import Remark, TracedModel, argument_of, arguments_of, layer_name, operator_name
-from smartc.passes.base import PassResult
+from smartc.passes.shared.base import PassResult
 
 FOLDS_INTO = frozenset("conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d linear".split())
 

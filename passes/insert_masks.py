@@ -15,7 +15,7 @@ from smartc.kernels.tensor_pool import OF_MASKS
 from smartc.masks.layouts import Channels, MaskLayout
 from smartc.masks.masked_weight import MaskedWeight
 from smartc.masks.scaled_rows import Memory
-from smartc.passes.base import PassResult
+from smartc.passes.shared.base import PassResult
 
 # The module that the masks come from, in the masked graph.
 MASKS = "smartc_masks"

@@ -10,7 +10,7 @@ import torch
 from torch import fx
 
 from smartc.ir.traced_model import Remark, TracedModel, arguments_of, layer_name, operator_name
-from smartc.passes.base import PassResult
+from smartc.passes.shared.base import PassResult
 
 aten = torch.ops.aten
 # What may return its input or a part of it, though the schema does not say so.

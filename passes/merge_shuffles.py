@@ -17,7 +17,7 @@ from smartc.analysis import channel_rules
 from smartc.analysis.channel_rules.registry import RULES
 from smartc.analysis.channels.labels import IntArray, LabelBook, Site
 from smartc.ir.traced_model import Remark, TracedModel, arguments_of, layer_name, operator_name, value_of
-from smartc.passes.base import PassResult
+from smartc.passes.shared.base import PassResult
 
 aten = torch.ops.aten
 MOVES = frozenset("view reshape flatten unflatten permute transpose contiguous squeeze unsqueeze _unsafe_view".split())

@@ -12,7 +12,7 @@ import torch
 from smartc.analysis.channels.channel_groups import FROZEN, ChannelGroups
 from smartc.analysis.channels.labels import IntArray
 from smartc.ir.traced_model import Remark, TracedModel
-from smartc.passes.base import PassResult
+from smartc.passes.shared.base import PassResult
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from torch import fx, nn
 
 from smartc.ir.traced_model import Remark, TracedModel, argument_of, layer_name, operator_name, stored_name
-from smartc.passes.base import PassResult
+from smartc.passes.shared.base import PassResult
 
 NORMS = frozenset(("batch_norm", "instance_norm"))
 # What draws random numbers in training.  Recurrent layers may have none to draw, yet on some devices

@@ -62,10 +62,10 @@ def from_program(
         state: The user's ``state_dict``, where it says more than the program's (ties).
         remarks: What is known already.
     """
-    from smartc.passes.base import run_passes
     from smartc.passes.drop_assertions import DropAssertions
     from smartc.passes.make_functional import MakeFunctional
     from smartc.passes.merge_shuffles import MergeShuffles
+    from smartc.passes.shared.base import run_passes
 
     graph_module = _unlifted(program, name)
     holders = [node for node in graph_module.graph.nodes if node.op == "placeholder"]

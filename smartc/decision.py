@@ -14,8 +14,8 @@ from smartc.choose import Choice, Search, choose
 from smartc.ir.traced_model import TracedModel
 from smartc.masks.layouts import BoolArray
 from smartc.masks.units import Units
-from smartc.passes.base import run_passes
 from smartc.passes.remove_channels import RemoveChannels
+from smartc.passes.shared.base import run_passes
 from smartc.project import Project
 from smartc.results.figures import Learning
 from smartc.scores import unit_scores

@@ -20,8 +20,8 @@ from smartc.measuring.measured_target import default_backends
 from smartc.measuring.measurement import Dense, Measurement, measure, timing_inputs
 from smartc.measuring.processor import has_tvm
 from smartc.outcome import Outcome
-from smartc.passes.base import run_passes
 from smartc.passes.remove_channels import RemoveChannels
+from smartc.passes.shared.base import run_passes
 from smartc.plan import Plan, make_plan, model_hash
 from smartc.project import Project
 from smartc.reporting.build import Findings, build_report

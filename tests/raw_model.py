@@ -9,8 +9,8 @@ from torch import nn
 
 from smartc.capture import trace
 from smartc.ir.traced_model import TracedModel, operator_name
-from smartc.passes import base
-from smartc.passes.base import Pass, PassResult
+from smartc.passes.shared import base
+from smartc.passes.shared.base import Pass, PassResult
 
 
 def raw(module: nn.Module, inputs: Any) -> TracedModel:

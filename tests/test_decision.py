@@ -20,8 +20,8 @@ from smartc.decision import Decision, by_scores, unread_channels
 from smartc.ir.traced_model import TracedModel
 from smartc.masks.granularity import Granularity
 from smartc.masks.layouts import BoolArray
-from smartc.passes.base import run_passes
 from smartc.passes.remove_channels import RemoveChannels
+from smartc.passes.shared.base import run_passes
 from smartc.project import Clock, Project
 from smartc.targets.target import load_target
 from tests.oracle import TOLERANCE, relative_error

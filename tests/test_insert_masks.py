@@ -20,9 +20,9 @@ from smartc.masks.granularity import parse_granularity
 from smartc.masks.layouts import Channels, MaskLayout, Pattern, Tiles
 from smartc.masks.masked_weight import MaskedWeight
 from smartc.masks.units import Units, find_units
-from smartc.passes.base import run_passes
 from smartc.passes.insert_masks import MASKS, InsertMasks, MaskedInputs, RemoveMasks
 from smartc.passes.remove_channels import RemoveChannels
+from smartc.passes.shared.base import run_passes
 from smartc.targets.target import load_target
 from tests.oracle import TOLERANCE, masked_original, relative_error
 from tests.raw_model import run_pure

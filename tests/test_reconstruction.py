@@ -15,7 +15,7 @@ from smartc.core.errors import UserError
 from smartc.ir.traced_model import TracedModel, stored_name
 from smartc.learning.layer_rows import is_layer
 from smartc.learning.reconstruction import reconstruct
-from smartc.passes.base import PassResult
+from smartc.passes.shared.base import PassResult
 from smartc.passes.training_mode import TrainingMode
 from smartc.verify import seeded_inputs
 from tests.oracle import relative_error

@@ -19,8 +19,8 @@ from smartc.analysis.find_channel_groups import find_channel_groups
 from smartc.capture import trace
 from smartc.core.errors import InternalError
 from smartc.ir.traced_model import BATCH_PRIME, TracedModel, Value, value_of
-from smartc.passes import rewrite_sizes
 from smartc.passes.remove_channels import RemoveChannels
+from smartc.passes.shared import rewrite_sizes
 from smartc.verify import mask_readers, seeded_inputs
 from tests.awkward_networks import ODD_AXES, READABLE, UNBATCHED, UNREADABLE
 from tests.cut_model import Cut, cut, cut_module, random_keep

@@ -8,7 +8,7 @@ from torch import nn
 
 from smartc.capture import trace
 from smartc.ir.traced_model import Remark, TracedModel
-from smartc.passes.base import run_passes
+from smartc.passes.shared.base import run_passes
 from smartc.passes.training_mode import Mode, TrainingMode
 from tests.raw_model import run_pure
 from tests.zoo import CASES

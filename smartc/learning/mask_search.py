@@ -15,8 +15,8 @@ from smartc.learning.learner import Learner, fractional_share
 from smartc.learning.shared_batch_norm import ShareStatistics
 from smartc.masks.layouts import BoolArray
 from smartc.masks.units import Units
-from smartc.passes.base import run_passes
 from smartc.passes.insert_masks import InsertMasks, RemoveMasks
+from smartc.passes.shared.base import run_passes
 from smartc.passes.training_mode import TrainingMode
 
 # So many moments of a search are kept for its curve.

@@ -18,7 +18,7 @@ from smartc.learning.match_norm import matched_norm
 from smartc.learning.sample_rows import sampled_rows
 from smartc.learning.shortcut import shortcut_of, with_shortcut
 from smartc.learning.walk_activations import ActivationWalk, Batches, writes_in_place
-from smartc.passes.base import PassResult
+from smartc.passes.shared.base import PassResult
 from smartc.passes.training_mode import TrainingMode
 
 RIDGE = 1e-1

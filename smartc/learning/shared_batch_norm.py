@@ -10,7 +10,7 @@ from torch import distributed
 from torch.distributed.nn.functional import all_reduce
 
 from smartc.ir.traced_model import Remark, TracedModel, arguments_of, layer_name, operator_name
-from smartc.passes.base import PassResult
+from smartc.passes.shared.base import PassResult
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from smartc.lowering.to_onnx import OnnxSession, to_onnx
 from smartc.lowering.to_program import save_program, to_program
 from smartc.lowering.to_safetensors import from_safetensors, to_safetensors
 from smartc.masks.packed_weight import PackedWeight
-from smartc.passes.base import run_passes
 from smartc.passes.fold_batch_norm import FoldBatchNorm
 from smartc.passes.pack_blocks import pack_blocks
+from smartc.passes.shared.base import run_passes
 from smartc.targets.target import Target
 from smartc.verify import Reference, Verification
 

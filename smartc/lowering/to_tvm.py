@@ -21,8 +21,8 @@ from smartc.core.quiet import quiet
 from smartc.ir.traced_model import TracedModel
 from smartc.kernels.inference.walk import relax_module
 from smartc.kernels.machine import Machine, machine_for
-from smartc.passes.base import run_passes
 from smartc.passes.fold_batch_norm import FoldBatchNorm
+from smartc.passes.shared.base import run_passes
 from smartc.verify import seeded_inputs
 
 
