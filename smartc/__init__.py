@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from smartc.core.version import __version__
 
 if TYPE_CHECKING:
-    from smartc.capture import trace
     from smartc.compiled import Compiled, load
     from smartc.core.errors import InternalError, SmartcError, UserError
+    from smartc.frontend.capture import trace
     from smartc.ir.traced_model import TracedModel
     from smartc.learning.settings import Settings
     from smartc.learning.soft_top_k import soft_top_k
@@ -46,7 +46,7 @@ _HOME = {
     "load": "smartc.compiled",
     "prepare": "smartc.preparation",
     "soft_top_k": "smartc.learning.soft_top_k",
-    "trace": "smartc.capture",
+    "trace": "smartc.frontend.capture",
 }
 
 

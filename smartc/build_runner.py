@@ -119,7 +119,7 @@ def _by_torch(path: Path) -> Runner:
     import torch
     from torch.utils import _pytree as pytree
 
-    from smartc.model_file import load_model
+    from smartc.frontend.model_file import load_model
 
     model = load_model(path)
     inputs = tuple(Wanted(spec.name, str(spec.dtype).removeprefix("torch."), spec.shape) for spec in model.inputs)

@@ -87,8 +87,8 @@ def load(folder: str | Path) -> Compiled:
     Raises:
         UserError: The folder is no artifact of smartc, or a file in it is missing or changed.
     """
+    from smartc.frontend.model_file import load_model
     from smartc.manifest import check_files
-    from smartc.model_file import load_model
 
     folder = Path(folder)
     check_files(folder)

@@ -13,8 +13,8 @@ from torch import nn
 
 from smartc.analysis.find_layers import Layers
 from smartc.budget import Budget
-from smartc.capture import trace
 from smartc.core.errors import UserError
+from smartc.frontend.capture import trace
 from smartc.ir.traced_model import TracedModel
 from smartc.masks.granularity import Granularity
 from smartc.targets.target import Target
@@ -66,7 +66,7 @@ def captured(model: Any, example_inputs: Any) -> TracedModel:
     if isinstance(model, TracedModel):
         return model
     if isinstance(model, (str, Path)):
-        from smartc.model_file import load_model
+        from smartc.frontend.model_file import load_model
 
         return load_model(model)
     if not isinstance(model, nn.Module):

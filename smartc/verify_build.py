@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
+from smartc.frontend.model_file import load_model
 from smartc.ir.traced_model import TracedModel, cast_value
 from smartc.lowering.to_onnx import OnnxSession, check_onnx
-from smartc.model_file import load_model
 from smartc.results.figures import Verification
 from smartc.verify import SEED, TOLERANCE, errors, seeded_inputs
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from torch import nn
 
-from smartc.capture import trace
+from smartc.frontend.capture import trace
 from smartc.ir.traced_model import TracedModel, operator_name
 from smartc.passes.shared import base
 from smartc.passes.shared.base import Pass, PassResult

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from smartc.capture import trace
 from smartc.core.errors import UserError
 from smartc.data.samples import load_samples
+from smartc.frontend.capture import trace
 from smartc.ir.traced_model import TracedModel
 
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from smartc.analysis.find_channel_groups import find_channel_groups
 from smartc.analysis.find_layers import find_layers
-from smartc.capture import trace
+from smartc.frontend.capture import trace
 from smartc.scores import unit_scores
 from smartc.search import FloatArray, Search
 from smartc.targets.target import Target, load_target

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from smartc.core.errors import UserError
-from smartc.model_file import load_model
+from smartc.frontend.model_file import load_model
 
 SHAPE = (3, 8, 8)
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from smartc.capture import trace
 from smartc.core.errors import UserError
+from smartc.frontend.capture import trace
 from smartc.ir.traced_model import TracedModel
 from smartc.learning import batch_norm_statistics
 from smartc.learning.batch_norm_statistics import Statistics, reestimate_batch_norm

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from smartc.capture import trace
 from smartc.core.errors import UserError
 from smartc.core.quiet import quiet
+from smartc.frontend.capture import trace
 from smartc.ir.traced_model import Remark, TracedModel
 from tests.oracle import relative_error
 from tests.rule_networks import Network

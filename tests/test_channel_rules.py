@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from smartc.analysis.channel_rules.registry import RULES, rule
 from smartc.analysis.find_channel_groups import find_channel_groups
-from smartc.capture import trace
+from smartc.frontend.capture import trace
 from tests.read_aloud import read_aloud
 from tests.rule_networks import RULE_NETWORKS, conv, inside
 from tests.zoo.parameters import TiedAutoencoder

@@ -14,7 +14,7 @@ import torch
 import smartc
 from smartc.artifact import check_files, read_manifest
 from smartc.cli import main
-from smartc.model_file import load_model
+from smartc.frontend.model_file import load_model
 from smartc.results.report import Report
 from smartc.targets.target import target_names
 from tests.small_networks import SHAPE, small

@@ -15,8 +15,8 @@ from smartc.analysis.analyse import analysed
 from smartc.analysis.channels.channel_groups import ChannelGroups
 from smartc.analysis.prices import price_layers
 from smartc.budget import parse_budget
-from smartc.capture import trace
 from smartc.decision import Decision, by_scores, unread_channels
+from smartc.frontend.capture import trace
 from smartc.ir.traced_model import TracedModel
 from smartc.masks.granularity import Granularity
 from smartc.masks.layouts import BoolArray

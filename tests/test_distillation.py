@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from smartc.capture import trace
 from smartc.core.errors import UserError
+from smartc.frontend.capture import trace
 from smartc.learning.distillation import SQUARED_ERROR_SHARE, Distillation
 
 # Sums of a few hundred float32 terms in another order.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from smartc.analysis.analyse import analysed
-from smartc.capture import trace
+from smartc.frontend.capture import trace
 from smartc.ir.traced_model import TracedModel
 from smartc.learning import elimination
 from smartc.learning.elimination import FINEST, RIDGE, elimination_order

@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch import nn
 
-from smartc.exported_archive import find_code
-from smartc.model_file import load_model
+from smartc.frontend.exported_archive import find_code
+from smartc.frontend.model_file import load_model
 from tests.small_networks import Refusal
 
 TRUST = "Pass --allow-pickle if you trust its source, or ask for an exported program or a state_dict."

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from smartc.capture import trace
+from smartc.frontend.capture import trace
 from smartc.passes.fold_batch_norm import FoldBatchNorm
 from smartc.verify import errors, seeded_inputs
 from tests.zoo.disturb import disturb

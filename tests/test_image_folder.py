@@ -13,11 +13,11 @@ import pytest
 import torch
 from PIL import Image
 
-from smartc.capture import trace
 from smartc.core.errors import UserError
 from smartc.data import image_folder as module
 from smartc.data.image_folder import ImageFolder
 from smartc.data.samples import load_samples
+from smartc.frontend.capture import trace
 from tests.sample_networks import Mean, images, refused, words
 from tests.torchvision_models import declare_missing_operators
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from smartc.capture import trace
+from smartc.frontend.capture import trace
 from smartc.learning.input_energy import CONSTANT, input_energy
 from tests.awkward_networks import READABLE
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from smartc.analysis.analyse import analysed
 from smartc.analysis.channels.channel_groups import surviving
-from smartc.capture import trace
+from smartc.frontend.capture import trace
 from smartc.ir.traced_model import Remark, TracedModel
 from smartc.kernels import tensor_pool as rooms
 from smartc.learning.squares import measured_weights

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from smartc.capture import trace
+from smartc.frontend.capture import trace
 from smartc.ir.traced_model import stored_name
 from smartc.learning.layer_rows import LayerRows, is_layer
 from smartc.learning.sample_rows import HELD_OUT, sampled_rows

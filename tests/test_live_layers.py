@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from smartc.analysis.analyse import analysed
 from smartc.analysis.find_layers import Layers
 from smartc.analysis.prices import live_by_layer, price_layers
-from smartc.capture import trace
+from smartc.frontend.capture import trace
 from smartc.ir.traced_model import TracedModel
 from smartc.targets.latency import price
 from smartc.targets.target import load_target

@@ -14,7 +14,7 @@ from smartc.analysis.find_channel_groups import find_channel_groups
 from smartc.analysis.find_layers import Layers, find_layers
 from smartc.analysis.live_tiles import live_tiles
 from smartc.analysis.weight_use import weight_use
-from smartc.capture import trace
+from smartc.frontend.capture import trace
 from smartc.ir.traced_model import TracedModel
 from smartc.targets.latency import price
 from smartc.targets.target import Target, load_target

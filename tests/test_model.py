@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, fx, nn
 
-from smartc.capture import trace
+from smartc.frontend.capture import trace
 from smartc.ir.traced_model import (
     BATCH_PRIME,
     InputSpec,

@@ -11,8 +11,8 @@ import pytest
 import safetensors.torch
 import torch
 
+from smartc.frontend.model_file import load_model, model_hash
 from smartc.ir.traced_model import TracedModel
-from smartc.model_file import load_model, model_hash
 from tests.oracle import FLOAT32_TOLERANCE, relative_error
 from tests.small_networks import Lookup, Refusal, Tied, small
 

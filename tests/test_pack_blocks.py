@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from smartc.analysis.weight_use import WeightUse, weight_use
-from smartc.capture import trace
+from smartc.frontend.capture import trace
 from smartc.passes.pack_blocks import pack_blocks
 from smartc.targets.target import load_target
 from tests.zero_tiles import with_zero_tiles

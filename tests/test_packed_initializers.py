@@ -14,7 +14,7 @@ import torch
 from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
-from smartc.capture import trace
+from smartc.frontend.capture import trace
 from smartc.lowering.packed_initializers import pack_initializers
 from smartc.lowering.to_onnx import to_onnx
 from smartc.lowering.to_program import to_program

@@ -12,7 +12,7 @@ from smartc.analysis.channels.channel_groups import ChannelGroups
 from smartc.analysis.find_channel_groups import find_channel_groups
 from smartc.analysis.live_tiles import live_tiles
 from smartc.analysis.weight_use import weight_use
-from smartc.capture import trace
+from smartc.frontend.capture import trace
 from smartc.ir.traced_model import TracedModel
 from smartc.passes.find_channel_order import find_channel_order
 from smartc.passes.find_free_groups import find_free_groups

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from smartc.capture import trace
 from smartc.core.errors import UserError
+from smartc.frontend.capture import trace
 from smartc.ir.traced_model import TracedModel, stored_name
 from smartc.learning.layer_rows import is_layer
 from smartc.learning.reconstruction import reconstruct

@@ -16,8 +16,8 @@ from torch import Tensor, fx
 from smartc.analysis.channel_rules.registry import RULES
 from smartc.analysis.channels.labels import Labels, Site
 from smartc.analysis.find_channel_groups import find_channel_groups
-from smartc.capture import trace
 from smartc.core.errors import InternalError
+from smartc.frontend.capture import trace
 from smartc.ir.traced_model import BATCH_PRIME, TracedModel, Value, value_of
 from smartc.passes.remove_channels import RemoveChannels
 from smartc.passes.shared import rewrite_sizes

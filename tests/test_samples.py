@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from smartc.capture import trace
 from smartc.core.errors import UserError
 from smartc.data.batch import Batch, Samples, shuffled_places
 from smartc.data.samples import load_samples
+from smartc.frontend.capture import trace
 from tests.sample_networks import Nested, fixed_batch, images, refused, words
 
 IMAGES = images()

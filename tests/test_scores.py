@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from smartc.analysis.find_channel_groups import find_channel_groups
-from smartc.capture import trace
 from smartc.core.errors import UserError
+from smartc.frontend.capture import trace
 from smartc.scores import magnitude, sp_lamp, unit_scores
 
 

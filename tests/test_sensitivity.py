@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 from smartc.analysis.analyse import analysed
-from smartc.capture import trace
+from smartc.frontend.capture import trace
 from smartc.ir.traced_model import TracedModel
 from smartc.learning.distillation import Distillation
 from smartc.learning.input_energy import recorded

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from smartc.capture import trace
+from smartc.frontend.capture import trace
 from smartc.learning.taps import Tapped
 from tests.oracle import FLOAT32_TOLERANCE, TOLERANCE, relative_error
 from tests.zoo import build

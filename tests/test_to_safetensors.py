@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from smartc.capture import trace
+from smartc.frontend.capture import trace
 from smartc.ir.traced_model import TracedModel
 from smartc.lowering import lower
 from smartc.lowering.to_safetensors import from_safetensors, to_safetensors

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from smartc.capture import trace
+from smartc.frontend.capture import trace
 from smartc.ir.traced_model import Remark, TracedModel
 from smartc.passes.shared.base import run_passes
 from smartc.passes.training_mode import Mode, TrainingMode

@@ -12,7 +12,7 @@ from torch import nn
 from smartc.analysis.analyse import analysed
 from smartc.analysis.prices import price_layers
 from smartc.budget import Measure
-from smartc.capture import trace
+from smartc.frontend.capture import trace
 from smartc.ir.traced_model import TracedModel
 from smartc.learning.live_weights import LiveWeights
 from smartc.learning.unit_budget import CountBudget, PatternBudget, PricedBudget

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from smartc.analysis.analyse import analysed
-from smartc.capture import trace
+from smartc.frontend.capture import trace
 from smartc.ir.traced_model import Remark, TracedModel
 from smartc.learning.squares import layer_ranks, measured_weights, unit_squares
 from smartc.masks.granularity import Granularity, parse_granularity

@@ -30,8 +30,8 @@ def run(arguments: argparse.Namespace) -> None:
     with progress("compiling"), learning_bar() as watch:
         # From here on torch is needed, which takes seconds to import.
         from smartc.budget import parse_budget
+        from smartc.frontend.model_file import load_model
         from smartc.learning.workers import in_torchrun, is_first
-        from smartc.model_file import load_model
         from smartc.pipeline import compile
 
         parse_budget(sparsity, arguments.latency, arguments.macs, arguments.bytes)

@@ -22,7 +22,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     target = load_target(arguments.target) if arguments.target else None
     from smartc.commands.explain_model import explain_model
-    from smartc.model_file import load_model
+    from smartc.frontend.model_file import load_model
 
     model = load_model(
         arguments.model,

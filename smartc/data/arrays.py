@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from smartc.capture import batch_size
 from smartc.core.errors import UserError
 from smartc.data.batch import Batch, filled_places, shuffled_places
 from smartc.data.labelled import dtype_text
 from smartc.data.preprocess import Preprocess
+from smartc.frontend.capture import batch_size
 from smartc.ir.traced_model import TracedModel
 
 

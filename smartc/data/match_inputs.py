@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
-from smartc.capture import split_arguments
 from smartc.core.errors import UserError
 from smartc.data.arrays import Arrays
 from smartc.data.labelled_file import to_tensor
+from smartc.frontend.capture import split_arguments
 from smartc.ir.traced_model import TracedModel
 
 LABEL_NAMES = ("labels", "label", "y", "targets", "target")

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from smartc.capture import trace
+from smartc.frontend.capture import trace
 from smartc.lowering.time_onnx import OperatorRun, convolution_run, linear_run, vector_run
 from smartc.measuring.cost_table_file import SCHEMA
 from smartc.measuring.processor import has_tvm, installed_versions, processor_name

@@ -14,14 +14,14 @@ from typing import IO, Any
 
 import torch
 
-from smartc.capture import from_program, trace
 from smartc.core.errors import UserError, first_line
 from smartc.core.quiet import quiet
-from smartc.exported_archive import find_code
-from smartc.file_kind import SAVE_AGAIN, Kind, recognise
-from smartc.input_option import check_agrees, example_inputs, parse_input
+from smartc.frontend.capture import from_program, trace
+from smartc.frontend.exported_archive import find_code
+from smartc.frontend.file_kind import SAVE_AGAIN, Kind, recognise
+from smartc.frontend.input_option import check_agrees, example_inputs, parse_input
+from smartc.frontend.model_state import build_module, refuse_factory
 from smartc.ir.traced_model import TracedModel
-from smartc.model_state import build_module, refuse_factory
 
 _HASH_BLOCK = 1 << 20
 _REFUSED = re.compile(r"(?:[Uu]nsupported (?:global: )?GLOBAL|Unsupported class) ([\w.]+)")

@@ -239,6 +239,6 @@ def _left_out(module: nn.Module) -> tuple[Remark, ...]:
 
 def _user_line(error: BaseException) -> str:
     """Return the innermost place outside torch and smartc that an error passed through."""
-    ours = (str(Path(torch.__file__).parent), str(Path(__file__).parent), "<")
+    ours = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]), "<")
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(ours)]
     return f" (at {frames[-1].filename}:{frames[-1].lineno}, in {frames[-1].name})" if frames else ""

@@ -1,0 +1,1 @@
+"""From a user's module or model file to a captured model."""
