@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from smartc.analysis.analyse import analysed
-from smartc.channel_order import Ordered, in_fewest_tiles
 from smartc.compiled import Compiled
 from smartc.core.errors import UserError
 from smartc.core.version import __version__
@@ -24,6 +23,7 @@ from smartc.passes.remove_channels import RemoveChannels
 from smartc.passes.shared.base import run_passes
 from smartc.plan import Plan, make_plan, model_hash
 from smartc.project import Project
+from smartc.reordering.channel_order import Ordered, in_fewest_tiles
 from smartc.reporting.build import Findings, build_report
 from smartc.results.report import Budget as ReachedBudget
 from smartc.results.report import Report

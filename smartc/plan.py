@@ -18,12 +18,12 @@ from smartc.analysis.channels.labels import IntArray
 from smartc.analysis.find_layers import Layers
 from smartc.analysis.prices import price_layers
 from smartc.budget import Measure
-from smartc.channel_order import Ordered
 from smartc.core.errors import UserError
 from smartc.core.version import __version__
 from smartc.decision import Decision
 from smartc.ir.traced_model import TracedModel
 from smartc.project import Project
+from smartc.reordering.channel_order import Ordered
 from smartc.targets.target import Target
 
 BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
