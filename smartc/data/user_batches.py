@@ -16,7 +16,7 @@ from smartc.data.arrays import Arrays, InMemory, InputLayout
 from smartc.data.batch import Batch, Samples
 from smartc.data.check_arrays import checked
 from smartc.data.match_inputs import is_batch, match_inputs
-from smartc.own_randomness import OwnRandomness
+from smartc.data.own_randomness import OwnRandomness
 
 log = logging.getLogger(__name__)
 # Batches up to so many bytes are kept in memory; more are asked for anew in every epoch.
