@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from smartc.analysis.analyse import analysed
-from smartc.budget import impossible
 from smartc.core.errors import UserError
 from smartc.data.batch import Samples
 from smartc.decision import Decision, unread_channels
@@ -26,7 +25,8 @@ from smartc.masks.granularity import Granularity
 from smartc.masks.units import Units, find_units
 from smartc.project import Project
 from smartc.results.figures import Learning, LearningMoment
-from smartc.search import Search
+from smartc.selection.budget import impossible
+from smartc.selection.kept_options import Search
 
 # Samples that first scores, the sizes of outputs and closed-form reconstruction are computed from.
 SEEN_SAMPLES = 64

@@ -10,7 +10,6 @@ from typing import Any
 from torch import nn
 
 from smartc.analysis.analyse import analysed
-from smartc.choose import parse_budget
 from smartc.compiled import Compiled
 from smartc.core.errors import UserError
 from smartc.data.samples import load_samples
@@ -26,7 +25,8 @@ from smartc.masks.granularity import parse_granularity
 from smartc.measuring.measured_target import with_costs
 from smartc.outcome import outcome_for
 from smartc.project import Clock, Project, captured, check_choice
-from smartc.scores import LEARNERS as SCORES
+from smartc.selection.choose import parse_budget
+from smartc.selection.importance import LEARNERS as SCORES
 from smartc.targets.target import Target, load_target
 
 __all__ = ["Options", "check_backends", "compile", "finish", "start_project"]

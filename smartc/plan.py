@@ -17,13 +17,13 @@ from smartc.analysis.channels.channel_groups import ChannelGroups, surviving
 from smartc.analysis.channels.labels import IntArray
 from smartc.analysis.find_layers import Layers
 from smartc.analysis.prices import price_layers
-from smartc.budget import Measure
 from smartc.core.errors import UserError
 from smartc.core.version import __version__
 from smartc.decision import Decision
 from smartc.ir.traced_model import TracedModel
 from smartc.project import Project
 from smartc.reordering.channel_order import Ordered
+from smartc.selection.budget import Measure
 from smartc.targets.target import Target
 
 BoolArray = np.ndarray[Any, np.dtype[np.bool_]]

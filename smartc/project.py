@@ -12,11 +12,11 @@ from typing import Any
 from torch import nn
 
 from smartc.analysis.find_layers import Layers
-from smartc.budget import Budget
 from smartc.core.errors import UserError
 from smartc.frontend.capture import trace
 from smartc.ir.traced_model import TracedModel
 from smartc.masks.granularity import Granularity
+from smartc.selection.budget import Budget
 from smartc.targets.target import Target
 
 

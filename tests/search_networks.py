@@ -14,8 +14,8 @@ from torch import nn
 from smartc.analysis.find_channel_groups import find_channel_groups
 from smartc.analysis.find_layers import find_layers
 from smartc.frontend.capture import trace
-from smartc.scores import unit_scores
-from smartc.search import FloatArray, Search
+from smartc.selection.importance import unit_scores
+from smartc.selection.kept_options import FloatArray, Search
 from smartc.targets.target import Target, load_target
 from tests.zoo import build
 

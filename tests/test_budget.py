@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from smartc.budget import Budget, impossible, parse_budget
 from smartc.core.errors import UserError
+from smartc.selection.budget import Budget, impossible, parse_budget
 
 SHARE = "not a share of channels. Give a number from 0 to less than 1."
 MACS = "not a number of MACs. Give a share such as 0.5x or a number such as 300M or 1.2G."

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from smartc.budget import Budget, parse_budget
-from smartc.choose import choose
 from smartc.core.errors import UserError
 from smartc.learning.channel_budget import ChannelBudget
-from smartc.search import Search
+from smartc.selection.budget import Budget, parse_budget
+from smartc.selection.choose import choose
+from smartc.selection.kept_options import Search
 from tests.search_networks import removed, search_of
 
 NETWORKS = ("residual_bottlenecks", "grouped_resnext")

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from smartc import choose as choose_module
-from smartc import search as search_module
-from smartc.choose import Search, choose, parse_budget
 from smartc.core.errors import UserError
+from smartc.selection import choose as choose_module
+from smartc.selection import kept_options as search_module
+from smartc.selection.choose import Search, choose, parse_budget
 from smartc.targets.target import load_target
 from tests.search_networks import (
     NETWORKS,
@@ -214,7 +214,7 @@ def test_work_grows_in_proportion_to_the_layers(
     for depth in (25, 100):
         network = search(nn.Sequential(chain(*[16] * depth)), IMAGE, load_target("npu-8x8"))
         counter = Counter()
-        monkeypatch.setattr("smartc.search.price", counter)
+        monkeypatch.setattr("smartc.selection.kept_options.price", counter)
         choose(network, parse_budget(*budget))
         priced.append(counter.layers)
     assert priced[1] < 5 * priced[0]

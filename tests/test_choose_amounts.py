@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from smartc import search as search_module
-from smartc.budget import Budget, Measure
-from smartc.choose import Choice, Search, choose, parse_budget
 from smartc.core.errors import UserError
+from smartc.selection import kept_options as search_module
+from smartc.selection.budget import Budget, Measure
+from smartc.selection.choose import Choice, Search, choose, parse_budget
 from smartc.targets.target import load_target
 from tests.cost_tables import by_work, target
 from tests.search_networks import NETWORKS, chain, every_choice, score, search, search_of, shares, wide_array

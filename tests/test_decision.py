@@ -14,7 +14,6 @@ from torch.utils._pytree import tree_leaves
 from smartc.analysis.analyse import analysed
 from smartc.analysis.channels.channel_groups import ChannelGroups
 from smartc.analysis.prices import price_layers
-from smartc.budget import parse_budget
 from smartc.decision import Decision, by_scores, unread_channels
 from smartc.frontend.capture import trace
 from smartc.ir.traced_model import TracedModel
@@ -23,6 +22,7 @@ from smartc.masks.layouts import BoolArray
 from smartc.passes.remove_channels import RemoveChannels
 from smartc.passes.shared.base import run_passes
 from smartc.project import Clock, Project
+from smartc.selection.budget import parse_budget
 from smartc.targets.target import load_target
 from tests.oracle import TOLERANCE, relative_error
 from tests.random_networks import random_recipe

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from smartc.analysis.find_channel_groups import find_channel_groups
-from smartc.energy import Moments, _through, unit_energy
 from smartc.frontend.capture import trace
+from smartc.selection.channel_energy import Moments, _through, unit_energy
 from tests.zoo import CASES, build
 
 

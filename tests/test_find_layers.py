@@ -13,10 +13,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from smartc.analysis.find_channel_groups import find_channel_groups
 from smartc.analysis.find_layers import Layers, find_layers
-from smartc.choose import Search
 from smartc.frontend.capture import trace
 from smartc.ir.traced_model import TracedModel
 from smartc.passes.remove_channels import RemoveChannels
+from smartc.selection.choose import Search
 from smartc.targets.latency import Latency, price
 from smartc.targets.target import load_target
 from smartc.targets.workload import OpKind

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from smartc.budget import parse_budget
 from smartc.core.errors import UserError
 from smartc.masks.granularity import Granularity, parse_granularity
+from smartc.selection.budget import parse_budget
 from smartc.targets.target import load_target
 
 NPU, DENSE = load_target("npu-8x8"), load_target("npu-8x8-dense")

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smartc.knapsack import multiple_choice_knapsack
+from smartc.selection.knapsack import multiple_choice_knapsack
 
 GROUPS = st.lists(
     st.lists(st.tuples(st.integers(0, 12), st.integers(0, 50)), min_size=1, max_size=4), min_size=1, max_size=5

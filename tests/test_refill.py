@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from smartc.refill import refilled
+from smartc.selection.refill import refilled
 from smartc.targets.target import load_target
 from tests.search_networks import chain, score, search, search_of, wide_array
 

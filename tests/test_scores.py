@@ -10,7 +10,7 @@ from torch import nn
 from smartc.analysis.find_channel_groups import find_channel_groups
 from smartc.core.errors import UserError
 from smartc.frontend.capture import trace
-from smartc.scores import magnitude, sp_lamp, unit_scores
+from smartc.selection.importance import magnitude, sp_lamp, unit_scores
 
 
 def test_sp_lamp_by_hand() -> None:

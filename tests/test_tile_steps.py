@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from smartc.selection.tile_steps import TileStep
 from smartc.targets.target import load_target
-from smartc.tile_steps import TileStep
 from tests.search_networks import chain, search, search_of
 
 IMAGE = torch.zeros(2, 3, 6, 6)

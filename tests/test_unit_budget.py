@@ -11,7 +11,6 @@ from torch import nn
 
 from smartc.analysis.analyse import analysed
 from smartc.analysis.prices import price_layers
-from smartc.budget import Measure
 from smartc.frontend.capture import trace
 from smartc.ir.traced_model import TracedModel
 from smartc.learning.live_weights import LiveWeights
@@ -19,6 +18,7 @@ from smartc.learning.unit_budget import CountBudget, PatternBudget, PricedBudget
 from smartc.masks.granularity import Granularity, parse_granularity
 from smartc.masks.layouts import BoolArray
 from smartc.masks.units import FloatArray, find_units
+from smartc.selection.budget import Measure
 from smartc.targets.target import Target, load_target
 from tests.random_layers import changed
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from smartc.choose import Budget, Choice, Search, choice_of, choose
 from smartc.core.errors import UserError
 from smartc.learning.unit_budget import NEXT_TO_NOTHING
 from smartc.masks.layouts import BoolArray
 from smartc.masks.units import FloatArray
+from smartc.selection.choose import Budget, Choice, Search, choice_of, choose
 
 # How far along the way to the budget, and beyond it, knapsacks tell the order in which channels go.
 LEVELS = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0, 1.2, 1.4, 1.7, 2.0)

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from smartc.analysis.channels.channel_groups import ChannelGroups
-from smartc.energy import unit_energy
 from smartc.ir.traced_model import TracedModel
 from smartc.learning.fixed import AcDc, OneShot, Taylor
 from smartc.learning.input_energy import weighted_squares
@@ -18,7 +17,8 @@ from smartc.learning.pdp import Pdp
 from smartc.learning.smart import Smart
 from smartc.learning.squares import layer_ranks
 from smartc.masks.units import FloatArray, Units
-from smartc.scores import sp_lamp
+from smartc.selection.channel_energy import unit_energy
+from smartc.selection.importance import sp_lamp
 
 # Where the outputs feel nothing of a unit, it counts as this share of what they feel of one on average.
 UNFELT = 1e-6

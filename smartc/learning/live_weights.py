@@ -9,9 +9,9 @@ import numpy as np
 
 from smartc.analysis.channels.labels import IntArray
 from smartc.analysis.find_layers import Layers
-from smartc.budget import Measure
 from smartc.masks.layouts import MaskLayout, Tiles
 from smartc.masks.units import FloatArray, Units
+from smartc.selection.budget import Measure
 from smartc.targets.latency import Latency, price
 from smartc.targets.target import Target
 

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from smartc.budget import Budget
 from smartc.core.errors import UserError
+from smartc.selection.budget import Budget
 from smartc.targets.target import Target
 
 CHOICES = "auto, channel, block, RxC such as 16x8, RxC/shared, or n:m such as 2:4"

@@ -12,7 +12,6 @@ from smartc.analysis.analyse import analysed
 from smartc.analysis.find_layers import Layer as ModelLayer
 from smartc.analysis.find_layers import Layers
 from smartc.analysis.prices import price_layers
-from smartc.choose import Choice, Search
 from smartc.core.version import __version__
 from smartc.decision import Decision
 from smartc.ir.traced_model import Remark, TracedModel, value_of
@@ -33,6 +32,7 @@ from smartc.results.report import (
     Summary,
     Verification,
 )
+from smartc.selection.choose import Choice, Search
 from smartc.targets.latency import BOUNDS
 from smartc.targets.latency import Latency as Cycles
 from smartc.targets.measured import MeasuredTarget

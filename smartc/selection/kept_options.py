@@ -12,12 +12,12 @@ import numpy as np
 from smartc.analysis.channels.channel_groups import ChannelGroups
 from smartc.analysis.channels.labels import IntArray
 from smartc.analysis.find_layers import Layers
-from smartc.budget import Measure
+from smartc.selection.budget import Measure
+from smartc.selection.tile_steps import TileStep, tile_steps
 from smartc.targets.latency import Latency, price
 from smartc.targets.measured import MeasuredTarget
 from smartc.targets.target import Target
 from smartc.targets.workload import Floats, Ints
-from smartc.tile_steps import TileStep, tile_steps
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 BoolArray = np.ndarray[Any, np.dtype[np.bool_]]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from smartc.analysis.channels.labels import IntArray
-from smartc.search import FloatArray, Search
+from smartc.selection.kept_options import FloatArray, Search
 
 # Costs are sums of floats; differences below this share are rounding.
 SAME_COST = 1e-11

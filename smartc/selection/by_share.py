@@ -13,9 +13,9 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from smartc.analysis.channels.labels import IntArray
-from smartc.knapsack import ROUNDING, multiple_choice_knapsack
-from smartc.refill import SAME_COST, refilled
-from smartc.search import BoolArray, FloatArray, Search
+from smartc.selection.kept_options import BoolArray, FloatArray, Search
+from smartc.selection.knapsack import ROUNDING, multiple_choice_knapsack
+from smartc.selection.refill import SAME_COST, refilled
 
 # How finely the share of removed channels is searched.
 STEPS = 200

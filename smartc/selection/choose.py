@@ -16,11 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from smartc.analysis.channels.labels import IntArray
-from smartc.budget import Budget, impossible, parse_budget
-from smartc.knapsack import multiple_choice_knapsack
-from smartc.refill import SAME_COST, refilled
-from smartc.search import FloatArray, Search
-from smartc.thinning import shortfall, thinned
+from smartc.selection.budget import Budget, impossible, parse_budget
+from smartc.selection.by_share import shortfall, thinned
+from smartc.selection.kept_options import FloatArray, Search
+from smartc.selection.knapsack import multiple_choice_knapsack
+from smartc.selection.refill import SAME_COST, refilled
 
 __all__ = ["Budget", "Choice", "Search", "choice_of", "choose", "parse_budget"]
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from smartc.analysis.channels.channel_groups import ChannelGroups
 from smartc.core.errors import UserError
-from smartc.energy import producer_energy, unit_energy
 from smartc.ir.traced_model import TracedModel
+from smartc.selection.channel_energy import producer_energy, unit_energy
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
