@@ -11,8 +11,8 @@ from typing import Any
 
 from torch import fx
 
+from smartc.decision.plan import Plan
 from smartc.ir.traced_model import TracedModel
-from smartc.plan import Plan
 from smartc.results.report import Report
 
 

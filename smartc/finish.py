@@ -10,7 +10,9 @@ from smartc.analysis.analyse import analysed
 from smartc.compiled import Compiled
 from smartc.core.errors import UserError
 from smartc.core.version import __version__
-from smartc.decision import Decision
+from smartc.decision.decision import Decision
+from smartc.decision.job import Project
+from smartc.decision.plan import Plan, make_plan, model_hash
 from smartc.ir.traced_model import Remark, TracedModel
 from smartc.lowering import Lowered, dense_timer, lower
 from smartc.measuring.faster_forms import Forms, put_back
@@ -21,8 +23,6 @@ from smartc.measuring.processor import has_tvm
 from smartc.outcome import Outcome
 from smartc.passes.remove_channels import RemoveChannels
 from smartc.passes.shared.base import run_passes
-from smartc.plan import Plan, make_plan, model_hash
-from smartc.project import Project
 from smartc.reordering.channel_order import Ordered, in_fewest_tiles
 from smartc.reporting.build import Findings, build_report
 from smartc.results.report import Budget as ReachedBudget

@@ -13,7 +13,9 @@ import torch
 from smartc.core.errors import UserError
 from smartc.core.load_by_name import load_function
 from smartc.data.batch import Samples
-from smartc.decision import Decision
+from smartc.decision.decision import Decision
+from smartc.decision.job import Project
+from smartc.decision.plan import model_hash
 from smartc.ir.traced_model import TracedModel
 from smartc.learning.batch_norm_statistics import reestimate_batch_norm
 from smartc.learning.checkpoint import Checkpoint
@@ -30,8 +32,6 @@ from smartc.learning.weight_optimizer import GENTLE_RATE, RATE
 from smartc.learning.workers import Workers, joined
 from smartc.masking import SEEN_SAMPLES, calibration_inputs, decided, is_gentle, learning_facts, new_search
 from smartc.masks.units import FloatArray, Units
-from smartc.plan import model_hash
-from smartc.project import Project
 from smartc.refit import refit, refit_by_samples
 from smartc.targets.workload import OpKind
 

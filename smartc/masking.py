@@ -10,7 +10,8 @@ import numpy as np
 from smartc.analysis.analyse import analysed
 from smartc.core.errors import UserError
 from smartc.data.batch import Samples
-from smartc.decision import Decision, unread_channels
+from smartc.decision.decision import Decision, unread_channels
+from smartc.decision.job import Project
 from smartc.ir.traced_model import operator_name
 from smartc.learning.channel_budget import ChannelBudget
 from smartc.learning.damage import damage
@@ -23,7 +24,6 @@ from smartc.learning.train import Training
 from smartc.learning.unit_budget import SAME, CountBudget, PatternBudget, PricedBudget, UnitBudget
 from smartc.masks.granularity import Granularity
 from smartc.masks.units import Units, find_units
-from smartc.project import Project
 from smartc.results.figures import Learning, LearningMoment
 from smartc.selection.budget import impossible
 from smartc.selection.kept_options import Search

@@ -13,7 +13,8 @@ from smartc.analysis.analyse import analysed
 from smartc.compiled import Compiled
 from smartc.core.errors import UserError
 from smartc.data.samples import load_samples
-from smartc.decision import by_scores
+from smartc.decision.decision import by_scores
+from smartc.decision.job import Clock, Project, captured, check_choice
 from smartc.finish import finish
 from smartc.ir.traced_model import TracedModel
 from smartc.learn_masks import Watch, learn
@@ -24,7 +25,6 @@ from smartc.masking import mask_once, with_better_granularity
 from smartc.masks.granularity import parse_granularity
 from smartc.measuring.measured_target import with_costs
 from smartc.outcome import outcome_for
-from smartc.project import Clock, Project, captured, check_choice
 from smartc.selection.choose import parse_budget
 from smartc.selection.importance import LEARNERS as SCORES
 from smartc.targets.target import Target, load_target

@@ -10,10 +10,10 @@ from torch import nn
 
 from smartc.analysis.channels.channel_groups import ChannelGroups
 from smartc.analysis.find_channel_groups import find_channel_groups
+from smartc.decision.plan import kept_indices
 from smartc.frontend.capture import trace
 from smartc.ir.traced_model import TracedModel
 from smartc.passes.remove_channels import BoolArray, RemoveChannels
-from smartc.plan import kept_indices
 
 
 @dataclass(frozen=True, eq=False)

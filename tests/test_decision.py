@@ -14,14 +14,14 @@ from torch.utils._pytree import tree_leaves
 from smartc.analysis.analyse import analysed
 from smartc.analysis.channels.channel_groups import ChannelGroups
 from smartc.analysis.prices import price_layers
-from smartc.decision import Decision, by_scores, unread_channels
+from smartc.decision.decision import Decision, by_scores, unread_channels
+from smartc.decision.job import Clock, Project
 from smartc.frontend.capture import trace
 from smartc.ir.traced_model import TracedModel
 from smartc.masks.granularity import Granularity
 from smartc.masks.layouts import BoolArray
 from smartc.passes.remove_channels import RemoveChannels
 from smartc.passes.shared.base import run_passes
-from smartc.project import Clock, Project
 from smartc.selection.budget import parse_budget
 from smartc.targets.target import load_target
 from tests.oracle import TOLERANCE, relative_error

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from smartc.analysis.analyse import analysed
-from smartc.decision import Decision, unread_channels
+from smartc.decision.decision import Decision, unread_channels
+from smartc.decision.job import Project
 from smartc.ir.traced_model import layer_name
 from smartc.measuring.measurement import Measurement, NetworkTimes
 from smartc.measuring.timing import Timing
-from smartc.project import Project
 from smartc.results.formats import milliseconds
 from smartc.selection.choose import Choice
 from smartc.verify import mask_readers

@@ -13,11 +13,11 @@ from smartc.analysis.find_layers import Layer as ModelLayer
 from smartc.analysis.find_layers import Layers
 from smartc.analysis.prices import price_layers
 from smartc.core.version import __version__
-from smartc.decision import Decision
+from smartc.decision.decision import Decision
+from smartc.decision.job import Project
 from smartc.ir.traced_model import Remark, TracedModel, value_of
 from smartc.masks.layouts import BoolArray
 from smartc.masks.units import Units
-from smartc.project import Project
 from smartc.results.report import (
     Agreement,
     Budget,

@@ -10,12 +10,12 @@ from smartc.analysis.analyse import analysed
 from smartc.analysis.channels.channel_groups import ChannelGroups
 from smartc.analysis.channels.labels import IntArray
 from smartc.analysis.prices import price_layers
+from smartc.decision.job import Project
 from smartc.ir.traced_model import TracedModel
 from smartc.masks.layouts import BoolArray
 from smartc.masks.units import Units
 from smartc.passes.remove_channels import RemoveChannels
 from smartc.passes.shared.base import run_passes
-from smartc.project import Project
 from smartc.results.figures import Learning
 from smartc.selection.choose import Choice, Search, choose
 from smartc.selection.importance import unit_scores

@@ -19,9 +19,9 @@ from smartc.analysis.find_layers import Layers
 from smartc.analysis.prices import price_layers
 from smartc.core.errors import UserError
 from smartc.core.version import __version__
-from smartc.decision import Decision
+from smartc.decision.decision import Decision
+from smartc.decision.job import Project
 from smartc.ir.traced_model import TracedModel
-from smartc.project import Project
 from smartc.reordering.channel_order import Ordered
 from smartc.selection.budget import Measure
 from smartc.targets.target import Target
