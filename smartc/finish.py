@@ -20,16 +20,16 @@ from smartc.measuring.measured_report import with_measurement
 from smartc.measuring.measured_target import default_backends
 from smartc.measuring.measurement import Dense, Measurement, measure, timing_inputs
 from smartc.measuring.processor import has_tvm
-from smartc.outcome import Outcome
 from smartc.passes.remove_channels import RemoveChannels
 from smartc.passes.shared.base import run_passes
+from smartc.proof.comparison import Outcome
+from smartc.proof.reference import Reference
 from smartc.reordering.channel_order import Ordered, in_fewest_tiles
 from smartc.reporting.build import Findings, build_report
 from smartc.results.report import Budget as ReachedBudget
 from smartc.results.report import Report
 from smartc.targets.measured import MeasuredTarget
 from smartc.targets.target import Target
-from smartc.verify import Reference
 
 TVM_FILE = "model.so"
 NO_TVM = "TVM is not installed, and without it nothing skips zero tiles: pip install 'smartc[tvm]'"

@@ -24,7 +24,7 @@ from smartc.lowering import BACKENDS
 from smartc.masking import mask_once, with_better_granularity
 from smartc.masks.granularity import parse_granularity
 from smartc.measuring.measured_target import with_costs
-from smartc.outcome import outcome_for
+from smartc.proof.comparison import outcome_for
 from smartc.selection.choose import parse_budget
 from smartc.selection.importance import LEARNERS as SCORES
 from smartc.targets.target import Target, load_target

@@ -9,8 +9,8 @@ import torch
 from smartc.frontend.model_file import load_model
 from smartc.ir.traced_model import TracedModel, cast_value
 from smartc.lowering.to_onnx import OnnxSession, check_onnx
+from smartc.proof.reference import SEED, TOLERANCE, errors, seeded_inputs
 from smartc.results.figures import Verification
-from smartc.verify import SEED, TOLERANCE, errors, seeded_inputs
 
 
 def verify_build(folder: str | Path) -> list[Verification]:

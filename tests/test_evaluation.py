@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from smartc.core.errors import UserError
-from smartc.evaluation import Labelled, Metric, agreement, check_fits, evaluate, evaluation, load_labelled
 from smartc.frontend.capture import from_program, trace
+from smartc.proof.evaluation import Labelled, Metric, agreement, check_fits, evaluate, evaluation, load_labelled
 from smartc.results.figures import Agreement, Evaluation
 
 FORMS = "Give an .npz, .safetensors or .pt file with inputs and labels."

@@ -8,7 +8,7 @@ from torch import nn
 
 from smartc.frontend.capture import trace
 from smartc.passes.fold_batch_norm import FoldBatchNorm
-from smartc.verify import errors, seeded_inputs
+from smartc.proof.reference import errors, seeded_inputs
 from tests.zoo.disturb import disturb
 
 LAYERS = {

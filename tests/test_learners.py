@@ -14,8 +14,8 @@ from smartc.learning.learners import LEARNERS
 from smartc.learning.mask_search import MaskSearch
 from smartc.learning.pdp import Pdp
 from smartc.masking import decided, learning_facts
-from smartc.outcome import outcome_for
 from smartc.pipeline import finish
+from smartc.proof.comparison import outcome_for
 from tests.learning_networks import distance, project, search, train
 
 GRANULARITIES: list[tuple[str, dict[str, Any]]] = [

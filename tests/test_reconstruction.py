@@ -17,7 +17,7 @@ from smartc.learning.layer_rows import is_layer
 from smartc.learning.reconstruction import reconstruct
 from smartc.passes.shared.base import PassResult
 from smartc.passes.training_mode import TrainingMode
-from smartc.verify import seeded_inputs
+from smartc.proof.reference import seeded_inputs
 from tests.oracle import relative_error
 from tests.zoo import CASES
 from tests.zoo.disturb import disturb

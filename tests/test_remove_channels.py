@@ -21,7 +21,7 @@ from smartc.frontend.capture import trace
 from smartc.ir.traced_model import BATCH_PRIME, TracedModel, Value, value_of
 from smartc.passes.remove_channels import RemoveChannels
 from smartc.passes.shared import rewrite_sizes
-from smartc.verify import mask_readers, seeded_inputs
+from smartc.proof.reference import mask_readers, seeded_inputs
 from tests.awkward_networks import ODD_AXES, READABLE, UNBATCHED, UNREADABLE
 from tests.cut_model import Cut, cut, cut_module, random_keep
 from tests.oracle import TOLERANCE, assert_equals_masked, masked_original, relative_error

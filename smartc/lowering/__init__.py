@@ -20,8 +20,8 @@ from smartc.masks.packed_weight import PackedWeight
 from smartc.passes.fold_batch_norm import FoldBatchNorm
 from smartc.passes.pack_blocks import pack_blocks
 from smartc.passes.shared.base import run_passes
+from smartc.proof.reference import Reference, Verification
 from smartc.targets.target import Target
-from smartc.verify import Reference, Verification
 
 BACKENDS = ("pt2", "onnx", "tvm")
 

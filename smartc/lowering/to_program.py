@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 from smartc.core.errors import InternalError
 from smartc.core.quiet import quiet
 from smartc.ir.traced_model import TracedModel
-from smartc.verify import seeded_inputs
+from smartc.proof.reference import seeded_inputs
 
 
 def to_program(model: TracedModel) -> torch.export.ExportedProgram:

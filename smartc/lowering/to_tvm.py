@@ -23,7 +23,7 @@ from smartc.kernels.inference.walk import relax_module
 from smartc.kernels.machine import Machine, machine_for
 from smartc.passes.fold_batch_norm import FoldBatchNorm
 from smartc.passes.shared.base import run_passes
-from smartc.verify import seeded_inputs
+from smartc.proof.reference import seeded_inputs
 
 
 @dataclass(frozen=True)

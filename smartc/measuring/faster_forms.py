@@ -13,9 +13,9 @@ from smartc.decision.job import Project
 from smartc.ir.traced_model import layer_name
 from smartc.measuring.measurement import Measurement, NetworkTimes
 from smartc.measuring.timing import Timing
+from smartc.proof.reference import mask_readers
 from smartc.results.formats import milliseconds
 from smartc.selection.choose import Choice
-from smartc.verify import mask_readers
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from smartc.analysis.find_layers import Layers
 from smartc.lowering import Lowered, Timer
 from smartc.measuring.layer_times import LayerNames
 from smartc.measuring.timing import Timing, rounds_for
-from smartc.verify import seeded_inputs
+from smartc.proof.reference import seeded_inputs
 
 # One sample at a time, unless the model fixes its batch.
 BATCH = 1

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from smartc.agreement import agreement
 from smartc.core.errors import UserError, first_line
 from smartc.data.labelled import Labelled, Metric, check_fits, load_labelled, shape_text
 from smartc.ir.traced_model import TracedModel
+from smartc.proof.agreement import agreement
 from smartc.results.figures import Evaluation
 
 __all__ = ["Labelled", "Metric", "agreement", "check_fits", "evaluate", "evaluation", "load_labelled"]

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from smartc.data.batch import Samples
-from smartc.evaluation import BATCH, Labelled, Metric, agreement, check_fits, evaluation, load_labelled
 from smartc.ir.traced_model import InputSpec, TracedModel, cast_value, sample_count
+from smartc.proof.evaluation import BATCH, Labelled, Metric, agreement, check_fits, evaluation, load_labelled
+from smartc.proof.reference import seeded_inputs
 from smartc.results.figures import Agreement, Evaluation
-from smartc.verify import seeded_inputs
 
 # Enough to show a wild disagreement; statements about accuracy need the user's data.
 SEEDED_INPUTS = 8
