@@ -16,6 +16,10 @@ from torch.utils import _pytree as pytree
 from smartc.core.errors import UserError, first_line
 from smartc.core.quiet import quiet
 from smartc.ir.traced_model import BATCH_PRIME, InputSpec, Remark, TracedModel, Value, storage_key
+from smartc.passes.drop_assertions import DropAssertions
+from smartc.passes.make_functional import MakeFunctional
+from smartc.passes.merge_shuffles import MergeShuffles
+from smartc.passes.shared.base import run_passes
 
 log = logging.getLogger(__name__)
 _DROPPED_IN_EVAL = ("AuxLogits", "InceptionAux", "StochasticDepth", "DropPath")
@@ -62,11 +66,6 @@ def from_program(
         state: The user's ``state_dict``, where it says more than the program's (ties).
         remarks: What is known already.
     """
-    from smartc.passes.drop_assertions import DropAssertions
-    from smartc.passes.make_functional import MakeFunctional
-    from smartc.passes.merge_shuffles import MergeShuffles
-    from smartc.passes.shared.base import run_passes
-
     graph_module = _unlifted(program, name)
     holders = [node for node in graph_module.graph.nodes if node.op == "placeholder"]
     args, kwargs = program.example_inputs or ((), {})

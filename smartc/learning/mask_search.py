@@ -12,10 +12,10 @@ from torch import fx, nn
 from smartc.ir.traced_model import TracedModel
 from smartc.kernels.tensor_pool import OF_MASKS
 from smartc.learning.learner import Learner, fractional_share
-from smartc.learning.shared_batch_norm import ShareStatistics
 from smartc.masks.layouts import BoolArray
 from smartc.masks.units import Units
 from smartc.passes.insert_masks import InsertMasks, RemoveMasks
+from smartc.passes.share_statistics import ShareStatistics
 from smartc.passes.shared.base import run_passes
 from smartc.passes.training_mode import TrainingMode
 
