@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from smartc.core.errors import InternalError, SmartcError, UserError
     from smartc.frontend.capture import trace
     from smartc.ir.traced_model import TracedModel
-    from smartc.learning.settings import Settings
-    from smartc.learning.soft_top_k import soft_top_k
+    from smartc.learning.soft_top_k.soft_top_k import soft_top_k
+    from smartc.learning.training.settings import Settings
     from smartc.pipeline import compile
     from smartc.preparation import Preparation, prepare
 
@@ -38,14 +38,14 @@ _HOME = {
     "Compiled": "smartc.compiled",
     "InternalError": "smartc.core.errors",
     "Preparation": "smartc.preparation",
-    "Settings": "smartc.learning.settings",
+    "Settings": "smartc.learning.training.settings",
     "SmartcError": "smartc.core.errors",
     "TracedModel": "smartc.ir.traced_model",
     "UserError": "smartc.core.errors",
     "compile": "smartc.pipeline",
     "load": "smartc.compiled",
     "prepare": "smartc.preparation",
-    "soft_top_k": "smartc.learning.soft_top_k",
+    "soft_top_k": "smartc.learning.soft_top_k.soft_top_k",
     "trace": "smartc.frontend.capture",
 }
 

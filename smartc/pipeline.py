@@ -17,11 +17,11 @@ from smartc.decision.decision import by_scores
 from smartc.decision.job import Clock, Project, captured, check_choice
 from smartc.finish import finish
 from smartc.ir.traced_model import TracedModel
-from smartc.learn_masks import Watch, learn
-from smartc.learning.learners import LEARNERS
-from smartc.learning.settings import Settings
+from smartc.learning.learn import Watch, learn
+from smartc.learning.learners.registry import LEARNERS
+from smartc.learning.masking import mask_once, with_better_granularity
+from smartc.learning.training.settings import Settings
 from smartc.lowering import BACKENDS
-from smartc.masking import mask_once, with_better_granularity
 from smartc.masks.granularity import parse_granularity
 from smartc.measuring.measured_target import with_costs
 from smartc.proof.comparison import outcome_for

@@ -13,11 +13,11 @@ from smartc.compiled import Compiled
 from smartc.core.errors import UserError
 from smartc.data.samples import load_samples
 from smartc.decision.job import Project
-from smartc.learning.mask_search import MaskSearch, Moment
-from smartc.masking import decided, learning_facts, new_search, with_better_granularity
+from smartc.learning.masking import decided, learning_facts, new_search, with_better_granularity
+from smartc.learning.refit import refit_by_latest_inputs
+from smartc.learning.training.mask_search import MaskSearch, Moment
 from smartc.pipeline import Options, check_backends, finish, start_project
 from smartc.proof.comparison import outcome_for
-from smartc.refit import refit_by_latest_inputs
 from smartc.targets.target import Target
 
 

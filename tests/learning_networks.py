@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from smartc.decision.job import Project
 from smartc.frontend.capture import trace
 from smartc.ir.traced_model import TracedModel
-from smartc.learning.mask_search import MaskSearch
-from smartc.masking import new_search
+from smartc.learning.masking import new_search
+from smartc.learning.training.mask_search import MaskSearch
 from smartc.pipeline import Options, start_project
 
 SHAPE = (3, 8, 8)

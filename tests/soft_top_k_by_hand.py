@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from smartc.learning.top_k_problem import LONG_ROW
+from smartc.learning.soft_top_k.problem import LONG_ROW
 
 # Relative: the tolerances of the search, and as much again for the rounding of the result and of this file's sums.
 SPENT = {torch.float64: 1e-14, torch.float32: 1e-6}

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from smartc.core.errors import UserError
 from smartc.frontend.capture import trace
 from smartc.ir.traced_model import TracedModel
-from smartc.learning import batch_norm_statistics
-from smartc.learning.batch_norm_statistics import Statistics, reestimate_batch_norm
+from smartc.learning.statistics import batch_norm_statistics
+from smartc.learning.statistics.batch_norm_statistics import Statistics, reestimate_batch_norm
 from tests.zoo import CASES
 from tests.zoo.disturb import disturb
 

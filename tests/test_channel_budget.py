@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from smartc.core.errors import UserError
-from smartc.learning.channel_budget import ChannelBudget
+from smartc.learning.budgets.channel_budget import ChannelBudget
 from smartc.selection.budget import Budget, parse_budget
 from smartc.selection.choose import choose
 from smartc.selection.kept_options import Search

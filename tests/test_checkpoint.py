@@ -13,11 +13,12 @@ from safetensors.torch import save_file
 
 import smartc
 from smartc.core.errors import UserError
-from smartc.learning import checkpoint, smart
-from smartc.learning.checkpoint import Checkpoint
-from smartc.learning.fixed import Taylor
-from smartc.learning.mask_search import Moment
-from smartc.learning.weight_optimizer import weight_optimizer
+from smartc.learning.learners import smart
+from smartc.learning.learners.fixed import Taylor
+from smartc.learning.training import checkpoint
+from smartc.learning.training.checkpoint import Checkpoint
+from smartc.learning.training.mask_search import Moment
+from smartc.learning.training.weight_optimizer import weight_optimizer
 from smartc.masks.units import FloatArray
 from tests.learning_networks import images, search, traced, train
 

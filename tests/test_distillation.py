@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from smartc.core.errors import UserError
 from smartc.frontend.capture import trace
-from smartc.learning.distillation import SQUARED_ERROR_SHARE, Distillation
+from smartc.learning.objectives.distillation import SQUARED_ERROR_SHARE, Distillation
 
 # Sums of a few hundred float32 terms in another order.
 CLOSE = 1e-5

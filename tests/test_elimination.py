@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from smartc.analysis.analyse import analysed
 from smartc.frontend.capture import trace
 from smartc.ir.traced_model import TracedModel
-from smartc.learning import elimination
-from smartc.learning.elimination import FINEST, RIDGE, elimination_order
+from smartc.learning.reconstruction import elimination
+from smartc.learning.reconstruction.elimination import FINEST, RIDGE, elimination_order
 from smartc.masks.granularity import Granularity
 from smartc.masks.units import FloatArray, Units, find_units
 from tests.test_units import model as every_use

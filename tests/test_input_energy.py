@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from smartc.frontend.capture import trace
-from smartc.learning.input_energy import CONSTANT, input_energy
+from smartc.learning.statistics.input_energy import CONSTANT, input_energy
 from tests.awkward_networks import READABLE
 
 # The result is float32.

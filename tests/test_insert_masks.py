@@ -15,7 +15,7 @@ from smartc.analysis.channels.channel_groups import surviving
 from smartc.frontend.capture import trace
 from smartc.ir.traced_model import Remark, TracedModel
 from smartc.kernels import tensor_pool as rooms
-from smartc.learning.squares import measured_weights
+from smartc.learning.learners.squares import measured_weights
 from smartc.masks.granularity import parse_granularity
 from smartc.masks.layouts import Channels, MaskLayout, Pattern, Tiles
 from smartc.masks.masked_weight import MaskedWeight

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from smartc.frontend.capture import trace
 from smartc.ir.traced_model import stored_name
-from smartc.learning.layer_rows import LayerRows, is_layer
-from smartc.learning.sample_rows import HELD_OUT, sampled_rows
+from smartc.learning.reconstruction.layer_rows import LayerRows, is_layer
+from smartc.learning.reconstruction.sample_rows import HELD_OUT, sampled_rows
 
 # float64 sums in another order.
 TOLERANCE = 1e-12

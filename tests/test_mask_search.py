@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from smartc.learning import mask_search
-from smartc.learning.learner import fractional_share
-from smartc.learning.mask_search import MOMENTS, MaskSearch
+from smartc.learning.learners.learner import fractional_share
+from smartc.learning.training import mask_search
+from smartc.learning.training.mask_search import MOMENTS, MaskSearch
 from tests.learning_networks import images, search, traced, train
 from tests.oracle import FLOAT32_TOLERANCE, relative_error
 

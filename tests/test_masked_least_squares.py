@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from smartc.learning import masked_least_squares
-from smartc.learning.conjugate_gradients import masked_conjugate_gradients
-from smartc.learning.masked_least_squares import FLOOR, NormalEquations, solve_on_supports
+from smartc.learning.reconstruction import masked_least_squares
+from smartc.learning.reconstruction.conjugate_gradients import masked_conjugate_gradients
+from smartc.learning.reconstruction.masked_least_squares import FLOOR, NormalEquations, solve_on_supports
 
 # The floor moves solutions of well conditioned systems by about itself.
 TOLERANCE = 1e3 * FLOOR

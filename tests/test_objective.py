@@ -11,8 +11,8 @@ from torch import nn
 
 from smartc.core.errors import UserError
 from smartc.data.batch import Batch
-from smartc.learning.distillation import Distillation
-from smartc.learning.objective import FromDense, LayerByLayer, OwnLoss, cross_entropy
+from smartc.learning.objectives.distillation import Distillation
+from smartc.learning.objectives.objective import FromDense, LayerByLayer, OwnLoss, cross_entropy
 from tests.learning_networks import images, traced
 
 LABELS = torch.arange(8) % 10

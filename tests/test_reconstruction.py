@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from smartc.core.errors import UserError
 from smartc.frontend.capture import trace
 from smartc.ir.traced_model import TracedModel, stored_name
-from smartc.learning.layer_rows import is_layer
-from smartc.learning.reconstruction import reconstruct
+from smartc.learning.reconstruction.layer_rows import is_layer
+from smartc.learning.reconstruction.reconstruct import reconstruct
 from smartc.passes.shared.base import PassResult
 from smartc.passes.training_mode import TrainingMode
 from smartc.proof.reference import seeded_inputs

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 import smartc
-from smartc import refit as refit_module
-from smartc.learning.latest_inputs import LatestInputs
-from smartc.learning.mask_search import MaskSearch
-from smartc.learning.smart import Smart
-from smartc.refit import MOST_NUMBERS, MOST_SAMPLES, samples_to_fit
+from smartc.learning import refit as refit_module
+from smartc.learning.learners.smart import Smart
+from smartc.learning.refit import MOST_NUMBERS, MOST_SAMPLES, samples_to_fit
+from smartc.learning.statistics.latest_inputs import LatestInputs
+from smartc.learning.training.mask_search import MaskSearch
 from tests.learning_networks import SHAPE, Sentences, images, search, sentences, traced
 from tests.oracle import FLOAT32_TOLERANCE, relative_error
 

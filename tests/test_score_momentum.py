@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from smartc.learning.score_momentum import ScoreMomentum
+from smartc.learning.learners.score_momentum import ScoreMomentum
 
 RATE = 0.02
 # What float32 leaves of one minus the thirtieth power of a number next to one.

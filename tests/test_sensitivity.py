@@ -8,9 +8,9 @@ from torch.nn import functional
 from smartc.analysis.analyse import analysed
 from smartc.frontend.capture import trace
 from smartc.ir.traced_model import TracedModel
-from smartc.learning.distillation import Distillation
-from smartc.learning.input_energy import recorded
-from smartc.learning.sensitivity import sensitivity
+from smartc.learning.objectives.distillation import Distillation
+from smartc.learning.objectives.sensitivity import sensitivity
+from smartc.learning.statistics.input_energy import recorded
 from smartc.masks.granularity import Granularity, parse_granularity
 from smartc.masks.units import Units, find_units
 from smartc.targets.target import load_target

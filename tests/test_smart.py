@@ -13,9 +13,9 @@ from torch import nn
 
 import smartc
 from smartc.core.errors import UserError
-from smartc.learning import smart
-from smartc.learning.smart import COLDEST, HOTTEST, Smart
-from smartc.masking import new_search
+from smartc.learning.learners import smart
+from smartc.learning.learners.smart import COLDEST, HOTTEST, Smart
+from smartc.learning.masking import new_search
 from tests.learning_networks import SHAPE, images, project, search, train
 
 # The sum of some hundred numbers in float32.

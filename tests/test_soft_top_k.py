@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from smartc import soft_top_k
-from smartc.learning import top_k_flat, top_k_problem
-from smartc.learning.top_k_flat import CHUNK
-from smartc.learning.top_k_problem import LONG_ROW
+from smartc.learning.soft_top_k import flat as top_k_flat
+from smartc.learning.soft_top_k import problem as top_k_problem
+from smartc.learning.soft_top_k.flat import CHUNK
+from smartc.learning.soft_top_k.problem import LONG_ROW
 from tests.soft_top_k_by_hand import LONG, SAME, SPENT, by_halving, spent
 
 

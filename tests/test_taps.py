@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from smartc.frontend.capture import trace
-from smartc.learning.taps import Tapped
+from smartc.learning.objectives.intermediate_outputs import Tapped
 from tests.oracle import FLOAT32_TOLERANCE, TOLERANCE, relative_error
 from tests.zoo import build
 

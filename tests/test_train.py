@@ -14,13 +14,13 @@ import smartc
 from smartc.core.errors import UserError
 from smartc.data.batch import Batch
 from smartc.data.samples import load_samples
-from smartc.learning.distillation import Distillation
-from smartc.learning.mask_search import MaskSearch, Moment
-from smartc.learning.objective import FromDense, Objective, OwnLoss
-from smartc.learning.settings import Settings
-from smartc.learning.train import Run, Training
-from smartc.learning.weight_optimizer import set_rate, weight_optimizer
-from smartc.learning.workers import Workers
+from smartc.learning.objectives.distillation import Distillation
+from smartc.learning.objectives.objective import FromDense, Objective, OwnLoss
+from smartc.learning.training.distributed import Workers
+from smartc.learning.training.mask_search import MaskSearch, Moment
+from smartc.learning.training.settings import Settings
+from smartc.learning.training.train import Run, Training
+from smartc.learning.training.weight_optimizer import set_rate, weight_optimizer
 from tests.learning_networks import images, search, traced
 
 

@@ -21,8 +21,8 @@ from smartc.kernels.training.long_rows import (
 from smartc.kernels.training.patterns import pattern_gradients, pattern_product
 from smartc.kernels.training.rows import Limits, soft_top_k_rows, soft_top_k_rows_gradient
 from smartc.kernels.training.tiles import tile_gradients
-from smartc.learning.top_k_columns import STRAIGHT, TOLERANCES
-from smartc.learning.top_k_root import REACH
+from smartc.learning.soft_top_k.columns import STRAIGHT, TOLERANCES
+from smartc.learning.soft_top_k.root import REACH
 from smartc.masks import scaled_pattern, scaled_rows
 from smartc.masks.layouts import MaskLayout, Pattern, Tiles
 from smartc.masks.scaled_rows import Grid, Memory, scaled_tiles

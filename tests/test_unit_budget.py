@@ -13,8 +13,8 @@ from smartc.analysis.analyse import analysed
 from smartc.analysis.prices import price_layers
 from smartc.frontend.capture import trace
 from smartc.ir.traced_model import TracedModel
-from smartc.learning.live_weights import LiveWeights
-from smartc.learning.unit_budget import CountBudget, PatternBudget, PricedBudget
+from smartc.learning.budgets.live_weights import LiveWeights
+from smartc.learning.budgets.unit_budget import CountBudget, PatternBudget, PricedBudget
 from smartc.masks.granularity import Granularity, parse_granularity
 from smartc.masks.layouts import BoolArray
 from smartc.masks.units import FloatArray, find_units

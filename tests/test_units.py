@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from smartc.analysis.analyse import analysed
 from smartc.frontend.capture import trace
 from smartc.ir.traced_model import Remark, TracedModel
-from smartc.learning.squares import layer_ranks, measured_weights, unit_squares
+from smartc.learning.learners.squares import layer_ranks, measured_weights, unit_squares
 from smartc.masks.granularity import Granularity, parse_granularity
 from smartc.masks.layouts import support
 from smartc.masks.units import Units, find_units

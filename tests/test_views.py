@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from smartc.data.batch import Batch
-from smartc.learning.views import SMALLEST_SIDE, random_views
+from smartc.learning.objectives.augment import SMALLEST_SIDE, random_views
 
 # float32 coordinates of a ramp from -1 to 1.
 TOLERANCE = 1e-5

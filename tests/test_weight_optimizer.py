@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from smartc.learning.weight_optimizer import RATE, SMALLEST, set_rate, weight_optimizer
+from smartc.learning.training.weight_optimizer import RATE, SMALLEST, set_rate, weight_optimizer
 
 
 def sizes(module: nn.Module) -> dict[str, float]:

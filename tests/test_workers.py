@@ -15,7 +15,7 @@ import torch
 
 from smartc.core.errors import UserError
 from smartc.data.batch import Batch
-from smartc.learning.workers import Workers, in_torchrun, is_first, joined
+from smartc.learning.training.distributed import Workers, in_torchrun, is_first, joined
 from tests.learning_networks import convolutions, images
 from tests.small_networks import save_program
 

@@ -14,7 +14,7 @@ from smartc.targets.target import load_target
 from smartc.terminal import learning_bar, output, progress
 
 if TYPE_CHECKING:
-    from smartc.learning.settings import Settings
+    from smartc.learning.training.settings import Settings
 
 LEARNING = ("preprocess", "train", "steps", "batch", "seed", "precision", "resume")
 
@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> None:
     with progress("compiling"), learning_bar() as watch:
         # From here on torch is needed, which takes seconds to import.
         from smartc.frontend.model_file import load_model
-        from smartc.learning.workers import in_torchrun, is_first
+        from smartc.learning.training.distributed import in_torchrun, is_first
         from smartc.pipeline import compile
         from smartc.selection.budget import parse_budget
 
@@ -76,7 +76,7 @@ def _check_learning(arguments: argparse.Namespace) -> None:
 
 def _settings(arguments: argparse.Namespace) -> Settings:
     """Return how learning goes; its state is kept beside the build until that is written."""
-    from smartc.learning.settings import Settings
+    from smartc.learning.training.settings import Settings
 
     folder = Path(arguments.output)
     return Settings(

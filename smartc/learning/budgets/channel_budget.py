@@ -1,0 +1,106 @@
+"""The budget of channel masks: what the groups may keep, in whole tiles of the target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from smartc.core.errors import UserError
+from smartc.learning.budgets.unit_budget import NEXT_TO_NOTHING
+from smartc.masks.layouts import BoolArray
+from smartc.masks.units import FloatArray
+from smartc.selection.choose import Budget, Choice, Search, choice_of, choose
+
+# How far along the way to the budget, and beyond it, knapsacks tell the order in which channels go.
+LEVELS = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0, 1.2, 1.4, 1.7, 2.0)
+# What no network can be cut down to.
+LEAST = 1e-6
+
+
+@dataclass
+class ChannelBudget:
+    """Keep channels within a share of them, or within time, multiplications or bytes on a target.
+
+    Attributes:
+        search: The layers and the target.
+        budget: What was asked for.
+    """
+
+    search: Search
+    budget: Budget
+    group_size: int = 0
+    cost: FloatArray | None = field(init=False)
+    limit: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Price the channels of the whole network."""
+        self.reprice(np.ones(self.search.groups.count))
+
+    def reprice(self, mask: FloatArray) -> None:
+        """Make costs what a channel of each group adds at the moment, and the limit what the budget leaves for them."""
+        search, of = self.search, self.search.groups.group_of
+        kept = np.bincount(of, mask, minlength=len(search.full)).astype(np.float64)
+        if self.budget.kind == "sparsity":
+            each = search.weights.astype(np.float64)
+            self.limit = (1 - self.budget.amount) * float(each @ search.full)
+        else:
+            each, here = self._marginal(kept)
+            dense = float(search.cost(search.full))
+            self.limit = self.budget.limit(dense, search.target.array.frequency_hz) - here + float(each @ kept)
+        self.cost = each[of]
+        # A soft mask must not be squeezed to less than whole tiles allow.
+        self.limit = min(max(self.limit, float(each @ search.fewest)), float(each @ search.full))
+
+    def _marginal(self, kept: FloatArray) -> tuple[FloatArray, float]:
+        """Return what a channel of each group adds near the counts of the moment, and what the network costs there."""
+        search = self.search
+        places = np.array(
+            [np.abs(options - count).argmin() for options, count in zip(search.options, kept, strict=True)]
+        )
+        now = np.array([options[place] for options, place in zip(search.options, places, strict=True)], dtype=np.int64)
+        most = [len(options) - 1 for options in search.options]
+        above, below = (
+            np.array([options[place] for options, place in zip(search.options, moved, strict=True)], dtype=np.int64)
+            for moved in (np.minimum(places + 1, most), np.maximum(places - 1, 0))
+        )
+        groups = np.arange(len(now))
+        more, less = search.marginal_costs(now, groups, above, below)
+        each = (more - less) / np.maximum(above - below, 1)
+        floor = max(float(each.max(initial=0.0)), 1.0) * NEXT_TO_NOTHING
+        return np.maximum(each, floor), float(search.cost(now)) + float(each @ (kept - now))
+
+    def order(self, worth: FloatArray) -> FloatArray:
+        """Return a number per channel that is higher the tighter a budget may be before the channel goes.
+
+        The knapsacks of several budgets tell it, in whole tiles and with every layer priced as it then is;
+        among channels that go together, the worth does.
+        """
+        search = replace(self.search, scores=np.asarray(worth, dtype=np.float64))
+        levels = np.zeros(len(worth))
+        for share in LEVELS:
+            try:
+                levels += search.kept_units(choose(search, self._budget_at(share)).kept)
+            except UserError:
+                break  # tighter than the target allows
+        return levels + np.argsort(np.argsort(worth, kind="stable"), kind="stable") / (2 * max(len(worth), 1))
+
+    def _budget_at(self, share: float) -> Budget:
+        """Return the budget of a share of the way from nothing to what was asked for, or beyond."""
+        search, budget = self.search, self.budget
+        if budget.kind == "sparsity":
+            return replace(budget, amount=min(budget.amount * share, 0.99))
+        dense = float(search.cost(search.full))
+        limit = budget.limit(dense, search.target.array.frequency_hz)
+        left = max((dense - share * (dense - limit)) / dense if dense else 1.0, LEAST)
+        return Budget(budget.kind, left, f"{left:.6f}x")
+
+    def keep(self, worth: FloatArray) -> BoolArray:
+        """Return the channels worth most within the budget, in whole tiles."""
+        search = replace(self.search, scores=np.asarray(worth, dtype=np.float64))
+        return search.kept_units(choose(search, self.budget).kept)
+
+    def choice(self, keep: BoolArray) -> Choice:
+        """Return how many of each group a hard mask keeps, and why."""
+        kept = np.bincount(self.search.groups.group_of[keep], minlength=len(self.search.full)).astype(np.int64)
+        return choice_of(self.search, self.budget, kept)

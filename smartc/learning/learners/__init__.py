@@ -1,0 +1,1 @@
+"""Where masks come from: one learner per file, listed in the registry."""

@@ -1,0 +1,167 @@
+"""Masks from a project: chosen at once from the weights, or learned from data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from smartc.analysis.analyse import analysed
+from smartc.core.errors import UserError
+from smartc.data.batch import Samples
+from smartc.decision.decision import Decision, unread_channels
+from smartc.decision.job import Project
+from smartc.ir.traced_model import operator_name
+from smartc.learning.budgets.channel_budget import ChannelBudget
+from smartc.learning.budgets.live_weights import LiveWeights
+from smartc.learning.budgets.unit_budget import SAME, CountBudget, PatternBudget, PricedBudget, UnitBudget
+from smartc.learning.learners.learner import Start
+from smartc.learning.learners.registry import LEARNERS, NOTHING, Seen, first_worth
+from smartc.learning.statistics.damage import damage
+from smartc.learning.statistics.input_energy import input_energy
+from smartc.learning.training.mask_search import MaskSearch
+from smartc.learning.training.train import Training
+from smartc.masks.granularity import Granularity
+from smartc.masks.units import Units, find_units
+from smartc.results.figures import Learning, LearningMoment
+from smartc.selection.budget import impossible
+from smartc.selection.kept_options import Search
+
+# Samples that first scores, the sizes of outputs and closed-form reconstruction are computed from.
+SEEN_SAMPLES = 64
+
+
+def new_search(project: Project, steps: int, batch_norm: bool, seen: Seen = NOTHING, few: bool = False) -> MaskSearch:
+    """Return a search for a project's masks that has not begun.
+
+    Args:
+        project: What is compiled.
+        steps: Steps of the weights in all.
+        batch_norm: Whether batch norms learn.
+        seen: What a few samples tell.
+        few: Whether there are few samples to learn from.
+
+    Raises:
+        UserError: The budget cannot be met.
+    """
+    units = find_units(project.original, project.layers, project.granularity)
+    budget = unit_budget(project, units)
+    worth = first_worth(project.learner, project.original, units, project.layers.groups, seen)
+    if (
+        budget.cost is not None
+        and project.granularity.kind != "channel"
+        and project.learner not in ("smart", "sp-lamp")
+    ):
+        worth = worth * budget.cost  # ranks hold whatever a unit costs
+    kind = LEARNERS[project.learner]
+    gentle = is_gentle(project, batch_norm)
+    share = kind.share_for(few, project.granularity.kind == "channel")
+    # One step at least, which shows what the model is called with.
+    searched = max(int(share * steps), 1) if share and steps else 0
+    start = Start(units, budget, worth, searched, gentle, few)
+    # A budget that cannot be met is told before any work is done.
+    budget.keep(worth)
+    return MaskSearch.of(project.original, units, kind(start), steps, batch_norm)
+
+
+def with_better_granularity(project: Project, samples: Samples | None) -> Project:
+    """Return the project with channels in place of blocks where these would lose more for the same budget.
+
+    Blocks are finer, but cost nothing less in layers that have no tiles, such as depthwise ones.
+    """
+    if project.granularity.kind != "block" or project.budget.kind == "sparsity":
+        return project
+    seen = NOTHING if samples is None else Seen(input_energy(project.original, calibration_inputs(samples)))
+    losses = {}
+    for granularity in (project.granularity, Granularity("channel")):
+        candidate = replace(project, granularity=granularity)
+        try:
+            search = new_search(candidate, 0, batch_norm=False, seen=seen)
+            keep = search.learner.start.budget.keep(search.learner.priorities())
+        except UserError:
+            continue  # the budget cannot be met by these
+        losses[granularity] = damage(project.original, search.units.supports(keep), seen.inputs)
+    best = min(losses, key=lambda granularity: losses[granularity], default=project.granularity)
+    return replace(project, granularity=best)
+
+
+def calibration_inputs(samples: Samples) -> list[tuple[Any, ...]]:
+    """Return flattened inputs of a few samples."""
+    return [part.inputs for part in samples.in_order(SEEN_SAMPLES // 4, SEEN_SAMPLES)]
+
+
+def is_gentle(project: Project, batch_norm: bool) -> bool:
+    """Return whether no batch norm learns, which would take up what training does to the size of activations."""
+    norms = any(operator_name(node.target) == "batch_norm" for node in project.original.calls())
+    return not (batch_norm and norms)
+
+
+def unit_budget(project: Project, units: Units) -> UnitBudget:
+    """Return a project's budget in units."""
+    budget, kind = project.budget, project.granularity.kind
+    if kind == "n:m":
+        return PatternBudget(float(project.granularity.rows), project.granularity.columns)
+    if kind == "channel":
+        empty = Search(project.layers, project.target, np.ones(units.count), budget.measure)
+        return ChannelBudget(empty, budget)
+    if budget.kind == "sparsity":
+        return CountBudget(float(round((1 - budget.amount) * units.count)))
+    weights = LiveWeights(units, project.layers, project.target, budget.measure)
+    limit = budget.limit(weights.total, project.target.array.frequency_hz)
+    if weights.least > limit * (1 + SAME):
+        device = (project.target.name, project.target.array.frequency_hz)
+        raise impossible(budget, weights.least, weights.total, device)
+    return PricedBudget(weights, limit)
+
+
+def mask_once(project: Project) -> Decision:
+    """Return the blocks or single weights to keep by the weights alone."""
+    search = new_search(project, 0, batch_norm=False)
+    search.harden()
+    return decided(project, search, None)
+
+
+def decided(project: Project, search: MaskSearch, learning: Learning | None) -> Decision:
+    """Return what a search came to."""
+    model, masked = search.learned(), search.masked_for_proof()
+    if project.granularity.kind == "channel":
+        budget = search.learner.start.budget
+        assert isinstance(budget, ChannelBudget)
+        assert search.keep is not None
+        layers = analysed(model)
+        found = Search(layers, project.target, np.ones(layers.groups.count))
+        return Decision(model, found, budget.choice(search.keep), search.keep, masked=masked, learning=learning)
+    return replace(
+        unread_channels(model, project), units=search.units, kept=search.keep, masked=masked, learning=learning
+    )
+
+
+def learning_facts(
+    project: Project,
+    search: MaskSearch,
+    *,
+    objective: str = "a loop of the user's own",
+    samples: Samples | None = None,
+    training: Training | None = None,
+    seed: int = 0,
+) -> Learning:
+    """Return what the report says about the learning; what is not known of a user's own loop is zero or empty."""
+    curve = tuple(
+        LearningMoment(moment.step, moment.loss, moment.temperature, moment.fractional or 0.0, moment.density)
+        for moment in search.curve
+    )
+    return Learning(
+        learner=project.learner,
+        objective=objective,
+        source="" if samples is None else samples.source,
+        samples=None if samples is None else samples.count,
+        steps=search.done,
+        search_steps=search.search_steps,
+        batch=0 if training is None else training.batch,
+        seed=seed,
+        precision="" if training is None else training.precision,
+        fractional=search.fractional,
+        layers=search.units.names,
+        curve=curve,
+    )

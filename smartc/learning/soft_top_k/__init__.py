@@ -1,0 +1,1 @@
+"""The differentiable top-k: soft masks that come to a budget, and their gradients."""
