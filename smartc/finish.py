@@ -14,7 +14,7 @@ from smartc.decision.decision import Decision
 from smartc.decision.job import Project
 from smartc.decision.plan import Plan, make_plan, model_hash
 from smartc.ir.traced_model import Remark, TracedModel
-from smartc.lowering import Lowered, dense_timer, lower
+from smartc.lowering.lower import Lowered, dense_timer, lower
 from smartc.measuring.faster_forms import Forms, put_back
 from smartc.measuring.measured_report import with_measurement
 from smartc.measuring.measured_target import default_backends

@@ -21,7 +21,7 @@ from smartc.learning.learn import Watch, learn
 from smartc.learning.learners.registry import LEARNERS
 from smartc.learning.masking import mask_once, with_better_granularity
 from smartc.learning.training.settings import Settings
-from smartc.lowering import BACKENDS
+from smartc.lowering.lower import BACKENDS
 from smartc.masks.granularity import parse_granularity
 from smartc.measuring.measured_target import with_costs
 from smartc.proof.comparison import outcome_for

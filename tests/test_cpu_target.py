@@ -18,7 +18,7 @@ from smartc.commands import calibrate as command_calibrate
 from smartc.compiled import Compiled
 from smartc.finish import NO_TVM
 from smartc.ir.traced_model import Remark, TracedModel
-from smartc.lowering import Lowered
+from smartc.lowering.lower import Lowered
 from smartc.measuring import measured_target
 from smartc.measuring.calibrate import calibrate
 from smartc.measuring.cost_table_file import write_table

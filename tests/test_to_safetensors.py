@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from smartc.frontend.capture import trace
 from smartc.ir.traced_model import TracedModel
-from smartc.lowering import lower
+from smartc.lowering.lower import lower
 from smartc.lowering.to_safetensors import from_safetensors, to_safetensors
 from smartc.masks.packed_weight import pack
 from smartc.passes.pack_blocks import PackedBlocks, pack_blocks

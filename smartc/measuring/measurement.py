@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from smartc.analysis.find_layers import Layers
-from smartc.lowering import Lowered, Timer
+from smartc.lowering.lower import Lowered, Timer
 from smartc.measuring.layer_times import LayerNames
 from smartc.measuring.timing import Timing, rounds_for
 from smartc.proof.reference import seeded_inputs
