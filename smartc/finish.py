@@ -15,11 +15,11 @@ from smartc.decision.job import Project
 from smartc.decision.plan import Plan, make_plan, model_hash
 from smartc.ir.traced_model import Remark, TracedModel
 from smartc.lowering.lower import Lowered, dense_timer, lower
-from smartc.measuring.faster_forms import Forms, put_back
 from smartc.measuring.measured_report import with_measurement
 from smartc.measuring.measured_target import default_backends
 from smartc.measuring.measurement import Dense, Measurement, measure, timing_inputs
 from smartc.measuring.processor import has_tvm
+from smartc.measuring.put_back import Forms, put_back
 from smartc.passes.remove_channels import RemoveChannels
 from smartc.passes.shared.base import run_passes
 from smartc.proof.comparison import Outcome
