@@ -15,7 +15,6 @@ from smartc.decision.job import Project
 from smartc.decision.plan import Plan, make_plan, model_hash
 from smartc.ir.traced_model import Remark, TracedModel
 from smartc.lowering.lower import Lowered, dense_timer, lower
-from smartc.measuring.measured_report import with_measurement
 from smartc.measuring.measured_target import default_backends
 from smartc.measuring.measurement import Dense, Measurement, measure, timing_inputs
 from smartc.measuring.processor import has_tvm
@@ -26,6 +25,7 @@ from smartc.proof.comparison import Outcome
 from smartc.proof.reference import Reference
 from smartc.reordering.channel_order import Ordered, in_fewest_tiles
 from smartc.reporting.build import Findings, build_report
+from smartc.reporting.measured import with_measurement
 from smartc.results.report import Budget as ReachedBudget
 from smartc.results.report import Report
 from smartc.targets.measured import MeasuredTarget

@@ -12,7 +12,7 @@ import pytest
 from smartc.reporting.curves import learning_curves
 from smartc.reporting.density_chart import density_chart
 from smartc.reporting.html_page import render_html
-from smartc.reporting.learning import learning_section
+from smartc.reporting.learning_facts import learning_section
 from smartc.results.figures import Learning, LearningMoment
 from tests.synthetic_report import learned, residual_report
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from smartc.reporting.learning import learning_texts
+from smartc.reporting.learning_facts import learning_texts
 from smartc.reporting.terminal import render_terminal
 from smartc.results.report import Report
 from tests.synthetic_report import learned, residual_report

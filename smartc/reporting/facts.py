@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from smartc.reporting.learning import learning_texts
+from smartc.reporting.learning_facts import learning_texts
 from smartc.results.formats import count, milliseconds, percent, scientific, significant, size, times
 from smartc.results.report import Agreement, Change, Evaluation, Layer, Report, Verification
 

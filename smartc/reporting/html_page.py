@@ -10,7 +10,7 @@ from string import Template
 from smartc.reporting.chart import BOUNDS, bar_chart, bound_class, drawn_layers
 from smartc.reporting.facts import device, facts, grouped_remarks, metric_texts, spent
 from smartc.reporting.html_layers import layers_table
-from smartc.reporting.learning import learning_section
+from smartc.reporting.learning_facts import learning_section
 from smartc.results.formats import count, listing, milliseconds, percent, scientific, size, times
 from smartc.results.report import Change, Report
 
