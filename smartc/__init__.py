@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from smartc.core.version import __version__
 
 if TYPE_CHECKING:
-    from smartc.compiled import Compiled, load
+    from smartc.artifact.compiled import Compiled, load
     from smartc.core.errors import InternalError, SmartcError, UserError
     from smartc.frontend.capture import trace
     from smartc.ir.traced_model import TracedModel
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 _HOME = {
-    "Compiled": "smartc.compiled",
+    "Compiled": "smartc.artifact.compiled",
     "InternalError": "smartc.core.errors",
     "Preparation": "smartc.preparation",
     "Settings": "smartc.learning.training.settings",
@@ -43,7 +43,7 @@ _HOME = {
     "TracedModel": "smartc.ir.traced_model",
     "UserError": "smartc.core.errors",
     "compile": "smartc.pipeline",
-    "load": "smartc.compiled",
+    "load": "smartc.artifact.compiled",
     "prepare": "smartc.preparation",
     "soft_top_k": "smartc.learning.soft_top_k.soft_top_k",
     "trace": "smartc.frontend.capture",

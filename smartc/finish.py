@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from smartc.analysis.analyse import analysed
-from smartc.compiled import Compiled
+from smartc.artifact.compiled import Compiled
 from smartc.core.errors import UserError
 from smartc.core.version import __version__
 from smartc.decision.decision import Decision

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from smartc.analysis.analyse import analysed
-from smartc.compiled import Compiled
+from smartc.artifact.compiled import Compiled
 from smartc.core.errors import UserError
 from smartc.data.samples import load_samples
 from smartc.decision.decision import by_scores

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from smartc.compiled import Compiled
+from smartc.artifact.compiled import Compiled
 from smartc.core.errors import UserError
 from smartc.data.samples import load_samples
 from smartc.decision.job import Project

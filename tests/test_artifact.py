@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from smartc import __version__, swap_folder
-from smartc.artifact import check_files, check_writable, read_manifest, write_artifact
+from smartc import __version__
+from smartc.artifact import atomic_folder as swap_folder
+from smartc.artifact.write import check_files, check_writable, read_manifest, write_artifact
 from smartc.core.errors import UserError
 
 AGAIN = "Compile the model again."

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from smartc.artifact import check_files, read_manifest, write_artifact
+from smartc.artifact.write import check_files, read_manifest, write_artifact
 
 KILLS = 20
 LONGEST = 0.05

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import smartc
-from smartc.artifact import check_files, read_manifest
+from smartc.artifact.write import check_files, read_manifest
 from smartc.cli import main
 from smartc.frontend.model_file import load_model
 from smartc.results.report import Report

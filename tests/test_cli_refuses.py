@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from smartc.artifact import write_artifact
+from smartc.artifact.write import write_artifact
 from smartc.cli import main
 from smartc.commands import targets as command_targets
 from smartc.core.errors import InternalError

@@ -7,7 +7,7 @@ from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from smartc.artifact import check_writable
+from smartc.artifact.write import check_writable
 from smartc.commands.calibrate import with_costs
 from smartc.core.errors import UserError
 from smartc.targets.target import load_target

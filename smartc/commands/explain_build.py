@@ -10,9 +10,9 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from smartc.artifact.manifest import check_files
 from smartc.commands.report import read_report
 from smartc.core.errors import UserError
-from smartc.manifest import check_files
 from smartc.results.formats import milliseconds, percent, shape_text
 from smartc.results.report import Figures, Layer, Report
 from smartc.terminal import Output, output

@@ -6,8 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from smartc.artifact.manifest import check_files
 from smartc.core.write_file import write_file
-from smartc.manifest import check_files
 from smartc.results.report import Report
 from smartc.terminal import output
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from smartc.build_runner import Array, Runner, open_runner
+from smartc.artifact.runner import Array, Runner, open_runner
 from smartc.core.errors import UserError
 from smartc.core.write_file import write_file
 from smartc.terminal import output

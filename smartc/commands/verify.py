@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from smartc.artifact.manifest import check_files, read_manifest
 from smartc.core.errors import InternalError
-from smartc.manifest import check_files, read_manifest
 from smartc.reporting.facts import verification_text
 from smartc.results.figures import Verification
 from smartc.terminal import output, progress
@@ -19,7 +19,7 @@ def run(arguments: argparse.Namespace) -> None:
     count = len(read_manifest(arguments.build)["files"])
     console.say(f"files ok: {count} as they were written")
     with progress("verifying"):
-        from smartc.verify_build import verify_build
+        from smartc.artifact.verify_build import verify_build
 
         found = verify_build(arguments.build)
     for one in found:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from smartc.artifact.manifest import check_files, read_manifest
 from smartc.core.errors import UserError
-from smartc.manifest import check_files, read_manifest
 
 Array = npt.NDArray[Any]
 

@@ -8,8 +8,8 @@ import os
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from smartc.artifact.atomic_folder import recover
 from smartc.core.errors import UserError
-from smartc.swap_folder import recover
 
 MANIFEST = "manifest.json"
 SCHEMA = 1

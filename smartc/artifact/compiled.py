@@ -56,7 +56,7 @@ class Compiled:
         Raises:
             UserError: The folder is not ours to replace, or the disk is full or read-only.
         """
-        from smartc.artifact import check_writable, write_artifact
+        from smartc.artifact.write import check_writable, write_artifact
         from smartc.reporting.html_page import render_html
 
         folder = Path(folder)
@@ -87,8 +87,8 @@ def load(folder: str | Path) -> Compiled:
     Raises:
         UserError: The folder is no artifact of smartc, or a file in it is missing or changed.
     """
+    from smartc.artifact.manifest import check_files
     from smartc.frontend.model_file import load_model
-    from smartc.manifest import check_files
 
     folder = Path(folder)
     check_files(folder)

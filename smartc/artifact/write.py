@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from smartc.artifact.atomic_folder import put_in_place, recover, sync_tree, temporary_beside
+from smartc.artifact.manifest import MANIFEST, SCHEMA, check_files, describe, is_ours, read_manifest, unlisted
 from smartc.core.errors import UserError
 from smartc.core.version import __version__
-from smartc.manifest import MANIFEST, SCHEMA, check_files, describe, is_ours, read_manifest, unlisted
-from smartc.swap_folder import put_in_place, recover, sync_tree, temporary_beside
 
 __all__ = ["check_files", "check_writable", "read_manifest", "write_artifact"]
 
