@@ -2,6 +2,6 @@
 
 import sys
 
-from smartc.cli import main
+from smartc.cli.main import main
 
 sys.exit(main())

@@ -13,7 +13,7 @@ import torch
 
 import smartc
 from smartc.artifact.write import check_files, read_manifest
-from smartc.cli import main
+from smartc.cli.main import main
 from smartc.frontend.model_file import load_model
 from smartc.results.report import Report
 from smartc.targets.target import target_names
@@ -185,7 +185,7 @@ def test_targets(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_light_commands_import_no_torch(tmp_path: Path) -> None:
-    script = "import sys; from smartc.cli import main; main(sys.argv[1:]); print('torch' in sys.modules)"
+    script = "import sys; from smartc.cli.main import main; main(sys.argv[1:]); print('torch' in sys.modules)"
     for arguments in (["--help"], ["--version"], ["targets"], ["compile", "--help"]):
         command = [sys.executable, "-c", script, *arguments]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)

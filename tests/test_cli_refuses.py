@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from smartc.artifact.write import write_artifact
-from smartc.cli import main
-from smartc.commands import targets as command_targets
+from smartc.cli import targets as command_targets
+from smartc.cli.main import main
 from smartc.core.errors import InternalError
 from tests.small_networks import SHAPE
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import smartc
-from smartc.cli import main
+from smartc.cli.main import main
 from smartc.results.formats import significant, times
 from smartc.results.report import Report
 from tests.small_networks import SHAPE, small

@@ -14,8 +14,8 @@ import smartc
 from smartc import finish
 from smartc.analysis.find_layers import Layers
 from smartc.artifact.compiled import Compiled
-from smartc.cli import main
-from smartc.commands import calibrate as command_calibrate
+from smartc.cli import calibrate as command_calibrate
+from smartc.cli.main import main
 from smartc.finish import NO_TVM
 from smartc.ir.traced_model import Remark, TracedModel
 from smartc.lowering.lower import Lowered

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from smartc.cli import main
+from smartc.cli.main import main
 from smartc.results.report import Report
 from tests.learning_networks import SHAPE, Sentences, images, sentences
 from tests.small_networks import save_program

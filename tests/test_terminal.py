@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from smartc.terminal import learning_bar, progress
+from smartc.cli.terminal import learning_bar, progress
 from tests.synthetic_report import learned
 
 CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")

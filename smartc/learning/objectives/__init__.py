@@ -1,1 +1,1 @@
-"""What learning minimises: the distance to the dense model, layer by layer or at the outputs, or a loss of the user's."""
+"""What learning minimises: the distance to the dense model, layer by layer or in all, or a loss of the user's."""

@@ -11,11 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from smartc.artifact.manifest import check_files
-from smartc.commands.report import read_report
+from smartc.cli.report import read_report
+from smartc.cli.terminal import Output, output
 from smartc.core.errors import UserError
 from smartc.results.formats import milliseconds, percent, shape_text
 from smartc.results.report import Figures, Layer, Report
-from smartc.terminal import Output, output
 
 
 def explain_build(folder: str, layer: str | None) -> None:

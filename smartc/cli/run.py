@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from smartc.artifact.runner import Array, Runner, open_runner
+from smartc.cli.terminal import output
 from smartc.core.errors import UserError
 from smartc.core.write_file import write_file
-from smartc.terminal import output
 
 _ROWS_SHOWN = 10
 

@@ -12,11 +12,11 @@ from rich.text import Text
 
 from smartc.analysis.channels.channel_groups import FROZEN, ChannelGroup, ChannelGroups
 from smartc.analysis.find_channel_groups import find_channel_groups
+from smartc.cli.terminal import Output, output
 from smartc.core.errors import UserError
 from smartc.ir.traced_model import TracedModel
 from smartc.results.formats import listing
 from smartc.targets.target import Target
-from smartc.terminal import Output, output
 
 _NAMES_SHOWN = 4
 _ROLES = ("owns", "reads", "follows")

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from smartc.cli.terminal import output
 from smartc.core.errors import UserError
 from smartc.targets.target import Target
-from smartc.terminal import output
 
 if TYPE_CHECKING:
     from smartc.measuring.calibrate import Progress as Watch

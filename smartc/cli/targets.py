@@ -9,13 +9,13 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from smartc.commands import calibrate as command_calibrate
+from smartc.cli import calibrate as command_calibrate
+from smartc.cli.terminal import output
 from smartc.core.errors import UserError
 from smartc.measuring.cost_table_file import AGAIN, read_table, table_path
 from smartc.results.formats import significant
 from smartc.targets.cost_table import CostTable
 from smartc.targets.target import Target, load_target, target_names
-from smartc.terminal import output
 
 # What the kinds of measured kernels are called.
 _KERNELS = {

@@ -61,7 +61,7 @@ def _run(arguments: argparse.Namespace) -> int:
     # As python itself does for a script: package.module:name is looked for in the current folder too.
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
-    command = import_module(f"smartc.commands.{arguments.command}")
+    command = import_module(f"smartc.cli.{arguments.command}")
     command.run(arguments)
     sys.stdout.flush()
     return 0

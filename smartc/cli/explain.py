@@ -11,7 +11,7 @@ from smartc.core.errors import UserError
 def run(arguments: argparse.Namespace) -> None:
     """Explain a build, or a model file."""
     if Path(arguments.model).is_dir():
-        from smartc.commands.explain_build import explain_build
+        from smartc.cli.explain_build import explain_build
 
         if arguments.target:
             fix = "Leave --target out"
@@ -21,7 +21,7 @@ def run(arguments: argparse.Namespace) -> None:
     from smartc.targets.target import load_target
 
     target = load_target(arguments.target) if arguments.target else None
-    from smartc.commands.explain_model import explain_model
+    from smartc.cli.explain_model import explain_model
     from smartc.frontend.model_file import load_model
 
     model = load_model(

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 from smartc.artifact.manifest import check_files
+from smartc.cli.terminal import output
 from smartc.core.write_file import write_file
 from smartc.results.report import Report
-from smartc.terminal import output
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -6,10 +6,10 @@ import argparse
 from collections.abc import Sequence
 
 from smartc.artifact.manifest import check_files, read_manifest
+from smartc.cli.terminal import output, progress
 from smartc.core.errors import InternalError
 from smartc.reporting.facts import verification_text
 from smartc.results.figures import Verification
-from smartc.terminal import output, progress
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -10,14 +10,14 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from smartc.commands.report import read_report
+from smartc.cli.report import read_report
+from smartc.cli.terminal import output
 from smartc.core.errors import UserError
 from smartc.reporting.facts import metric_texts
 from smartc.reporting.layers import CHEAP_SHARE, speed_up
 from smartc.reporting.terminal import Encodable
 from smartc.results.formats import count, milliseconds, shape_change, shortened, significant, size, times
 from smartc.results.report import Layer, Report
-from smartc.terminal import output
 
 NAME_WIDTH = 40
 # What is said of each build, nothing where it has no such total.

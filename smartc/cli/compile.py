@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smartc.artifact.write import check_writable
-from smartc.commands.calibrate import with_costs
+from smartc.cli.calibrate import with_costs
+from smartc.cli.terminal import learning_bar, output, progress
 from smartc.core.errors import UserError
 from smartc.targets.target import load_target
-from smartc.terminal import learning_bar, output, progress
 
 if TYPE_CHECKING:
     from smartc.learning.training.settings import Settings
@@ -119,7 +119,7 @@ def _backends(text: str) -> tuple[str, ...]:
 
 def _show(folder: str) -> None:
     """Print the report as it was written, and where it is."""
-    from smartc.commands.report import read_report
+    from smartc.cli.report import read_report
     from smartc.reporting.terminal import render_terminal
 
     console = output()
