@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from smartc.core.version import __version__
 
 if TYPE_CHECKING:
     from smartc.artifact.compiled import Compiled, load
+    from smartc.compile import compile
     from smartc.core.errors import InternalError, SmartcError, UserError
     from smartc.frontend.capture import trace
     from smartc.ir.traced_model import TracedModel
     from smartc.learning.soft_top_k.soft_top_k import soft_top_k
     from smartc.learning.training.settings import Settings
-    from smartc.pipeline import compile
-    from smartc.preparation import Preparation, prepare
-
+    from smartc.prepare import Preparation, prepare
 
 __all__ = [
     "Compiled",
@@ -37,17 +39,33 @@ __all__ = [
 _HOME = {
     "Compiled": "smartc.artifact.compiled",
     "InternalError": "smartc.core.errors",
-    "Preparation": "smartc.preparation",
+    "Preparation": "smartc.prepare",
     "Settings": "smartc.learning.training.settings",
     "SmartcError": "smartc.core.errors",
     "TracedModel": "smartc.ir.traced_model",
     "UserError": "smartc.core.errors",
-    "compile": "smartc.pipeline",
+    "compile": "smartc.compile",
     "load": "smartc.artifact.compiled",
-    "prepare": "smartc.preparation",
+    "prepare": "smartc.prepare",
     "soft_top_k": "smartc.learning.soft_top_k.soft_top_k",
     "trace": "smartc.frontend.capture",
 }
+
+# In a clone, passes/ and targets/ lie beside this folder; an installation has them inside it.
+if not (Path(__file__).parent / "passes").exists():
+    __path__.append(str(Path(__file__).parents[1]))
+
+
+class _Package(ModuleType):
+    """The package: ``smartc.compile`` and ``smartc.prepare`` are the functions, whoever imports their modules."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute, but for a module of the name of a public function, as an import does."""
+        if not (name in _HOME and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:
@@ -55,3 +73,8 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'smartc' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    """Return the public names, for completion."""
+    return __all__

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from smartc.compile import Options, start_project
 from smartc.decision.job import Project
 from smartc.frontend.capture import trace
 from smartc.ir.traced_model import TracedModel
 from smartc.learning.masking import new_search
 from smartc.learning.training.mask_search import MaskSearch
-from smartc.pipeline import Options, start_project
 
 SHAPE = (3, 8, 8)
 WIDTH, TOKENS, WORDS = 16, 6, 13

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from smartc.compile import finish
 from smartc.learning.learners.fixed import CYCLES, AcDc, Taylor
 from smartc.learning.learners.learner import fractional_share, standard_scores
 from smartc.learning.learners.pdp import Pdp
 from smartc.learning.learners.registry import LEARNERS
 from smartc.learning.masking import decided, learning_facts
 from smartc.learning.training.mask_search import MaskSearch
-from smartc.pipeline import finish
 from smartc.proof.comparison import outcome_for
 from tests.learning_networks import distance, project, search, train
 

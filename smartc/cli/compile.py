@@ -29,9 +29,9 @@ def run(arguments: argparse.Namespace) -> None:
     target = with_costs(target, backends)
     with progress("compiling"), learning_bar() as watch:
         # From here on torch is needed, which takes seconds to import.
+        from smartc.compile import compile
         from smartc.frontend.model_file import load_model
         from smartc.learning.training.distributed import in_torchrun, is_first
-        from smartc.pipeline import compile
         from smartc.selection.budget import parse_budget
 
         parse_budget(sparsity, arguments.latency, arguments.macs, arguments.bytes)

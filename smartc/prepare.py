@@ -10,13 +10,13 @@ import torch
 from torch import fx
 
 from smartc.artifact.compiled import Compiled
+from smartc.compile import Options, check_backends, finish, start_project
 from smartc.core.errors import UserError
 from smartc.data.samples import load_samples
 from smartc.decision.job import Project
 from smartc.learning.masking import decided, learning_facts, new_search, with_better_granularity
 from smartc.learning.refit import refit_by_latest_inputs
 from smartc.learning.training.mask_search import MaskSearch, Moment
-from smartc.pipeline import Options, check_backends, finish, start_project
 from smartc.proof.comparison import outcome_for
 from smartc.targets.target import Target
 
