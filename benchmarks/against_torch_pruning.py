@@ -22,7 +22,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import smartc
-from tests.torchvision_models import declare_missing_operators
+from tests.support.torchvision_models import declare_missing_operators
 
 NETWORKS = ("resnet50", "vgg16_bn", "densenet121")
 

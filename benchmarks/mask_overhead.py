@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import smartc
 from smartc.passes.training_mode import TrainingMode
-from tests.torchvision_models import build
+from tests.support.torchvision_models import build
 
 # So many steps first: from the second time that masks move, their thresholds are near where they were.
 WARM_UP = 16

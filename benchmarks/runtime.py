@@ -45,7 +45,7 @@ from smartc.lowering.to_program import to_program
 from smartc.lowering.to_tvm import to_tvm
 from smartc.passes.fold_batch_norm import FoldBatchNorm
 from smartc.passes.shared.base import run_passes
-from tests.torchvision_models import declare_missing_operators
+from tests.support.torchvision_models import declare_missing_operators
 
 Run = Callable[[], Any]
 THREADS = int(os.environ.get("TVM_NUM_THREADS", "1"))

@@ -27,10 +27,10 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests import torchvision_models
-from tests.channel_count import ChannelCount, count_channels
-from tests.oracle import TOLERANCE, errors_by_batch, removed_share
-from tests.zoo import CASES
+from tests.support import torchvision_models
+from tests.support.channel_count import ChannelCount, count_channels
+from tests.support.oracle import TOLERANCE, errors_by_batch, removed_share
+from tests.support.zoo import CASES
 
 # Beyond the tolerance but still rounding: sums in another order behind a division by something small.
 ROUNDING = 1e-6

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.small_networks import Refusal, save_every_form
+from tests.support.small_networks import Refusal, save_every_form
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -1,0 +1,130 @@
+"""An exported program that holds code is refused, and the code does not run."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from smartc.frontend.exported_archive import find_code
+from smartc.frontend.model_file import load_model
+from tests.support.small_networks import Refusal
+
+TRUST = "Pass --allow-pickle if you trust its source, or ask for an exported program or a state_dict."
+Edit = Callable[[str, bytes], bytes]
+
+
+class Planted:
+    """Make a folder when unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.mark),)
+
+
+def _edited(source: Path, place: Path, edit: Edit) -> Path:
+    """Copy an archive with each record edited."""
+    with zipfile.ZipFile(source) as archive, zipfile.ZipFile(place, "w") as copy:
+        for name in archive.namelist():
+            copy.writestr(name, edit(name.partition("/")[2], archive.read(name)))
+    return place
+
+
+def _replacing(old: bytes, new: bytes) -> Edit:
+    """Return an edit of the graph's description, by a regular expression."""
+
+    def edit(name: str, content: bytes) -> bytes:
+        if name != "models/model.json":
+            return content
+        changed = re.sub(old, lambda _: new, content)
+        assert changed != content
+        return changed
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        (
+            rb"Symbol\('s\d+', positive=True, integer=True\)",
+            b"""exec(\\"import os; os.mkdir('m')\\")""",
+            """'exec("import os; os.mkdir(\\'m\\')")'""",
+        ),
+        (b"torch.ops.aten.relu.default", b"torch.os.mkdir", "'torch.os.mkdir'"),
+        (b"torch.ops.aten.relu.default", b"_operator.call", "'_operator.call'"),
+        (
+            rb'"forward_arg_names": \["input"\]',
+            b"\"forward_arg_names\": [\"input=__import__('os').mkdir('m')\"]",
+            """"input=__import__('os').mkdir('m')\"""",
+        ),
+        (b'"0.weight"', b'"0.weight\\"+x+\\""', """'0.weight"+x+"'"""),
+    ],
+)
+def test_text_that_could_become_source(model_files: Path, tmp_path: Path, old: bytes, new: bytes, text: str) -> None:
+    _edited(model_files / "program.pt", tmp_path / "program.pt", _replacing(old, new))
+    assert Refusal(tmp_path)("program.pt") == (
+        f"program.pt: it holds the text {text} in models/model.json, which can run code when it is loaded. {TRUST}"
+    )
+
+
+def test_a_pickle_of_an_object(model_files: Path, tmp_path: Path) -> None:
+    planted = io.BytesIO()
+    torch.save(Planted(tmp_path / "mark"), planted)
+
+    def edit(name: str, content: bytes) -> bytes:
+        return planted.getvalue() if name == "data/sample_inputs/model.pt" else content
+
+    _edited(model_files / "program.pt", tmp_path / "program.pt", edit)
+    assert Refusal(tmp_path)("program.pt") == (
+        f"program.pt: it holds the pickle data/sample_inputs/model.pt, which can run code when it is loaded. {TRUST}"
+    )
+    assert not (tmp_path / "mark").exists()
+
+
+def test_guards_are_not_run(model_files: Path, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    guards = b"\"guards_code\": [\"__import__('os').mkdir('" + bytes(mark) + b"')\"]"
+
+    def edit(name: str, content: bytes) -> bytes:
+        start, found, _ = content.partition(b'"guards_code": ')
+        return start + guards + b"}" if name == "models/model.json" and found else content
+
+    _edited(model_files / "program.pt", tmp_path / "program.pt", edit)
+    model = load_model(tmp_path / "program.pt")
+    assert model.run((torch.zeros(2, 3, 8, 8),)).shape == (2, 10)
+    assert not mark.exists()
+
+
+class Unusual(nn.Module):
+    """Use names, sizes and structures that an ordinary model may have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = nn.ModuleDict({"a-b": nn.Linear(4, 4), "1x1 conv": nn.Linear(4, 4)})
+        self.register_buffer("scale", torch.tensor([2.0]))
+
+    def forward(self, x: torch.Tensor) -> dict[str, Any]:
+        """Map (N, L, 4) to outputs whose sizes are expressions of N and L."""
+        y = self.parts["a-b"](x) + self.parts["1x1 conv"](x) * self.scale * torch.tensor([1.0, 2, 3, 4])
+        wide = nn.functional.interpolate(y.transpose(1, 2), scale_factor=2.0)
+        return {"out/0": [wide], "(cut)": y.reshape(x.shape[0] * 2, -1)[:, : x.shape[1] // 3 + 1]}
+
+
+def test_ordinary_models_hold_no_code() -> None:
+    free = {0: torch.export.Dim("batch", min=1), 1: torch.export.Dim.AUTO}
+    inputs = {"x": torch.zeros(2, 8, 4)}
+    program = torch.export.export(Unusual(), (), inputs, dynamic_shapes={"x": free})
+    archive = io.BytesIO()
+    torch.export.save(program, archive)
+    assert find_code(archive) is None

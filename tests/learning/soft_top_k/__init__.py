@@ -1,0 +1,1 @@
+"""Tests of smartc/learning/soft_top_k."""

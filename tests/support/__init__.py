@@ -1,0 +1,1 @@
+"""Networks, oracles and tables that several tests share."""
