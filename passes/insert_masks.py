@@ -11,7 +11,7 @@ import torch
 from torch import fx, nn
 
 from smartc.ir.traced_model import Remark, TracedModel, operator_name, value_of
-from smartc.kernels.tensor_pool import OF_MASKS
+from smartc.kernels.tensor_pool import MASK_POOL
 from smartc.masks.layouts import Channels, MaskLayout
 from smartc.masks.masked_weight import MaskedWeight
 from smartc.masks.scaled_rows import Memory
@@ -123,7 +123,7 @@ class _Split(torch.autograd.Function):
         """Return the gradient of the whole."""
         (whole,) = ctx.saved_tensors
         plain = not torch.is_grad_enabled() and whole.dtype == gradients[0].dtype
-        return torch.cat(gradients, out=OF_MASKS.empty_like(whole)) if plain else torch.cat(gradients), None
+        return torch.cat(gradients, out=MASK_POOL.empty_like(whole)) if plain else torch.cat(gradients), None
 
 
 class MaskedBy(nn.Module):

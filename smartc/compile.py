@@ -14,7 +14,7 @@ from smartc.artifact.compiled import Compiled
 from smartc.core.errors import UserError
 from smartc.data.samples import load_samples
 from smartc.decision.decision import by_scores
-from smartc.decision.job import Clock, Project, captured, check_choice
+from smartc.decision.job import Clock, CompileJob, captured, check_choice
 from smartc.finish import finish
 from smartc.ir.traced_model import TracedModel
 from smartc.learning.learn import Watch, learn
@@ -24,12 +24,12 @@ from smartc.learning.training.settings import Settings
 from smartc.lowering.lower import BACKENDS
 from smartc.masks.granularity import parse_granularity
 from smartc.measuring.measured_target import with_costs
-from smartc.proof.comparison import outcome_for
+from smartc.proof.comparison import comparison_for
 from smartc.selection.choose import parse_budget
 from smartc.selection.importance import LEARNERS as SCORES
 from smartc.targets.target import Target, load_target
 
-__all__ = ["Options", "check_backends", "compile", "finish", "start_project"]
+__all__ = ["Options", "check_backends", "compile", "finish", "start_job"]
 
 
 def compile(
@@ -91,21 +91,21 @@ def compile(
     """
     budget = (sparsity, latency, macs, bytes)
     options = Options(target, budget, granularity, learner, data is not None, backends)
-    project = start_project(model_or_path, example_inputs, options)
-    samples = None if data is None else load_samples(data, project.original, preprocess)
-    outcome = outcome_for(project.original, samples, evaluate)
+    job = start_job(model_or_path, example_inputs, options)
+    samples = None if data is None else load_samples(data, job.original, preprocess)
+    outcome = comparison_for(job.original, samples, evaluate)
     if granularity == "auto":
-        with project.clock("planning"):
-            project = with_better_granularity(project, samples)
+        with job.clock("planning"):
+            job = with_better_granularity(job, samples)
     if samples is not None:
-        decision = learn(project, samples, train, settings or Settings(), watch)
-    elif project.granularity.kind == "channel":
-        with project.clock("planning"):
-            decision = by_scores(project)
+        decision = learn(job, samples, train, settings or Settings(), watch)
+    elif job.granularity.kind == "channel":
+        with job.clock("planning"):
+            decision = by_scores(job)
     else:
-        with project.clock("planning"):
-            decision = mask_once(project)
-    return finish(project, decision, outcome, backends)
+        with job.clock("planning"):
+            decision = mask_once(job)
+    return finish(job, decision, outcome, backends)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +126,7 @@ def check_backends(backends: Sequence[str] | None) -> None:
         check_choice(backend, BACKENDS, "--backend")
 
 
-def start_project(model: Any, example_inputs: Any, options: Options) -> Project:
+def start_job(model: Any, example_inputs: Any, options: Options) -> CompileJob:
     """Check what was asked for, capture the model and analyse it.
 
     Raises:
@@ -148,7 +148,7 @@ def start_project(model: Any, example_inputs: Any, options: Options) -> Project:
         original = captured(model, example_inputs)
     with clock("analysis"):
         layers = analysed(original)
-    return Project(original, layers, device, budget, granularity, learner, clock)
+    return CompileJob(original, layers, device, budget, granularity, learner, clock)
 
 
 def _needs_data(learner: str) -> UserError:

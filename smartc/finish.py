@@ -11,17 +11,17 @@ from smartc.artifact.compiled import Compiled
 from smartc.core.errors import UserError
 from smartc.core.version import __version__
 from smartc.decision.decision import Decision
-from smartc.decision.job import Project
+from smartc.decision.job import CompileJob
 from smartc.decision.plan import Plan, make_plan, model_hash
 from smartc.ir.traced_model import Remark, TracedModel
 from smartc.lowering.lower import Lowered, dense_timer, lower
 from smartc.measuring.measured_target import default_backends
 from smartc.measuring.measurement import Dense, Measurement, measure, timing_inputs
 from smartc.measuring.processor import has_tvm
-from smartc.measuring.put_back import Forms, put_back
+from smartc.measuring.put_back import KernelChoice, put_back
 from smartc.passes.remove_channels import RemoveChannels
 from smartc.passes.shared.base import run_passes
-from smartc.proof.comparison import Outcome
+from smartc.proof.comparison import Comparison
 from smartc.proof.reference import Reference
 from smartc.reordering.channel_order import Ordered, in_fewest_tiles
 from smartc.reporting.build import Findings, build_report
@@ -35,10 +35,10 @@ TVM_FILE = "model.so"
 NO_TVM = "TVM is not installed, and without it nothing skips zero tiles: pip install 'smartc[tvm]'"
 
 
-def finish(project: Project, decision: Decision, outcome: Outcome, backends: Sequence[str] | None) -> Compiled:
+def finish(project: CompileJob, decision: Decision, outcome: Comparison, backends: Sequence[str] | None) -> Compiled:
     """Remove what was decided, lower, and prove every stage."""
     backends = default_backends(project.target) if backends is None else backends
-    job = _Job(project, Forms(decision), decision, outcome)
+    job = _Job(project, KernelChoice(decision), decision, outcome)
     if not backends:
         return job.compiled(_Files((), (), None))
     job, files = _measured(job, backends) if isinstance(project.target, MeasuredTarget) else (job, job.files(backends))
@@ -91,10 +91,10 @@ class _Job:
         outcome: What to compare the result with, and on what.
     """
 
-    project: Project
-    forms: Forms
+    project: CompileJob
+    forms: KernelChoice
     learned: Decision
-    outcome: Outcome
+    outcome: Comparison
 
     @property
     def decision(self) -> Decision:

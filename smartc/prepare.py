@@ -10,14 +10,14 @@ import torch
 from torch import fx
 
 from smartc.artifact.compiled import Compiled
-from smartc.compile import Options, check_backends, finish, start_project
+from smartc.compile import Options, check_backends, finish, start_job
 from smartc.core.errors import UserError
 from smartc.data.samples import load_samples
-from smartc.decision.job import Project
+from smartc.decision.job import CompileJob
 from smartc.learning.masking import decided, learning_facts, new_search, with_better_granularity
 from smartc.learning.refit import refit_by_latest_inputs
-from smartc.learning.training.mask_search import MaskSearch, Moment
-from smartc.proof.comparison import outcome_for
+from smartc.learning.training.mask_search import MaskSearch, SearchState
+from smartc.proof.comparison import comparison_for
 from smartc.targets.target import Target
 
 
@@ -31,7 +31,7 @@ class Preparation:
         seed: What the report says the training was seeded with.
     """
 
-    project: Project
+    job: CompileJob
     search: MaskSearch
     seed: int
 
@@ -44,7 +44,7 @@ class Preparation:
         """
         return self.search.model
 
-    def step(self, loss: torch.Tensor | float | None = None) -> Moment:
+    def step(self, loss: torch.Tensor | float | None = None) -> SearchState:
         """Move the masks; call it after ``loss.backward()`` and ``optimizer.step()``.
 
         Args:
@@ -71,11 +71,11 @@ class Preparation:
             InternalError: A stage computes something else than the masked original.
         """
         check_backends(backends)
-        project = self.project
-        samples = None if data is None else load_samples(data, project.original)
-        outcome = outcome_for(project.original, samples, evaluate)
-        learning = learning_facts(project, self.search, seed=self.seed)
-        return finish(project, decided(project, self.search, learning), outcome, backends)
+        job = self.job
+        samples = None if data is None else load_samples(data, job.original)
+        outcome = comparison_for(job.original, samples, evaluate)
+        learning = learning_facts(job, self.search, seed=self.seed)
+        return finish(job, decided(job, self.search, learning), outcome, backends)
 
 
 def prepare(
@@ -116,10 +116,10 @@ def prepare(
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise UserError(f"{steps} is no number of steps", where="steps", fix="Give how many steps the loop will take")
     options = Options(target, (sparsity, latency, macs, bytes), granularity, learner, with_data=True)
-    project = start_project(model, example_inputs, options)
+    job = start_job(model, example_inputs, options)
     if granularity == "auto":
-        project = with_better_granularity(project, None)
-    search = new_search(project, steps, batch_norm)
+        job = with_better_granularity(job, None)
+    search = new_search(job, steps, batch_norm)
     refit_by_latest_inputs(search)
     search.harden_if_due()
-    return Preparation(project, search, seed)
+    return Preparation(job, search, seed)

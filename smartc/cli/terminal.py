@@ -24,7 +24,7 @@ _ROOMY, _WIDE_BAR, _NARROW_BAR = 100, 24, 8
 _spinner: ContextVar[Status | None] = ContextVar("spinner", default=None)
 
 
-class Moment(Protocol):
+class SearchState(Protocol):
     """Where learning stands after some steps; ``fractional`` is None where nobody looked."""
 
     @property
@@ -44,7 +44,7 @@ class Moment(Protocol):
         """Return the share of the masks that are neither kept nor removed."""
 
 
-Show = Callable[[Moment, int, float], None]
+Show = Callable[[SearchState, int, float], None]
 
 
 class Output(Console):
@@ -104,7 +104,7 @@ class _LearningBar:
         self.paused: Status | None = None
         self.figures: dict[str, str] = {}
 
-    def show(self, moment: Moment, steps: int, budget: float) -> None:
+    def show(self, moment: SearchState, steps: int, budget: float) -> None:
         """Show a moment of so many steps, at which a share of the budget is met."""
         self._take(moment, budget)
         figures = ", ".join(self.figures.values())
@@ -125,7 +125,7 @@ class _LearningBar:
         if self.paused is not None and self.paused is _spinner.get():
             self.paused.start()
 
-    def _take(self, moment: Moment, budget: float) -> None:
+    def _take(self, moment: SearchState, budget: float) -> None:
         """Replace the figures that are known; masks that are hard have no temperature any more."""
         known = {
             "loss": None if moment.loss is None else f"loss {significant(moment.loss)}",

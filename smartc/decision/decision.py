@@ -10,14 +10,14 @@ from smartc.analysis.analyse import analysed
 from smartc.analysis.channels.channel_groups import ChannelGroups
 from smartc.analysis.channels.labels import IntArray
 from smartc.analysis.prices import price_layers
-from smartc.decision.job import Project
+from smartc.decision.job import CompileJob
 from smartc.ir.traced_model import TracedModel
 from smartc.masks.layouts import BoolArray
 from smartc.masks.units import Units
 from smartc.passes.remove_channels import RemoveChannels
 from smartc.passes.shared.base import run_passes
 from smartc.results.figures import Learning
-from smartc.selection.choose import Choice, Search, choose
+from smartc.selection.choose import Choice, KeptOptions, choose
 from smartc.selection.importance import unit_scores
 
 # Cycles are sums of floats; differences below this share are rounding.
@@ -40,7 +40,7 @@ class Decision:
     """
 
     model: TracedModel
-    search: Search
+    search: KeptOptions
     choice: Choice
     keep: BoolArray
     units: Units | None = None
@@ -49,29 +49,29 @@ class Decision:
     learning: Learning | None = None
 
 
-def by_scores(project: Project) -> Decision:
+def by_scores(job: CompileJob) -> Decision:
     """Return the channels to keep by scores of the weights alone."""
-    scores = unit_scores(project.original, project.layers.groups, project.learner)
-    search = Search(project.layers, project.target, scores, project.budget.measure)
-    choice = choose(search, project.budget)
-    return Decision(project.original, search, choice, search.kept_units(choice.kept))
+    scores = unit_scores(job.original, job.layers.groups, job.learner)
+    search = KeptOptions(job.layers, job.target, scores, job.budget.measure)
+    choice = choose(search, job.budget)
+    return Decision(job.original, search, choice, search.kept_units(choice.kept))
 
 
-def unread_channels(model: TracedModel, project: Project) -> Decision:
+def unread_channels(model: TracedModel, job: CompileJob) -> Decision:
     """Return as the channels to remove those that only zero weights read.
 
     None goes where a layer would be slower for it, because its tiles would no longer lie as they did, and
     none where patterns of neighbours would be torn.
     """
     layers = analysed(model)
-    search = Search(layers, project.target, np.ones(layers.groups.count))
+    search = KeptOptions(layers, job.target, np.ones(layers.groups.count))
     everything = np.ones(layers.groups.count, dtype=bool)
-    patterns = project.granularity.kind == "n:m"
+    patterns = job.granularity.kind == "n:m"
     keep = everything if patterns else ~_unread(model, layers.groups)
     if not keep.all() and _some_layer_slower(model, search, keep):
         keep = everything
     counts = np.array([int(keep[group.units].sum()) for group in layers.groups.groups], dtype=np.int64)
-    whole = f"all channels keep their places in {project.granularity} patterns" if patterns else "all channels are read"
+    whole = f"all channels keep their places in {job.granularity} patterns" if patterns else "all channels are read"
     return Decision(model, search, Choice(counts, _reasons(layers.groups, counts, whole), ""), keep)
 
 
@@ -92,7 +92,7 @@ def _unread(model: TracedModel, groups: ChannelGroups) -> BoolArray:
     return unread
 
 
-def _some_layer_slower(model: TracedModel, search: Search, keep: BoolArray) -> bool:
+def _some_layer_slower(model: TracedModel, search: KeptOptions, keep: BoolArray) -> bool:
     """Return whether a layer would take longer without the channels than with them."""
     smaller = run_passes(model, (RemoveChannels(search.groups, keep),)).model
     after = analysed(smaller)

@@ -35,7 +35,7 @@ class Clock:
 
 
 @dataclass(frozen=True, eq=False)
-class Project:
+class CompileJob:
     """What is to be compiled, and for what.
 
     Attributes:

@@ -20,7 +20,7 @@ from smartc.analysis.prices import price_layers
 from smartc.core.errors import UserError
 from smartc.core.version import __version__
 from smartc.decision.decision import Decision
-from smartc.decision.job import Project
+from smartc.decision.job import CompileJob
 from smartc.ir.traced_model import TracedModel
 from smartc.reordering.channel_order import Ordered
 from smartc.selection.budget import Measure
@@ -114,21 +114,21 @@ class Plan:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def make_plan(project: Project, decision: Decision, smaller: Ordered) -> Plan:
+def make_plan(job: CompileJob, decision: Decision, smaller: Ordered) -> Plan:
     """Write down what was decided, and what the smaller model came to."""
-    search, choice, budget = decision.search, decision.choice, project.budget
+    search, choice, budget = decision.search, decision.choice, job.budget
     decisions = tuple(
         GroupDecision(group.name, len(group), int(kept), group.weight, reason)
         for group, kept, reason in zip(search.groups.groups, choice.kept, choice.reasons, strict=True)
     )
     return Plan(
-        model={"name": project.original.name, "sha256": None},
-        target=project.target.to_dict(),
-        budget={"kind": budget.kind, "asked": budget.asked, "reached": reached(project, decision, smaller.model)},
-        learner=project.learner,
+        model={"name": job.original.name, "sha256": None},
+        target=job.target.to_dict(),
+        budget={"kind": budget.kind, "asked": budget.asked, "reached": reached(job, decision, smaller.model)},
+        learner=job.learner,
         groups=decisions,
         tensors=kept_indices(decision.model, search.groups, decision.keep, smaller.moved),
-        granularity=str(project.granularity),
+        granularity=str(job.granularity),
         masks=kept_masks(decision),
     )
 
@@ -147,17 +147,17 @@ def kept_masks(decision: Decision) -> dict[str, Any]:
     return entries
 
 
-def reached(project: Project, decision: Decision, smaller: TracedModel) -> str:
+def reached(job: CompileJob, decision: Decision, smaller: TracedModel) -> str:
     """Return what a budget came to, in its own unit."""
-    budget, search, choice = project.budget, decision.search, decision.choice
+    budget, search, choice = job.budget, decision.search, decision.choice
     if budget.kind == "sparsity":
         if decision.kept is not None:
             return f"{1 - float(decision.kept.mean()):.3f}" if len(decision.kept) else "0"
         total = int(search.weights @ search.full) if len(search.full) else 0
         return f"{1 - int(search.weights @ choice.kept) / total:.3f}" if total else "0"
-    dense = _spent(budget.measure, project.original, project.layers, project.target)
-    spent = _spent(budget.measure, smaller, analysed(smaller), project.target)
-    return budget.stated(spent, dense, project.target.array.frequency_hz)
+    dense = _spent(budget.measure, job.original, job.layers, job.target)
+    spent = _spent(budget.measure, smaller, analysed(smaller), job.target)
+    return budget.stated(spent, dense, job.target.array.frequency_hz)
 
 
 def _spent(measure: Measure, model: TracedModel, layers: Layers, target: Target) -> float:

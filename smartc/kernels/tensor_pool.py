@@ -29,7 +29,7 @@ class _Room:
 
 
 @dataclass
-class Rooms:
+class TensorPool:
     """Memory for some tensors of a step.
 
     To map fresh memory page by page takes longer than to compute what is put there, and memory in small pages is
@@ -43,13 +43,13 @@ class Rooms:
     _rooms: list[_Room] = field(default_factory=list, repr=False)
     _lock: Lock = field(default_factory=Lock, repr=False)
 
-    def __deepcopy__(self, memo: Any) -> Rooms:
+    def __deepcopy__(self, memo: Any) -> TensorPool:
         """Return rooms of its own."""
-        return Rooms(self.most)
+        return TensorPool(self.most)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as nothing kept."""
-        return Rooms, (self.most,)
+        return TensorPool, (self.most,)
 
     def empty_like(self, like: torch.Tensor) -> torch.Tensor:
         """Return a contiguous tensor of the same shape, type and device whose memory nothing else uses."""
@@ -84,7 +84,7 @@ class Rooms:
 
 
 # Masks and their gradients are as long as all of a model's units together: each a step's largest tensor.
-OF_MASKS = Rooms(4)
+MASK_POOL = TensorPool(4)
 
 
 def _mapped(size: int) -> memoryview:

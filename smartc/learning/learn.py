@@ -14,12 +14,19 @@ from smartc.core.errors import UserError
 from smartc.core.load_by_name import load_function
 from smartc.data.batch import Samples
 from smartc.decision.decision import Decision
-from smartc.decision.job import Project
+from smartc.decision.job import CompileJob
 from smartc.decision.plan import model_hash
 from smartc.ir.traced_model import TracedModel
-from smartc.learning.learners.registry import LEARNERS, Seen
-from smartc.learning.masking import SEEN_SAMPLES, calibration_inputs, decided, is_gentle, learning_facts, new_search
-from smartc.learning.objectives.augment import further_views
+from smartc.learning.learners.registry import LEARNERS, Calibration
+from smartc.learning.masking import (
+    SEEN_SAMPLES,
+    calibration_inputs,
+    decided,
+    learning_facts,
+    new_search,
+    no_batch_norm_learns,
+)
+from smartc.learning.objectives.augment import augmented
 from smartc.learning.objectives.distillation import Distillation
 from smartc.learning.objectives.objective import FromDense, LayerByLayer, Objective, OwnLoss
 from smartc.learning.objectives.sensitivity import sensitivity
@@ -27,8 +34,8 @@ from smartc.learning.refit import refit, refit_by_samples
 from smartc.learning.statistics.batch_norm_statistics import reestimate_batch_norm
 from smartc.learning.statistics.input_energy import recorded
 from smartc.learning.training.checkpoint import Checkpoint
-from smartc.learning.training.distributed import Workers, joined
-from smartc.learning.training.mask_search import MaskSearch, Moment
+from smartc.learning.training.distributed import Processes, joined
+from smartc.learning.training.mask_search import MaskSearch, SearchState
 from smartc.learning.training.settings import ENOUGH_FOR_STATISTICS, Settings
 from smartc.learning.training.train import Run, Training
 from smartc.learning.training.weight_optimizer import GENTLE_RATE, RATE
@@ -40,11 +47,11 @@ STATISTICS_ON = 2048
 # Batches of flattened inputs.
 Inputs = Sequence[tuple[Any, ...]]
 # Told of every step: where it stands, the number of all steps, and how much of the budget is met.
-Watch = Callable[[Moment, int, float], None]
+Watch = Callable[[SearchState, int, float], None]
 
 
 def learn(
-    project: Project,
+    job: CompileJob,
     samples: Samples,
     train: str | Callable[..., Any] | None,
     settings: Settings,
@@ -57,18 +64,18 @@ def learn(
     """
     steps, batch = settings.steps_for(samples.count), settings.batch_for(samples.count)
     few = samples.count is not None and samples.count < ENOUGH_FOR_STATISTICS
-    with project.clock("learning"), joined() as workers:
+    with job.clock("learning"), joined() as workers:
         calibration = calibration_inputs(samples)
-        objective = _objective(project, samples, calibration, train, settings.seed)
-        seen = _seen(project, samples, calibration, objective, few)
-        search = new_search(project, steps, not few, seen, few)
-        rate = GENTLE_RATE if is_gentle(project, not few) else RATE
-        masks_first = few and LEARNERS[project.learner].moves_alone
+        objective = _objective(job, samples, calibration, train, settings.seed)
+        seen = _seen(job, samples, calibration, objective, few)
+        search = new_search(job, steps, not few, seen, few)
+        rate = GENTLE_RATE if no_batch_norm_learns(job, not few) else RATE
+        masks_first = few and LEARNERS[job.learner].moves_alone
         training = Training(steps, batch, settings.seed, settings.precision, rate, masks_first)
         about = (objective.name, samples.source, samples.count, _inputs_hash(calibration), training)
-        checkpoint = _checkpoint(project, about, settings, workers)
+        checkpoint = _checkpoint(job, about, settings, workers)
         if few or not steps:
-            search.on_hard = lambda found: refit(found, [*calibration, *further_views(calibration)])
+            search.on_hard = lambda found: refit(found, [*calibration, *augmented(calibration)])
         else:
             refit_by_samples(search, samples, batch, settings.seed)
         run = Run(
@@ -85,42 +92,42 @@ def learn(
         if not few:
             _reestimate(search, samples, batch)
         learning = learning_facts(
-            project, search, objective=objective.name, samples=samples, training=training, seed=settings.seed
+            job, search, objective=objective.name, samples=samples, training=training, seed=settings.seed
         )
-        return decided(project, search, learning)
+        return decided(job, search, learning)
 
 
-def _seen(project: Project, samples: Samples, calibration: Inputs, objective: Objective, few: bool) -> Seen:
+def _seen(job: CompileJob, samples: Samples, calibration: Inputs, objective: Objective, few: bool) -> Calibration:
     """Return what a few samples tell: where there are no more, how much the outputs feel each unit, too."""
-    original = project.original
+    original = job.original
     recorder = recorded(original, calibration)
     if not few:
-        return Seen(recorder.energies())
+        return Calibration(recorder.energies())
     try:
         known = objective.distillation if isinstance(objective, LayerByLayer) else None
         distillation = known or _distillation(original, calibration)
     except UserError:
-        return Seen(recorder.energies())  # outputs that only the user's own loss understands
+        return Calibration(recorder.energies())  # outputs that only the user's own loss understands
 
-    def felt(units: Units) -> FloatArray:
+    def sensitivity_of(units: Units) -> FloatArray:
         singles = (part.inputs for part in samples.in_order(1, SEEN_SAMPLES))
         return sensitivity(original, units, distillation, recorder, singles)
 
-    return Seen(recorder.energies(), felt)
+    return Calibration(recorder.energies(), sensitivity_of)
 
 
 def _objective(
-    project: Project, samples: Samples, calibration: Inputs, train: str | Callable[..., Any] | None, seed: int
+    job: CompileJob, samples: Samples, calibration: Inputs, train: str | Callable[..., Any] | None, seed: int
 ) -> Objective:
     """Return the user's loss, or the distance to the dense model."""
-    original = project.original
+    original = job.original
     if train is not None:
         function = load_function(train, f"--train {train}") if isinstance(train, str) else train
         name = train if isinstance(train, str) else getattr(train, "__qualname__", "the function given")
         return OwnLoss(function, original, name)
     distillation = _distillation(original, calibration)
     if samples.count is not None and samples.count < ENOUGH_FOR_STATISTICS:
-        return replace(LayerByLayer.fitted(original, distillation, _taps(project), calibration), seed=seed)
+        return replace(LayerByLayer.fitted(original, distillation, _taps(job), calibration), seed=seed)
     return FromDense(original, distillation, samples.labelled)
 
 
@@ -132,9 +139,9 @@ def _distillation(model: TracedModel, calibration: Inputs) -> Distillation:
     return Distillation.of(model).fitted([model.run(inputs) for inputs in calibration])
 
 
-def _taps(project: Project) -> tuple[str, ...]:
+def _taps(job: CompileJob) -> tuple[str, ...]:
     """Return the nodes whose values are what a layer with weights gives, what is fused into it included."""
-    matrices = [row for row in project.layers.rows if row.shape.kind == OpKind.MATRIX]
+    matrices = [row for row in job.layers.rows if row.shape.kind == OpKind.MATRIX]
     return tuple((row.fused[-1] if row.fused else row.node).name for row in matrices)
 
 
@@ -147,7 +154,7 @@ def _inputs_hash(batches: Sequence[tuple[Any, ...]]) -> str:
     return digest.hexdigest()
 
 
-def _checkpoint(project: Project, learning: object, settings: Settings, workers: Workers) -> Checkpoint | None:
+def _checkpoint(job: CompileJob, learning: object, settings: Settings, workers: Processes) -> Checkpoint | None:
     """Return where the state is kept, and what it is for, if it shall be.
 
     Raises:
@@ -157,8 +164,8 @@ def _checkpoint(project: Project, learning: object, settings: Settings, workers:
         if settings.resume:
             raise UserError("no checkpoint is named", where="resume", fix="Give the path of one")
         return None
-    facts = (model_hash(project.original), project.target.to_dict(), project.budget, project.granularity)
-    about = repr((facts, project.learner, learning))
+    facts = (model_hash(job.original), job.target.to_dict(), job.budget, job.granularity)
+    about = repr((facts, job.learner, learning))
     digest = hashlib.sha256(about.encode()).hexdigest()
     checkpoint = Checkpoint(settings.checkpoint, digest, settings.resume, writes=workers.first)
     checkpoint.check()

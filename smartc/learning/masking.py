@@ -11,13 +11,13 @@ from smartc.analysis.analyse import analysed
 from smartc.core.errors import UserError
 from smartc.data.batch import Samples
 from smartc.decision.decision import Decision, unread_channels
-from smartc.decision.job import Project
+from smartc.decision.job import CompileJob
 from smartc.ir.traced_model import operator_name
 from smartc.learning.budgets.channel_budget import ChannelBudget
 from smartc.learning.budgets.live_weights import LiveWeights
 from smartc.learning.budgets.unit_budget import SAME, CountBudget, PatternBudget, PricedBudget, UnitBudget
-from smartc.learning.learners.learner import Start
-from smartc.learning.learners.registry import LEARNERS, NOTHING, Seen, first_worth
+from smartc.learning.learners.learner import LearnerInputs
+from smartc.learning.learners.registry import LEARNERS, NOTHING, Calibration, first_importance
 from smartc.learning.statistics.damage import damage
 from smartc.learning.statistics.input_energy import input_energy
 from smartc.learning.training.mask_search import MaskSearch
@@ -26,13 +26,15 @@ from smartc.masks.granularity import Granularity
 from smartc.masks.units import Units, find_units
 from smartc.results.figures import Learning, LearningMoment
 from smartc.selection.budget import impossible
-from smartc.selection.kept_options import Search
+from smartc.selection.kept_options import KeptOptions
 
 # Samples that first scores, the sizes of outputs and closed-form reconstruction are computed from.
 SEEN_SAMPLES = 64
 
 
-def new_search(project: Project, steps: int, batch_norm: bool, seen: Seen = NOTHING, few: bool = False) -> MaskSearch:
+def new_search(
+    job: CompileJob, steps: int, batch_norm: bool, seen: Calibration = NOTHING, few: bool = False
+) -> MaskSearch:
     """Return a search for a project's masks that has not begun.
 
     Args:
@@ -45,45 +47,41 @@ def new_search(project: Project, steps: int, batch_norm: bool, seen: Seen = NOTH
     Raises:
         UserError: The budget cannot be met.
     """
-    units = find_units(project.original, project.layers, project.granularity)
-    budget = unit_budget(project, units)
-    worth = first_worth(project.learner, project.original, units, project.layers.groups, seen)
-    if (
-        budget.cost is not None
-        and project.granularity.kind != "channel"
-        and project.learner not in ("smart", "sp-lamp")
-    ):
-        worth = worth * budget.cost  # ranks hold whatever a unit costs
-    kind = LEARNERS[project.learner]
-    gentle = is_gentle(project, batch_norm)
-    share = kind.share_for(few, project.granularity.kind == "channel")
+    units = find_units(job.original, job.layers, job.granularity)
+    budget = unit_budget(job, units)
+    importance = first_importance(job.learner, job.original, units, job.layers.groups, seen)
+    if budget.cost is not None and job.granularity.kind != "channel" and job.learner not in ("smart", "sp-lamp"):
+        importance = importance * budget.cost  # ranks hold whatever a unit costs
+    kind = LEARNERS[job.learner]
+    no_batch_norm = no_batch_norm_learns(job, batch_norm)
+    share = kind.share_for(few, job.granularity.kind == "channel")
     # One step at least, which shows what the model is called with.
     searched = max(int(share * steps), 1) if share and steps else 0
-    start = Start(units, budget, worth, searched, gentle, few)
+    start = LearnerInputs(units, budget, importance, searched, no_batch_norm, few)
     # A budget that cannot be met is told before any work is done.
-    budget.keep(worth)
-    return MaskSearch.of(project.original, units, kind(start), steps, batch_norm)
+    budget.keep(importance)
+    return MaskSearch.of(job.original, units, kind(start), steps, batch_norm)
 
 
-def with_better_granularity(project: Project, samples: Samples | None) -> Project:
+def with_better_granularity(job: CompileJob, samples: Samples | None) -> CompileJob:
     """Return the project with channels in place of blocks where these would lose more for the same budget.
 
     Blocks are finer, but cost nothing less in layers that have no tiles, such as depthwise ones.
     """
-    if project.granularity.kind != "block" or project.budget.kind == "sparsity":
-        return project
-    seen = NOTHING if samples is None else Seen(input_energy(project.original, calibration_inputs(samples)))
+    if job.granularity.kind != "block" or job.budget.kind == "sparsity":
+        return job
+    seen = NOTHING if samples is None else Calibration(input_energy(job.original, calibration_inputs(samples)))
     losses = {}
-    for granularity in (project.granularity, Granularity("channel")):
-        candidate = replace(project, granularity=granularity)
+    for granularity in (job.granularity, Granularity("channel")):
+        candidate = replace(job, granularity=granularity)
         try:
             search = new_search(candidate, 0, batch_norm=False, seen=seen)
             keep = search.learner.start.budget.keep(search.learner.priorities())
         except UserError:
             continue  # the budget cannot be met by these
-        losses[granularity] = damage(project.original, search.units.supports(keep), seen.inputs)
-    best = min(losses, key=lambda granularity: losses[granularity], default=project.granularity)
-    return replace(project, granularity=best)
+        losses[granularity] = damage(job.original, search.units.supports(keep), seen.inputs)
+    best = min(losses, key=lambda granularity: losses[granularity], default=job.granularity)
+    return replace(job, granularity=best)
 
 
 def calibration_inputs(samples: Samples) -> list[tuple[Any, ...]]:
@@ -91,54 +89,52 @@ def calibration_inputs(samples: Samples) -> list[tuple[Any, ...]]:
     return [part.inputs for part in samples.in_order(SEEN_SAMPLES // 4, SEEN_SAMPLES)]
 
 
-def is_gentle(project: Project, batch_norm: bool) -> bool:
+def no_batch_norm_learns(job: CompileJob, batch_norm: bool) -> bool:
     """Return whether no batch norm learns, which would take up what training does to the size of activations."""
-    norms = any(operator_name(node.target) == "batch_norm" for node in project.original.calls())
+    norms = any(operator_name(node.target) == "batch_norm" for node in job.original.calls())
     return not (batch_norm and norms)
 
 
-def unit_budget(project: Project, units: Units) -> UnitBudget:
+def unit_budget(job: CompileJob, units: Units) -> UnitBudget:
     """Return a project's budget in units."""
-    budget, kind = project.budget, project.granularity.kind
+    budget, kind = job.budget, job.granularity.kind
     if kind == "n:m":
-        return PatternBudget(float(project.granularity.rows), project.granularity.columns)
+        return PatternBudget(float(job.granularity.rows), job.granularity.columns)
     if kind == "channel":
-        empty = Search(project.layers, project.target, np.ones(units.count), budget.measure)
+        empty = KeptOptions(job.layers, job.target, np.ones(units.count), budget.measure)
         return ChannelBudget(empty, budget)
     if budget.kind == "sparsity":
         return CountBudget(float(round((1 - budget.amount) * units.count)))
-    weights = LiveWeights(units, project.layers, project.target, budget.measure)
-    limit = budget.limit(weights.total, project.target.array.frequency_hz)
+    weights = LiveWeights(units, job.layers, job.target, budget.measure)
+    limit = budget.limit(weights.total, job.target.array.frequency_hz)
     if weights.least > limit * (1 + SAME):
-        device = (project.target.name, project.target.array.frequency_hz)
+        device = (job.target.name, job.target.array.frequency_hz)
         raise impossible(budget, weights.least, weights.total, device)
     return PricedBudget(weights, limit)
 
 
-def mask_once(project: Project) -> Decision:
+def mask_once(job: CompileJob) -> Decision:
     """Return the blocks or single weights to keep by the weights alone."""
-    search = new_search(project, 0, batch_norm=False)
+    search = new_search(job, 0, batch_norm=False)
     search.harden()
-    return decided(project, search, None)
+    return decided(job, search, None)
 
 
-def decided(project: Project, search: MaskSearch, learning: Learning | None) -> Decision:
+def decided(job: CompileJob, search: MaskSearch, learning: Learning | None) -> Decision:
     """Return what a search came to."""
     model, masked = search.learned(), search.masked_for_proof()
-    if project.granularity.kind == "channel":
+    if job.granularity.kind == "channel":
         budget = search.learner.start.budget
         assert isinstance(budget, ChannelBudget)
         assert search.keep is not None
         layers = analysed(model)
-        found = Search(layers, project.target, np.ones(layers.groups.count))
+        found = KeptOptions(layers, job.target, np.ones(layers.groups.count))
         return Decision(model, found, budget.choice(search.keep), search.keep, masked=masked, learning=learning)
-    return replace(
-        unread_channels(model, project), units=search.units, kept=search.keep, masked=masked, learning=learning
-    )
+    return replace(unread_channels(model, job), units=search.units, kept=search.keep, masked=masked, learning=learning)
 
 
 def learning_facts(
-    project: Project,
+    job: CompileJob,
     search: MaskSearch,
     *,
     objective: str = "a loop of the user's own",
@@ -152,7 +148,7 @@ def learning_facts(
         for moment in search.curve
     )
     return Learning(
-        learner=project.learner,
+        learner=job.learner,
         objective=objective,
         source="" if samples is None else samples.source,
         samples=None if samples is None else samples.count,

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from smartc.kernels.tensor_pool import Rooms
+from smartc.kernels.tensor_pool import TensorPool
 from smartc.kernels.training.compiled import serves
 from smartc.kernels.training.tiles import tile_gradients
 
@@ -29,7 +29,7 @@ class Memory:
             fresh_gradient: Whether what reads the product makes a gradient for it that nothing else reads, as a
                 convolution does; then the gradient of what was multiplied is put in its place.
         """
-        self.rooms = Rooms(MOST_ROOMS)
+        self.rooms = TensorPool(MOST_ROOMS)
         self.fresh_gradient = fresh_gradient
         self._spread: tuple[tuple[int, int, torch.dtype], torch.Tensor, torch.Tensor] | None = None
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from smartc.analysis.analyse import analysed
 from smartc.decision.decision import Decision, unread_channels
-from smartc.decision.job import Project
+from smartc.decision.job import CompileJob
 from smartc.ir.traced_model import layer_name
 from smartc.measuring.measurement import Measurement, NetworkTimes
 from smartc.measuring.timing import Timing
@@ -19,7 +19,7 @@ from smartc.selection.choose import Choice
 
 
 @dataclass(frozen=True, eq=False)
-class Forms:
+class KernelChoice:
     """A decision, and the layers that measurements took back.
 
     Attributes:
@@ -33,7 +33,7 @@ class Forms:
     reasons: Mapping[str, str] = field(default_factory=dict)
 
 
-def put_back(project: Project, forms: Forms, measured: Measurement) -> Forms | None:
+def put_back(job: CompileJob, forms: KernelChoice, measured: Measurement) -> KernelChoice | None:
     """Return the forms in which what was removed and does not pay is back; None where all pays.
 
     Blocks pay where they take less time than dense ONNX Runtime by more than the spread.  Channels do unless
@@ -44,19 +44,19 @@ def put_back(project: Project, forms: Forms, measured: Measurement) -> Forms | N
     if forms.decision.units is None:
         slow = dict(_slow_groups(forms.decision, measured))
         return replace(forms, decision=with_groups(forms.decision, slow)) if slow else None
-    found = dict(_that_do_not_pay(project, forms, measured))
+    found = dict(_that_do_not_pay(job, forms, measured))
     if not found:
         return None
-    rows = {name: _rows(project, name) for name in found}
+    rows = {name: _rows(job, name) for name in found}
     reasons = {row: reason for name, reason in found.items() for row in rows[name]}
     forms = replace(forms, reasons={**forms.reasons, **reasons})
     if forms.decision.learning is None:
-        return replace(forms, decision=with_blocks(project, forms.decision, found))
-    layers = [layer_name(row.node) for row in project.layers.rows if row.name in reasons]
+        return replace(forms, decision=with_blocks(job, forms.decision, found))
+    layers = [layer_name(row.node) for row in job.layers.rows if row.name in reasons]
     return replace(forms, dense={**forms.dense, **dict.fromkeys(layers, True)})
 
 
-def with_blocks(project: Project, decision: Decision, weights: Collection[str]) -> Decision:
+def with_blocks(job: CompileJob, decision: Decision, weights: Collection[str]) -> Decision:
     """Return a decision in which some weights keep all of their blocks, as the original has them."""
     assert decision.units is not None
     assert decision.kept is not None
@@ -64,8 +64,8 @@ def with_blocks(project: Project, decision: Decision, weights: Collection[str]) 
     for weight in decision.units.weights:
         if weight.name in weights:
             kept[weight.part] = True
-    model = decision.model.with_tensors({name: project.original.tensor(name) for name in weights})
-    return replace(unread_channels(model, project), units=decision.units, kept=kept)
+    model = decision.model.with_tensors({name: job.original.tensor(name) for name in weights})
+    return replace(unread_channels(model, job), units=decision.units, kept=kept)
 
 
 def with_groups(decision: Decision, reasons: Mapping[int, str]) -> Decision:
@@ -110,13 +110,13 @@ def _fastest(names: Sequence[str], networks: Iterable[NetworkTimes]) -> Timing:
     return min((_sum(names, network) for network in networks), key=lambda timing: timing.ms)
 
 
-def _that_do_not_pay(project: Project, forms: Forms, measured: Measurement) -> Iterator[tuple[str, str]]:
+def _that_do_not_pay(job: CompileJob, forms: KernelChoice, measured: Measurement) -> Iterator[tuple[str, str]]:
     """Yield the weights whose blocks save no time, and why they are put back."""
     decision = forms.decision
     if decision.units is None or decision.kept is None:
         return
     for weight in decision.units.weights:
-        part, rows = decision.kept[weight.part], _rows(project, weight.name)
+        part, rows = decision.kept[weight.part], _rows(job, weight.name)
         if part.all() or any(row in forms.reasons for row in rows):
             continue
         dense, packed = measured.dense.of(rows), measured.compiled.of(rows)
@@ -125,9 +125,9 @@ def _that_do_not_pay(project: Project, forms: Forms, measured: Measurement) -> I
             yield weight.name, f"with {kept} it takes {_text(packed)}, and dense in ONNX Runtime {_text(dense)}"
 
 
-def _rows(project: Project, weight: str) -> list[str]:
+def _rows(job: CompileJob, weight: str) -> list[str]:
     """Return the rows of the report that multiply by a weight."""
-    return [row.name for row in project.layers.rows if row.shape.weight == weight]
+    return [row.name for row in job.layers.rows if row.shape.weight == weight]
 
 
 def _text(timing: Timing) -> str:

@@ -21,7 +21,7 @@ LABELLED_INPUTS = 256
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class Comparison:
     """The original and what to compare with it on.
 
     Attributes:
@@ -56,7 +56,7 @@ class Outcome:
         return [seeded_inputs(self.original, batch=SEEDED_INPUTS)], "seeded normal inputs"
 
 
-def outcome_for(original: TracedModel, samples: Samples | None, evaluate: Any) -> Outcome:
+def comparison_for(original: TracedModel, samples: Samples | None, evaluate: Any) -> Comparison:
     """Return what to compare on, checked against the model's inputs.
 
     Raises:
@@ -65,7 +65,7 @@ def outcome_for(original: TracedModel, samples: Samples | None, evaluate: Any) -
     labelled = None if evaluate is None else load_labelled(evaluate)
     if labelled is not None:
         check_fits(labelled, original.inputs)
-    return Outcome(original, samples, labelled)
+    return Comparison(original, samples, labelled)
 
 
 def _chunks(inputs: torch.Tensor, spec: InputSpec) -> Iterator[tuple[Any, ...]]:

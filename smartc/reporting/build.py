@@ -14,7 +14,7 @@ from smartc.analysis.find_layers import Layers
 from smartc.analysis.prices import price_layers
 from smartc.core.version import __version__
 from smartc.decision.decision import Decision
-from smartc.decision.job import Project
+from smartc.decision.job import CompileJob
 from smartc.ir.traced_model import Remark, TracedModel, value_of
 from smartc.masks.layouts import BoolArray
 from smartc.masks.units import Units
@@ -32,7 +32,7 @@ from smartc.results.report import (
     Summary,
     Verification,
 )
-from smartc.selection.choose import Choice, Search
+from smartc.selection.choose import Choice, KeptOptions
 from smartc.targets.latency import BOUNDS
 from smartc.targets.latency import Latency as Cycles
 from smartc.targets.measured import MeasuredTarget
@@ -56,12 +56,12 @@ class Findings:
 
 
 def build_report(
-    project: Project, decision: Decision, smaller: TracedModel, findings: Findings, budget: Budget
+    job: CompileJob, decision: Decision, smaller: TracedModel, findings: Findings, budget: Budget
 ) -> Report:
     """Return the report of a compilation."""
-    original, search, choice, target = project.original, decision.search, decision.choice, project.target
+    original, search, choice, target = job.original, decision.search, decision.choice, job.target
     compiled = analysed(smaller)
-    before = _figures(original, project.layers, target)
+    before = _figures(original, job.layers, target)
     after = _figures(smaller, compiled, target)
     layers = tuple(
         _layer(row, before, after, _decision(row, decision, original, smaller)) for row in search.layers.rows
@@ -86,7 +86,7 @@ def build_report(
         verify=findings.verify,
         agreement=findings.agreement,
         evaluation=findings.evaluation,
-        remarks=_remarks((*original.remarks, *findings.remarks, *_idle(project, layers)), choice),
+        remarks=_remarks((*original.remarks, *findings.remarks, *_idle(job, layers)), choice),
         artifacts={},
         seconds=findings.seconds,
         learning=decision.learning,
@@ -173,7 +173,7 @@ def _masked(row: ModelLayer, weight: str, units: Units, kept: BoolArray) -> tupl
     return ("n:m" if units.granularity.kind == "n:m" else "block"), f"keeps {live} of {count} {what}"
 
 
-def _kept_text(row: ModelLayer, search: Search, choice: Choice, decided: Sequence[int]) -> str:
+def _kept_text(row: ModelLayer, search: KeptOptions, choice: Choice, decided: Sequence[int]) -> str:
     """Say how many channels a layer keeps, and why that is no multiple of the tile where it is not."""
     counts = zip(_counts(row, search, choice), (row.shape.reads, row.shape.writes), ("input", "output"), strict=True)
     text = "keeps " + " and ".join(
@@ -184,21 +184,21 @@ def _kept_text(row: ModelLayer, search: Search, choice: Choice, decided: Sequenc
     return "; ".join([text, *dict.fromkeys(reason.partition("; ")[2] for reason in uneven)])
 
 
-def _frozen_text(weight: str, search: Search) -> str:
+def _frozen_text(weight: str, search: KeptOptions) -> str:
     """Say why nothing of a layer can be removed."""
     reasons = {axis: reason for (name, axis), reason in search.groups.frozen.items() if name == weight}
     sides = [f"axis {axis} of the weight stays, because it {reason}" for axis, reason in sorted(reasons.items())]
     return "; ".join(sides) if sides else "has a single channel"
 
 
-def _groups_of(row: ModelLayer, search: Search) -> list[int]:
+def _groups_of(row: ModelLayer, search: KeptOptions) -> list[int]:
     """Return the channel groups that a layer reads or writes."""
     units = np.concatenate([row.shape.reads, row.shape.writes])
     found: list[int] = np.unique(search.groups.group_of[units[units >= 0]]).tolist()
     return found
 
 
-def _counts(row: ModelLayer, search: Search, choice: Choice) -> tuple[int, int]:
+def _counts(row: ModelLayer, search: KeptOptions, choice: Choice) -> tuple[int, int]:
     """Return the input and output channels that a layer keeps."""
     reads, writes = search.layers.sizes(choice.kept)
     index = search.layers.rows.index(row)
@@ -206,7 +206,7 @@ def _counts(row: ModelLayer, search: Search, choice: Choice) -> tuple[int, int]:
 
 
 def _summary(
-    original: TracedModel, smaller: TracedModel, search: Search, choice: Choice, layers: Sequence[Layer]
+    original: TracedModel, smaller: TracedModel, search: KeptOptions, choice: Choice, layers: Sequence[Layer]
 ) -> Summary:
     """Return the counts of the whole network."""
     array = search.target.array
@@ -238,14 +238,14 @@ def _remarks(remarks: Sequence[Remark], choice: Choice) -> tuple[ReportRemark, .
     return tuple(notes + [ReportRemark(remark.where, remark.text) for remark in remarks])
 
 
-def _idle(project: Project, layers: Sequence[Layer]) -> tuple[Remark, ...]:
+def _idle(job: CompileJob, layers: Sequence[Layer]) -> tuple[Remark, ...]:
     """Say why masks save no time, where that is the target's way with zeros."""
     before, after = (_sum(layers, side, "ms") for side in ("dense", "compiled"))
-    kinds, target = {layer.decision for layer in layers}, project.target
+    kinds, target = {layer.decision for layer in layers}, job.target
     if after < before * (1 - NOTHING):
         return ()
     if "n:m" in kinds:
-        return (Remark(target.name, f"no time is saved: it has no faster way with {project.granularity} patterns"),)
+        return (Remark(target.name, f"no time is saved: it has no faster way with {job.granularity} patterns"),)
     if "block" in kinds and not target.sparsity.zero_tile_skip:
         return (Remark(target.name, "no time is saved: it computes zero tiles as it does others"),)
     return ()

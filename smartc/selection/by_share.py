@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from smartc.analysis.channels.labels import IntArray
-from smartc.selection.kept_options import BoolArray, FloatArray, Search
+from smartc.selection.kept_options import BoolArray, FloatArray, KeptOptions
 from smartc.selection.knapsack import ROUNDING, multiple_choice_knapsack
 from smartc.selection.refill import SAME_COST, refilled
 
@@ -44,10 +44,10 @@ class _Candidates:
 
 
 # Several budgets are asked of one search.
-_KNOWN: WeakKeyDictionary[Search, _Candidates] = WeakKeyDictionary()
+_KNOWN: WeakKeyDictionary[KeptOptions, _Candidates] = WeakKeyDictionary()
 
 
-def thinned(search: Search, share: float) -> IntArray:
+def thinned(search: KeptOptions, share: float) -> IntArray:
     """Return the counts that are kept where a share of the channels goes, as many as can go if that is less.
 
     Channels that cost no time are put back as far as the share allows.
@@ -68,13 +68,13 @@ def thinned(search: Search, share: float) -> IntArray:
     return furthest
 
 
-def shortfall(search: Search, share: float, kept: IntArray) -> str:
+def shortfall(search: KeptOptions, share: float, kept: IntArray) -> str:
     """Return a note where counts remove less than a share of the channels, else nothing."""
     gone = float(_removed(search, kept[None])[0])
     return f"only {gone:.1%} of the channels can be removed in whole tiles" if gone < share - ROUNDING else ""
 
 
-def _candidates(search: Search) -> _Candidates:
+def _candidates(search: KeptOptions) -> _Candidates:
     """Return for each of many shares the choice with the most score, no slower than that share of every layer."""
     shares = np.arange(STEPS) / STEPS
     evenly = _evenly(search, shares)
@@ -98,7 +98,7 @@ def _candidates(search: Search) -> _Candidates:
     return _Candidates(kept, _removed(search, kept), cost[chosen])
 
 
-def _evenly(search: Search, shares: FloatArray, most: bool = False) -> IntArray:
+def _evenly(search: KeptOptions, shares: FloatArray, most: bool = False) -> IntArray:
     """Return the counts that are left if a share of each group goes, or as little or as much more as tiles ask for."""
     columns = []
     for options in search.options:
@@ -112,7 +112,7 @@ def _evenly(search: Search, shares: FloatArray, most: bool = False) -> IntArray:
     return np.stack(columns, axis=1)
 
 
-def _knapsacks(search: Search) -> list[IntArray]:
+def _knapsacks(search: KeptOptions) -> list[IntArray]:
     """Return the choices with the most score for what the channels left count, by several mixtures with their time."""
     whole = int(search.weights @ search.full)
     time = _time(search)
@@ -128,7 +128,7 @@ def _knapsacks(search: Search) -> list[IntArray]:
     return found
 
 
-def _time(search: Search) -> FloatArray:
+def _time(search: KeptOptions) -> FloatArray:
     """Return what a channel of each group adds to the time of the whole network, in parts that come to one."""
     groups = np.arange(len(search.full))
     fewer = np.array([options[max(len(options) - 2, 0)] for options in search.options], dtype=np.int64)
@@ -138,7 +138,7 @@ def _time(search: Search) -> FloatArray:
     return each / total if total > 0 else each
 
 
-def _removed(search: Search, kept: IntArray) -> FloatArray:
+def _removed(search: KeptOptions, kept: IntArray) -> FloatArray:
     """Return the share of the channels that is gone, per candidate."""
     gone: FloatArray = 1 - (kept @ search.weights) / float(search.weights @ search.full)
     return gone

@@ -18,11 +18,11 @@ import numpy as np
 from smartc.analysis.channels.labels import IntArray
 from smartc.selection.budget import Budget, impossible, parse_budget
 from smartc.selection.by_share import shortfall, thinned
-from smartc.selection.kept_options import FloatArray, Search
+from smartc.selection.kept_options import FloatArray, KeptOptions
 from smartc.selection.knapsack import multiple_choice_knapsack
 from smartc.selection.refill import SAME_COST, refilled
 
-__all__ = ["Budget", "Choice", "Search", "choice_of", "choose", "parse_budget"]
+__all__ = ["Budget", "Choice", "KeptOptions", "choice_of", "choose", "parse_budget"]
 
 # A state of a knapsack is this part of the cost that a round can save; every candidate is priced again anyway.
 COST_TICKS = 2000
@@ -44,7 +44,7 @@ class Choice:
     note: str
 
 
-def choose(search: Search, budget: Budget) -> Choice:
+def choose(search: KeptOptions, budget: Budget) -> Choice:
     """Return the kept counts that meet a budget with the most score.
 
     Raises:
@@ -57,7 +57,7 @@ def choose(search: Search, budget: Budget) -> Choice:
     return choice_of(search, budget, thinned(search, budget.amount) if sparsity else _by_cost(search, budget))
 
 
-def choice_of(search: Search, budget: Budget, kept: IntArray) -> Choice:
+def choice_of(search: KeptOptions, budget: Budget, kept: IntArray) -> Choice:
     """Return counts that were chosen to meet a budget, with the reasons for them."""
     if not len(kept):
         return Choice(kept, (), "no channel can be removed")
@@ -65,7 +65,7 @@ def choice_of(search: Search, budget: Budget, kept: IntArray) -> Choice:
     return Choice(kept, _reasons(search, kept), note)
 
 
-def _by_cost(search: Search, budget: Budget) -> IntArray:
+def _by_cost(search: KeptOptions, budget: Budget) -> IntArray:
     """Return the first of ever cheaper candidates that is cheap enough, with what the rest of the budget allows.
 
     Raises:
@@ -86,7 +86,7 @@ def _by_cost(search: Search, budget: Budget) -> IntArray:
     return refilled(search, search.fewest, limit)
 
 
-def _best(search: Search, kept: IntArray, limit: float) -> IntArray:
+def _best(search: KeptOptions, kept: IntArray, limit: float) -> IntArray:
     """Return the cheapest of the candidates with the most score within the limit."""
     costs = search.cost(kept)
     order = np.lexsort((costs, -search.score(kept)))
@@ -94,7 +94,7 @@ def _best(search: Search, kept: IntArray, limit: float) -> IntArray:
     return best
 
 
-def _ladder(search: Search) -> Iterator[IntArray]:
+def _ladder(search: KeptOptions) -> Iterator[IntArray]:
     """Yield ever cheaper candidates: knapsacks of marginal costs, priced again after each round."""
     dense, least = float(search.cost(search.full)), float(search.cost(search.fewest))
     kept, now = search.full, dense
@@ -107,7 +107,7 @@ def _ladder(search: Search) -> Iterator[IntArray]:
             kept, now = candidates[-1], cost
 
 
-def _round(search: Search, kept: IntArray, now: float, aims: FloatArray) -> IntArray:
+def _round(search: KeptOptions, kept: IntArray, now: float, aims: FloatArray) -> IntArray:
     """Return the best candidates for some costs by the marginal costs near ``kept``, as far as these reach."""
     places = search.places(kept)
     spans = [max(NEAR, len(options) // NEAR_PART) for options in search.options]
@@ -128,7 +128,7 @@ def _round(search: Search, kept: IntArray, now: float, aims: FloatArray) -> IntA
     return search.counts(options[(options >= 0).all(axis=1)] + np.array(first))
 
 
-def _reasons(search: Search, kept: IntArray) -> tuple[str, ...]:
+def _reasons(search: KeptOptions, kept: IntArray) -> tuple[str, ...]:
     """Say why each group keeps what it keeps."""
     groups, places = np.arange(len(kept)), search.places(kept)
     fewer = [options[max(place - 1, 0)] for options, place in zip(search.options, places, strict=True)]
@@ -137,7 +137,7 @@ def _reasons(search: Search, kept: IntArray) -> tuple[str, ...]:
     return tuple(_reason(search, group, int(kept[group]), bool(free[group])) for group in range(len(kept)))
 
 
-def _reason(search: Search, group: int, kept: int, free: bool) -> str:
+def _reason(search: KeptOptions, group: int, kept: int, free: bool) -> str:
     """Say why a group keeps what it keeps, given whether the last step that it keeps costs nothing."""
     size, tile = int(search.full[group]), search.steps[group].tile
     if size == 1:

@@ -27,7 +27,7 @@ EXHAUSTIVE = 2000
 
 
 @dataclass(frozen=True, eq=False)
-class Search:
+class KeptOptions:
     """Everything that a search for kept counts needs.
 
     Attributes:
@@ -49,7 +49,7 @@ class Search:
         return self.layers.groups
 
     @cached_property
-    def guide(self) -> Search:
+    def guide(self) -> KeptOptions:
         """Return the search whose costs say which channels go first on the way to a budget.
 
         That is this one, but MACs are met where leaving them out saves the most time, if times are known: on a

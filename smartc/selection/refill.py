@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from smartc.analysis.channels.labels import IntArray
-from smartc.selection.kept_options import FloatArray, Search
+from smartc.selection.kept_options import FloatArray, KeptOptions
 
 # Costs are sums of floats; differences below this share are rounding.
 SAME_COST = 1e-11
 
 
-def refilled(search: Search, kept: IntArray, limit: float) -> IntArray:
+def refilled(search: KeptOptions, kept: IntArray, limit: float) -> IntArray:
     """Return counts that are nowhere smaller, of a network that costs no more than the limit.
 
     A lower limit never gives a network that costs more: the steps are the same up to the first that it
@@ -36,7 +36,7 @@ def refilled(search: Search, kept: IntArray, limit: float) -> IntArray:
 class _Raising:
     """The state of one refill: the counts, and what the next larger count of each group brings and costs."""
 
-    search: Search
+    search: KeptOptions
     kept: IntArray
     places: IntArray
 

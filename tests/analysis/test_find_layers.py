@@ -16,7 +16,7 @@ from smartc.analysis.find_layers import Layers, find_layers
 from smartc.frontend.capture import trace
 from smartc.ir.traced_model import TracedModel
 from smartc.passes.remove_channels import RemoveChannels
-from smartc.selection.choose import Search
+from smartc.selection.choose import KeptOptions
 from smartc.targets.latency import Latency, price
 from smartc.targets.target import load_target
 from smartc.targets.workload import OpKind
@@ -195,7 +195,7 @@ def test_all_channels_are_counted_and_every_layer_has_a_name(name: str) -> None:
 def test_times_are_those_of_the_network_when_it_is_really_cut(name: str, target: str) -> None:
     model, layers = traced(name)
     generator = np.random.default_rng(len(name))
-    search = Search(layers, load_target(target), generator.random(layers.groups.count))
+    search = KeptOptions(layers, load_target(target), generator.random(layers.groups.count))
     for _ in range(2):
         kept = generator.integers(np.minimum(2, search.full), search.full + 1)
         smaller = RemoveChannels(layers.groups, search.kept_units(kept)).run(model).model

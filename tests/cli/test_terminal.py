@@ -17,7 +17,7 @@ ERASE = "\x1b[2K"
 
 
 @dataclass(frozen=True)
-class Moment:
+class SearchState:
     """A moment as a search gives it at each step."""
 
     step: int
@@ -65,12 +65,12 @@ def test_shows_steps_and_figures(terminal: Terminal) -> None:
 
 def test_keeps_figures_that_a_moment_lacks_but_not_the_temperature_of_hard_masks(terminal: Terminal) -> None:
     with redirect_stderr(terminal), learning_bar() as show:
-        show(Moment(0, 2.5, 1.0, 0.9), 10, 0.1)
-        show(Moment(1, None, 0.5), 10, 0.2)
+        show(SearchState(0, 2.5, 1.0, 0.9), 10, 0.1)
+        show(SearchState(1, None, 0.5), 10, 0.2)
     assert terminal.frames()[-1].endswith("loss 2.50, budget 20 %, temp. 0.500, 90.0 % fractional")
     with redirect_stderr(terminal), learning_bar() as show:
-        show(Moment(0, 2.5, 1.0, 0.9), 10, 0.1)
-        show(Moment(8), 10, 1.0)
+        show(SearchState(0, 2.5, 1.0, 0.9), 10, 0.1)
+        show(SearchState(8), 10, 1.0)
     assert terminal.frames()[-1].endswith("8/10 -:--:-- loss 2.50, budget 100 %, 90.0 % fractional")
 
 
@@ -78,7 +78,7 @@ def test_keeps_figures_that_a_moment_lacks_but_not_the_temperature_of_hard_masks
 def test_fits_the_width(columns: int, terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
     with redirect_stderr(terminal), learning_bar() as show:
-        show(Moment(100, 0.312, 0.0155, 0.044), 200, 0.934)
+        show(SearchState(100, 0.312, 0.0155, 0.044), 200, 0.934)
     assert max(map(len, terminal.frames())) <= columns
     drawn = " ".join(" ".join(terminal.frames()).split())
     for part in ("100/200", "-:--:--", "loss 0.312,", "temp. 0.0155,", "fractional"):
@@ -95,7 +95,7 @@ def test_draws_nothing_before_the_first_moment(terminal: Terminal) -> None:
 
 def test_says_nothing_where_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:
     with progress("compiling"), learning_bar() as show:
-        show(Moment(1, 0.5, 0.1, 0.2), 10, 0.5)
+        show(SearchState(1, 0.5, 0.1, 0.2), 10, 0.5)
     assert capsys.readouterr() == ("", "")
 
 
@@ -103,8 +103,8 @@ def test_takes_turns_with_the_spinner(terminal: Terminal) -> None:
     with redirect_stderr(terminal), progress("compiling"):
         with learning_bar() as show:
             before = len(terminal.frames())
-            show(Moment(3, 0.5, 0.1, 0.2), 10, 0.5)
-            show(Moment(4, 0.5, 0.1, 0.2), 10, 0.5)
+            show(SearchState(3, 0.5, 0.1, 0.2), 10, 0.5)
+            show(SearchState(4, 0.5, 0.1, 0.2), 10, 0.5)
         during = terminal.frames()[before:]
         after = len(terminal.frames())
     assert any("4/10" in frame for frame in during)
@@ -118,7 +118,7 @@ def test_takes_turns_with_the_spinner(terminal: Terminal) -> None:
 def test_leaves_the_terminal_as_it_was_after_an_error(terminal: Terminal) -> None:
     def interrupted() -> None:
         with progress("compiling"), learning_bar() as show:
-            show(Moment(3, 0.5, 0.1, 0.2), 10, 0.5)
+            show(SearchState(3, 0.5, 0.1, 0.2), 10, 0.5)
             raise KeyboardInterrupt
 
     with redirect_stderr(terminal), pytest.raises(KeyboardInterrupt):
@@ -129,7 +129,7 @@ def test_leaves_the_terminal_as_it_was_after_an_error(terminal: Terminal) -> Non
 def test_a_spinner_that_has_ended_stays_ended(terminal: Terminal) -> None:
     with redirect_stderr(terminal), learning_bar() as show:
         with progress("compiling"):
-            show(Moment(3, 0.5, 0.1, 0.2), 10, 0.5)
+            show(SearchState(3, 0.5, 0.1, 0.2), 10, 0.5)
         ended = terminal.getvalue()
-        show(Moment(4, 0.5, 0.1, 0.2), 10, 0.5)
+        show(SearchState(4, 0.5, 0.1, 0.2), 10, 0.5)
     assert "compiling" not in CODES.sub("", terminal.getvalue()[len(ended) :])

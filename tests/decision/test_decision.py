@@ -15,7 +15,7 @@ from smartc.analysis.analyse import analysed
 from smartc.analysis.channels.channel_groups import ChannelGroups
 from smartc.analysis.prices import price_layers
 from smartc.decision.decision import Decision, by_scores, unread_channels
-from smartc.decision.job import Clock, Project
+from smartc.decision.job import Clock, CompileJob
 from smartc.frontend.capture import trace
 from smartc.ir.traced_model import TracedModel
 from smartc.masks.granularity import Granularity
@@ -39,10 +39,10 @@ def captured(name: str) -> tuple[TracedModel, tuple[Any, ...]]:
     return trace(module, inputs), tuple(tree_leaves(inputs))
 
 
-def project(model: TracedModel, learner: str = "magnitude") -> Project:
+def job(model: TracedModel, learner: str = "magnitude") -> CompileJob:
     """Return a project of a model on the small target."""
     clock = Clock()
-    return Project(model, analysed(model), NPU, parse_budget(0.3), Granularity("block", 8, 8), learner, clock)
+    return CompileJob(model, analysed(model), NPU, parse_budget(0.3), Granularity("block", 8, 8), learner, clock)
 
 
 def unread(model: TracedModel, groups: ChannelGroups, gone: BoolArray) -> TracedModel:
@@ -76,7 +76,7 @@ def test_removes_exactly_what_only_zeros_read(name: str) -> None:
     groups = analysed(model).groups
     gone = np.random.default_rng(0).random(groups.count) < 0.4
     fewer = unread(model, groups, gone)
-    decision = unread_channels(fewer, project(model))
+    decision = unread_channels(fewer, job(model))
     # A weight read by several axes is zero for units of others, too, and one unit of each group stays.
     again = unread(fewer, groups, ~decision.keep)
     for name_of in {axis.name for axis in groups.axes}:
@@ -94,7 +94,7 @@ def test_removes_exactly_what_only_zeros_read(name: str) -> None:
 
 def test_removes_nothing_where_all_are_read() -> None:
     model, _ = captured("plain_chain")
-    decision = unread_channels(model, project(model))
+    decision = unread_channels(model, job(model))
     assert decision.keep.all()
     assert set(decision.choice.reasons) == {"all channels are read"}
     assert (decision.choice.note, decision.units, decision.learning) == ("", None, None)
@@ -104,7 +104,7 @@ def test_one_channel_of_a_dead_layer_stays() -> None:
     torch.manual_seed(0)
     model = trace(nn.Sequential(nn.Linear(4, 24), nn.ReLU(), nn.Linear(24, 3)).eval(), torch.randn(2, 4))
     dead = model.with_tensors({"2.weight": torch.zeros(3, 24)})
-    decision = unread_channels(dead, project(model))
+    decision = unread_channels(dead, job(model))
     assert np.flatnonzero(decision.keep).tolist() == [int(decision.search.groups.groups[0].units[0])]
     assert decision.choice.reasons == ("keeps the 1 of 24 channels that are read",)
     x = torch.randn(3, 4)
@@ -119,17 +119,17 @@ def test_nothing_goes_where_tiles_would_no_longer_lie_as_they_did() -> None:
     second = weight.clone()
     second[:, 0] = 0
     sparse = model.with_tensors({"0.weight": weight, "2.weight": second})
-    decision = unread_channels(sparse, project(model))
+    decision = unread_channels(sparse, job(model))
     assert decision.keep.all()
     second[:, 8:16] = second[:, :8] = 0
-    whole = unread_channels(sparse.with_tensors({"2.weight": second}), project(model))
+    whole = unread_channels(sparse.with_tensors({"2.weight": second}), job(model))
     assert np.flatnonzero(~whole.keep).tolist() == list(range(16))
     assert whole.choice.reasons == ("keeps the 48 of 64 channels that are read",)
 
 
 def test_by_scores_keeps_the_best_of_each_group() -> None:
     model, _ = captured("plain_chain")
-    decision = by_scores(project(model))
+    decision = by_scores(job(model))
     search = decision.search
     for group, kept in zip(search.groups.groups, decision.choice.kept, strict=True):
         inside = decision.keep[group.units]

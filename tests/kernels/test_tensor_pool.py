@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from smartc.kernels import tensor_pool as rooms
-from smartc.kernels.tensor_pool import LARGE_PAGE, SMALLEST, Rooms
+from smartc.kernels.tensor_pool import LARGE_PAGE, SMALLEST, TensorPool
 from smartc.masks.scaled_rows import Memory
 
 LARGE = torch.empty(SMALLEST // 4)
 
 
 def test_memory_is_used_again_once_no_tensor_lies_in_it() -> None:
-    kept = Rooms()
+    kept = TensorPool()
     first = kept.empty_like(LARGE)
     place, part = first.data_ptr(), first.view(4, -1)[2]
     del first
@@ -32,11 +32,11 @@ def test_memory_is_used_again_once_no_tensor_lies_in_it() -> None:
 
 @pytest.mark.skipif(rooms.ADVICE is None, reason="this system has no large pages to ask for")
 def test_large_tensors_begin_with_a_page() -> None:
-    assert Rooms().empty_like(LARGE).data_ptr() % LARGE_PAGE == 0
+    assert TensorPool().empty_like(LARGE).data_ptr() % LARGE_PAGE == 0
 
 
 def test_no_more_rooms_are_kept_than_asked_for() -> None:
-    kept = Rooms(2)
+    kept = TensorPool(2)
     tensors = [kept.empty_like(LARGE).fill_(number) for number in range(5)]
     assert len({tensor.data_ptr() for tensor in tensors}) == 5
     assert all(tensor.eq(number).all() for number, tensor in enumerate(tensors))
@@ -46,7 +46,7 @@ def test_no_more_rooms_are_kept_than_asked_for() -> None:
 
 
 def test_what_is_kept_can_be_given_up() -> None:
-    kept = Rooms()
+    kept = TensorPool()
     inside = kept.empty_like(LARGE).fill_(1.0)
     place = inside.data_ptr()
     kept.empty()
@@ -58,24 +58,24 @@ def test_what_is_kept_can_be_given_up() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.int32])
 def test_tensors_are_as_asked_for(dtype: torch.dtype) -> None:
     like = torch.ones(1024, 1024, dtype=dtype).T
-    tensor = Rooms().empty_like(like)
+    tensor = TensorPool().empty_like(like)
     assert (tensor.shape, tensor.dtype, tensor.is_contiguous()) == (like.shape, dtype, True)
-    assert torch.equal(Rooms().copy(like), like)
+    assert torch.equal(TensorPool().copy(like), like)
 
 
 @pytest.mark.parametrize("like", [torch.empty(3), torch.empty(0), LARGE.to("meta")], ids=["small", "empty", "meta"])
 def test_what_needs_no_room_is_an_ordinary_tensor(like: torch.Tensor) -> None:
-    tensor = Rooms().empty_like(like)
+    tensor = TensorPool().empty_like(like)
     assert (tensor.shape, tensor.device, tensor.dtype) == (like.shape, like.device, like.dtype)
 
 
 def test_systems_without_large_pages_do_without(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rooms, "ADVICE", None)
-    assert Rooms().empty_like(LARGE).shape == LARGE.shape
+    assert TensorPool().empty_like(LARGE).shape == LARGE.shape
 
 
 def test_copies_of_rooms_begin_empty() -> None:
-    kept = Rooms(3)
+    kept = TensorPool(3)
     tensor = kept.empty_like(LARGE)
     place = tensor.data_ptr()
     del tensor

@@ -10,7 +10,7 @@ from torch import nn
 from smartc.core.errors import UserError
 from smartc.selection import choose as choose_module
 from smartc.selection import kept_options as search_module
-from smartc.selection.choose import Search, choose, parse_budget
+from smartc.selection.choose import KeptOptions, choose, parse_budget
 from smartc.targets.target import load_target
 from tests.support.search_networks import (
     NETWORKS,
@@ -27,7 +27,7 @@ from tests.support.search_networks import (
 IMAGE = torch.zeros(2, 3, 6, 6)
 
 
-def by_latency(search: Search, share: float) -> choose_module.Choice:
+def by_latency(search: KeptOptions, share: float) -> choose_module.Choice:
     """Return the choice for a share of the whole network's time."""
     return choose(search, parse_budget(None, f"{share:.9f}x"))
 
@@ -62,7 +62,7 @@ def test_sparsity_budgets_are_met_and_monotone(name: str) -> None:
         last = float(latency.total.sum())
 
 
-def evenly(search: Search, share: float) -> float:
+def evenly(search: KeptOptions, share: float) -> float:
     """Return the cost where a share of each group goes, or as little less as whole tiles ask for."""
     left = [(1 - share) * size - 1e-9 for size in search.full]
     counts = [options[options >= size][0] for options, size in zip(search.options, left, strict=True)]
@@ -187,7 +187,7 @@ def test_a_time_out_of_reach_names_one_that_is_not() -> None:
 def test_scores_of_zero_and_of_very_different_size_are_no_trap() -> None:
     network = search_of("plain_chain")
     for scores in (np.zeros(len(network.scores)), 10.0 ** np.linspace(-300, 300, len(network.scores))):
-        other = Search(network.layers, network.target, scores)
+        other = KeptOptions(network.layers, network.target, scores)
         assert removed(other, choose(other, parse_budget(0.5, None)).kept) >= 0.5
         assert float(other.cost(by_latency(other, 0.5).kept)) <= 0.5 * float(other.cost(other.full)) * (1 + 1e-8)
 

@@ -12,7 +12,7 @@ import torch
 from smartc.core.errors import UserError
 from smartc.selection import kept_options as search_module
 from smartc.selection.budget import Budget, Measure
-from smartc.selection.choose import Choice, Search, choose, parse_budget
+from smartc.selection.choose import Choice, KeptOptions, choose, parse_budget
 from smartc.targets.target import load_target
 from tests.support.cost_tables import by_work, target
 from tests.support.search_networks import NETWORKS, chain, every_choice, score, search, search_of, shares, wide_array
@@ -27,12 +27,12 @@ def asking(measure: Measure, text: str) -> Budget:
     return parse_budget(**options)
 
 
-def by_cost(search: Search, share: float) -> Choice:
+def by_cost(search: KeptOptions, share: float) -> Choice:
     """Return the choice for a share of what the whole network costs."""
     return choose(search, asking(search.measure, f"{share:.9f}x"))
 
 
-def counted(search: Search, kept: Any) -> float:
+def counted(search: KeptOptions, kept: Any) -> float:
     """Return the MACs or bytes of what is kept, from the figures of the layers."""
     latency = search.latency(kept)
     return float((latency.macs if search.measure == "macs" else latency.weight_bytes).sum())
@@ -87,7 +87,7 @@ def test_macs_of_a_processor_go_where_they_save_time(monkeypatch: pytest.MonkeyP
         assert cost <= min(share * counted(network, network.full) * (1 + 1e-8), last)
         last = cost
     times = [float(network.latency(by_cost(network, 0.5).kept).total.sum())]
-    monkeypatch.setattr(Search, "guide", property(lambda self: self))
+    monkeypatch.setattr(KeptOptions, "guide", property(lambda self: self))
     times.append(float(network.latency(by_cost(network, 0.5).kept).total.sum()))
     assert times[0] < times[1]
 

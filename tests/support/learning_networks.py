@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from smartc.compile import Options, start_project
-from smartc.decision.job import Project
+from smartc.compile import Options, start_job
+from smartc.decision.job import CompileJob
 from smartc.frontend.capture import trace
 from smartc.ir.traced_model import TracedModel
 from smartc.learning.masking import new_search
@@ -69,15 +69,15 @@ def traced() -> TracedModel:
     return trace(convolutions(), torch.zeros(2, *SHAPE))
 
 
-def project(granularity: str = "4x4", learner: str = "smart", **budget: Any) -> Project:
+def job(granularity: str = "4x4", learner: str = "smart", **budget: Any) -> CompileJob:
     """Return what is to be learned on the convolutions."""
     budgets = tuple(budget.get(kind) for kind in ("sparsity", "latency", "macs", "bytes"))
-    return start_project(traced(), None, Options("npu-8x8", budgets, granularity, learner, with_data=True))  # type: ignore[arg-type]
+    return start_job(traced(), None, Options("npu-8x8", budgets, granularity, learner, with_data=True))  # type: ignore[arg-type]
 
 
 def search(granularity: str = "4x4", learner: str = "smart", steps: int = 12, **budget: Any) -> MaskSearch:
     """Return a search on the convolutions that has not begun."""
-    return new_search(project(granularity, learner, **budget), steps, batch_norm=True)
+    return new_search(job(granularity, learner, **budget), steps, batch_norm=True)
 
 
 def distance(model: Any, place: int) -> Tensor:

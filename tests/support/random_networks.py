@@ -130,10 +130,10 @@ class _Projected(_Joined):
 
     def __init__(self, function: Callable[[Tensor, Tensor], Tensor], cin: int, cout: int) -> None:
         super().__init__(function)
-        self.project = nn.Conv2d(cin, cout, 1)
+        self.job = nn.Conv2d(cin, cout, 1)
 
     def forward(self, x: Tensor, earlier: Tensor) -> Tensor:
-        return self.function(x, self.project(earlier))
+        return self.function(x, self.job(earlier))
 
 
 def _linear(tail: str, last: Tensor) -> nn.Linear | None:

@@ -15,7 +15,7 @@ from smartc.analysis.find_channel_groups import find_channel_groups
 from smartc.analysis.find_layers import find_layers
 from smartc.frontend.capture import trace
 from smartc.selection.importance import unit_scores
-from smartc.selection.kept_options import FloatArray, Search
+from smartc.selection.kept_options import FloatArray, KeptOptions
 from smartc.targets.target import Target, load_target
 from tests.support.zoo import build
 
@@ -31,18 +31,18 @@ NETWORKS = (
 
 
 @cache
-def search_of(name: str, target: str = "npu-8x8") -> Search:
+def search_of(name: str, target: str = "npu-8x8") -> KeptOptions:
     """Return the search of one network of the zoo, with uneven scores."""
     module, inputs = build(name, dtype=torch.float32)
     return search(module, inputs, load_target(target))
 
 
-def search(module: nn.Module, inputs: Any, target: Target) -> Search:
+def search(module: nn.Module, inputs: Any, target: Target) -> KeptOptions:
     """Return the search of a module on a target, with uneven scores."""
     model = trace(module.eval(), inputs)
     groups = find_channel_groups(model)
     scores = unit_scores(model, groups, "sp-lamp") * np.random.default_rng(0).uniform(0.5, 1, groups.count)
-    return Search(find_layers(model, groups), target, scores)
+    return KeptOptions(find_layers(model, groups), target, scores)
 
 
 def chain(*widths: int, groups: tuple[int, ...] = ()) -> nn.Sequential:
@@ -60,17 +60,17 @@ def wide_array(target: Target) -> Target:
     return replace(target, array=replace(target.array, rows=1024, cols=1024))
 
 
-def removed(search: Search, kept: Any) -> float:
+def removed(search: KeptOptions, kept: Any) -> float:
     """Return the share of the channels that is gone."""
     return 1 - float(search.weights @ kept) / float(search.weights @ search.full)
 
 
-def score(search: Search, kept: Any) -> float:
+def score(search: KeptOptions, kept: Any) -> float:
     """Return the score of what is kept."""
     return float(sum(value[place] for value, place in zip(search.values, search.places(kept), strict=True)))
 
 
-def every_choice(search: Search) -> tuple[Any, FloatArray, FloatArray]:
+def every_choice(search: KeptOptions) -> tuple[Any, FloatArray, FloatArray]:
     """Return all choices with their costs and scores."""
     lengths = [len(options) for options in search.options]
     places = np.indices(lengths).reshape(len(lengths), -1).T
@@ -79,7 +79,7 @@ def every_choice(search: Search) -> tuple[Any, FloatArray, FloatArray]:
     return kept, search.cost(kept), scores
 
 
-def shares(search: Search, count: int) -> list[float]:
+def shares(search: KeptOptions, count: int) -> list[float]:
     """Return budgets from what the whole network costs to the least."""
     least = float(search.cost(search.fewest)) / float(search.cost(search.full))
     return [float(share) for share in np.linspace(1, min(least * 1.000001, 1), count)]

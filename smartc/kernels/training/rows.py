@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from smartc.kernels.tensor_pool import OF_MASKS
+from smartc.kernels.tensor_pool import MASK_POOL
 from smartc.kernels.training.compiled import compiled
 
 # Units of a row: a vector of each is kept in registers, or next to them.
@@ -55,7 +55,7 @@ def soft_top_k_rows(
         temperature: In units of score.
         limits: What counts as a solution.
     """
-    soft, threshold = OF_MASKS.empty_like(scores), torch.empty_like(start)
+    soft, threshold = MASK_POOL.empty_like(scores), torch.empty_like(start)
     numbers = [amount, 1 / temperature, temperature, limits.slack, limits.straight, limits.reach]
     compiled(soft_top_k_of_rows, scores.shape[1])(scores, start, scores.new_tensor(numbers), soft, threshold)
     return soft, threshold
@@ -63,7 +63,7 @@ def soft_top_k_rows(
 
 def soft_top_k_rows_gradient(soft: torch.Tensor, incoming: torch.Tensor, temperature: float) -> torch.Tensor:
     """Return the gradient of the scores, through the thresholds as well; all shapes (rows, units), as above."""
-    outgoing = OF_MASKS.empty_like(soft)
+    outgoing = MASK_POOL.empty_like(soft)
     numbers = soft.new_tensor([1 / temperature])
     compiled(gradient_of_rows, soft.shape[1])(soft, incoming, numbers, outgoing)
     return outgoing

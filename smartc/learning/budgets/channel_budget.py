@@ -10,7 +10,7 @@ from smartc.core.errors import UserError
 from smartc.learning.budgets.unit_budget import NEXT_TO_NOTHING
 from smartc.masks.layouts import BoolArray
 from smartc.masks.units import FloatArray
-from smartc.selection.choose import Budget, Choice, Search, choice_of, choose
+from smartc.selection.choose import Budget, Choice, KeptOptions, choice_of, choose
 
 # How far along the way to the budget, and beyond it, knapsacks tell the order in which channels go.
 LEVELS = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0, 1.2, 1.4, 1.7, 2.0)
@@ -27,7 +27,7 @@ class ChannelBudget:
         budget: What was asked for.
     """
 
-    search: Search
+    search: KeptOptions
     budget: Budget
     group_size: int = 0
     cost: FloatArray | None = field(init=False)
@@ -70,20 +70,20 @@ class ChannelBudget:
         floor = max(float(each.max(initial=0.0)), 1.0) * NEXT_TO_NOTHING
         return np.maximum(each, floor), float(search.cost(now)) + float(each @ (kept - now))
 
-    def order(self, worth: FloatArray) -> FloatArray:
+    def order(self, importance: FloatArray) -> FloatArray:
         """Return a number per channel that is higher the tighter a budget may be before the channel goes.
 
         The knapsacks of several budgets tell it, in whole tiles and with every layer priced as it then is;
         among channels that go together, the worth does.
         """
-        search = replace(self.search, scores=np.asarray(worth, dtype=np.float64))
-        levels = np.zeros(len(worth))
+        search = replace(self.search, scores=np.asarray(importance, dtype=np.float64))
+        levels = np.zeros(len(importance))
         for share in LEVELS:
             try:
                 levels += search.kept_units(choose(search, self._budget_at(share)).kept)
             except UserError:
                 break  # tighter than the target allows
-        return levels + np.argsort(np.argsort(worth, kind="stable"), kind="stable") / (2 * max(len(worth), 1))
+        return levels + np.argsort(np.argsort(importance, kind="stable"), kind="stable") / (2 * max(len(importance), 1))
 
     def _budget_at(self, share: float) -> Budget:
         """Return the budget of a share of the way from nothing to what was asked for, or beyond."""
@@ -95,9 +95,9 @@ class ChannelBudget:
         left = max((dense - share * (dense - limit)) / dense if dense else 1.0, LEAST)
         return Budget(budget.kind, left, f"{left:.6f}x")
 
-    def keep(self, worth: FloatArray) -> BoolArray:
+    def keep(self, importance: FloatArray) -> BoolArray:
         """Return the channels worth most within the budget, in whole tiles."""
-        search = replace(self.search, scores=np.asarray(worth, dtype=np.float64))
+        search = replace(self.search, scores=np.asarray(importance, dtype=np.float64))
         return search.kept_units(choose(search, self.budget).kept)
 
     def choice(self, keep: BoolArray) -> Choice:

@@ -37,7 +37,7 @@ class UnitBudget(Protocol):
         """Find costs and limit for a soft mask as it is now."""
         ...
 
-    def keep(self, worth: FloatArray) -> BoolArray:
+    def keep(self, importance: FloatArray) -> BoolArray:
         """Return the units that stay, given what each is worth."""
         ...
 
@@ -53,10 +53,10 @@ class CountBudget:
     def reprice(self, mask: FloatArray) -> None:
         """Do nothing: a count is a count."""
 
-    def keep(self, worth: FloatArray) -> BoolArray:
+    def keep(self, importance: FloatArray) -> BoolArray:
         """Return the units worth most."""
-        best = np.argsort(-worth, kind="stable")[: round(self.limit)]
-        kept = np.zeros(len(worth), dtype=bool)
+        best = np.argsort(-importance, kind="stable")[: round(self.limit)]
+        kept = np.zeros(len(importance), dtype=bool)
         kept[best] = True
         return kept
 
@@ -72,9 +72,9 @@ class PatternBudget:
     def reprice(self, mask: FloatArray) -> None:
         """Do nothing: the pattern is fixed."""
 
-    def keep(self, worth: FloatArray) -> BoolArray:
+    def keep(self, importance: FloatArray) -> BoolArray:
         """Return the best of each group."""
-        rows = worth.reshape(-1, self.group_size)
+        rows = importance.reshape(-1, self.group_size)
         kept = np.zeros(rows.shape, dtype=bool)
         best = np.argsort(-rows, axis=1, kind="stable")[:, : round(self.limit)]
         np.put_along_axis(kept, best, True, axis=1)
@@ -115,7 +115,7 @@ class PricedBudget:
         self.limit = max(self.amount - self.weights.other - float(here.sum()) + float(slope @ kept), 1e-6)
         self.limit = min(self.limit, float(slope @ total))
 
-    def keep(self, worth: FloatArray) -> BoolArray:
+    def keep(self, importance: FloatArray) -> BoolArray:
         """Return the units worth most for their cost; none that is left out would fit into the amount.
 
         The search takes the longest run of the best that fits, leaves out layers that are too dear for
@@ -125,9 +125,9 @@ class PricedBudget:
         layer_of, layers = self.weights.units.layer_of, len(self.weights.units.names)
         if self._fits(self.weights.units.per_layer):
             # Lists of live tiles take bytes, too: a little less than everything may be larger.
-            return np.ones(len(worth), dtype=bool)
-        order = np.argsort(-worth / self.cost, kind="stable")
-        keep, kept = np.zeros(len(worth), dtype=bool), np.zeros(layers, dtype=np.int64)
+            return np.ones(len(importance), dtype=bool)
+        order = np.argsort(-importance / self.cost, kind="stable")
+        keep, kept = np.zeros(len(importance), dtype=bool), np.zeros(layers, dtype=np.int64)
         while len(order):
             run = self._longest_run(kept, layer_of[order])
             keep[order[:run]] = True

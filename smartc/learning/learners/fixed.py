@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from smartc.learning.learners.learner import Learner, Start
+from smartc.learning.learners.learner import Learner, LearnerInputs
 from smartc.learning.learners.squares import layer_ranks, measured_weights, unit_squares
 from smartc.masks.units import FloatArray
 
@@ -14,7 +14,7 @@ from smartc.masks.units import FloatArray
 CYCLES = 4
 
 
-def by_rank(start: Start, energy: FloatArray) -> FloatArray:
+def by_rank(start: LearnerInputs, energy: FloatArray) -> FloatArray:
     """Return what makes a budget keep as much of every layer, the largest units first."""
     ranks = layer_ranks(start.units, energy)
     return ranks if start.budget.cost is None else ranks * start.budget.cost
@@ -36,7 +36,7 @@ class Taylor(Learner):
     share = 0.1
     moves_alone = True
 
-    def __init__(self, start: Start) -> None:
+    def __init__(self, start: LearnerInputs) -> None:
         """Begin without any gradient seen."""
         super().__init__(start)
         self.probe = nn.Parameter(torch.ones(start.units.count))
@@ -64,7 +64,7 @@ class Taylor(Learner):
         """Return the normalised squares, or the starting worth where no gradient was seen."""
         total: FloatArray = self.total.cpu().numpy()
         if not total.any():
-            return self.start.worth
+            return self.start.importance
         layer_of = self.start.units.layer_of
         lengths = np.sqrt(np.bincount(layer_of, total**2))[layer_of]
         return np.divide(total, lengths, out=np.zeros_like(total), where=lengths > 0)
@@ -78,7 +78,7 @@ class AcDc(Learner):
 
     share = 0.75
 
-    def __init__(self, start: Start) -> None:
+    def __init__(self, start: LearnerInputs) -> None:
         """Begin with everything kept."""
         super().__init__(start)
         self.measured = measured_weights(start.units)
@@ -105,4 +105,4 @@ class AcDc(Learner):
     def priorities(self) -> FloatArray:
         """Return each unit's rank by size within its layer, whatever it costs."""
         squares: FloatArray = self.squares.double().cpu().numpy()
-        return by_rank(self.start, squares) if squares.any() else self.start.worth
+        return by_rank(self.start, squares) if squares.any() else self.start.importance

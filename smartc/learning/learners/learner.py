@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from smartc.kernels.tensor_pool import OF_MASKS
+from smartc.kernels.tensor_pool import MASK_POOL
 from smartc.learning.budgets.unit_budget import UnitBudget
 from smartc.masks.layouts import BoolArray
 from smartc.masks.units import FloatArray, Units
@@ -19,7 +19,7 @@ CACHED = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
-class Start:
+class LearnerInputs:
     """What a learner begins with.
 
     Attributes:
@@ -34,9 +34,9 @@ class Start:
 
     units: Units
     budget: UnitBudget
-    worth: FloatArray
+    importance: FloatArray
     steps: int
-    gentle: bool = False
+    no_batch_norm: bool = False
     few: bool = False
 
 
@@ -55,14 +55,14 @@ class Learner(nn.Module):
     # Whether masks find their way though the weights stay as they are.
     moves_alone = False
     # The temperature at the moment, where there is one.
-    heat: float | None = None
+    temperature: float | None = None
 
-    def __init__(self, start: Start) -> None:
+    def __init__(self, start: LearnerInputs) -> None:
         """Begin with everything kept."""
         super().__init__()
         self.start = start
         self.searching = True
-        self.register_buffer("mask", OF_MASKS.empty_like(torch.empty(start.units.count)).fill_(1.0), persistent=False)
+        self.register_buffer("mask", MASK_POOL.empty_like(torch.empty(start.units.count)).fill_(1.0), persistent=False)
 
     def forward(self, *weights: torch.Tensor) -> torch.Tensor:
         """Return the mask, shape (units,)."""
@@ -99,7 +99,7 @@ class Learner(nn.Module):
 
     def priorities(self) -> FloatArray:
         """Return per unit what it is worth now."""
-        return self.start.worth
+        return self.start.importance
 
     def rank(self, order: FloatArray) -> None:
         """Let this order decide which units of a layer stay, the highest; NaN where it says nothing."""

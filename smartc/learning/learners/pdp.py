@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from smartc.learning.learners.learner import Learner, Start
+from smartc.learning.learners.learner import Learner, LearnerInputs
 from smartc.learning.learners.squares import measured_weights, unit_squares
 from smartc.masks.layouts import BoolArray
 
@@ -27,12 +27,12 @@ class Pdp(Learner):
 
     share = 0.7
 
-    def __init__(self, start: Start) -> None:
+    def __init__(self, start: LearnerInputs) -> None:
         """Take the final count of each layer, or of each group of N:M, from one ranking of all units."""
         super().__init__(start)
         self.measured = measured_weights(start.units)
         size = start.budget.group_size
-        keep = start.budget.keep(start.worth)
+        keep = start.budget.keep(start.importance)
         members = np.arange(start.units.count) // size if size else start.units.layer_of
         self.kept = np.bincount(members[keep], minlength=int(members.max(initial=-1)) + 1)
         self.lengths = np.bincount(members, minlength=len(self.kept))

@@ -25,7 +25,7 @@ UNFELT = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class Calibration:
     """What a few samples tell of a model.
 
     Attributes:
@@ -34,10 +34,10 @@ class Seen:
     """
 
     inputs: Mapping[str, torch.Tensor]
-    felt: Callable[[Units], FloatArray] | None = None
+    sensitivity_of: Callable[[Units], FloatArray] | None = None
 
 
-NOTHING = Seen({})
+NOTHING = Calibration({})
 
 LEARNERS: dict[str, type[Learner]] = {
     "smart": Smart,
@@ -49,8 +49,8 @@ LEARNERS: dict[str, type[Learner]] = {
 }
 
 
-def first_worth(
-    learner: str, model: TracedModel, units: Units, groups: ChannelGroups, seen: Seen = NOTHING
+def first_importance(
+    learner: str, model: TracedModel, units: Units, groups: ChannelGroups, seen: Calibration = NOTHING
 ) -> FloatArray:
     """Return per unit what it is worth before anything is learned, comparable between layers.
 
@@ -61,11 +61,11 @@ def first_worth(
     known how much the outputs feel a unit, ``smart`` takes the geometric mean of that and the score: the
     one knows which layers matter, the other that what is left of a layer takes over.
     """
-    worth = _worth(learner, model, units, groups, seen.inputs if learner == "smart" else {})
-    if learner != "smart" or seen.felt is None:
-        return worth
-    felt = seen.felt(units)
-    return np.asarray(np.sqrt(worth * np.maximum(felt, UNFELT * felt.mean())), dtype=np.float64)
+    importance = _worth(learner, model, units, groups, seen.inputs if learner == "smart" else {})
+    if learner != "smart" or seen.sensitivity_of is None:
+        return importance
+    felt = seen.sensitivity_of(units)
+    return np.asarray(np.sqrt(importance * np.maximum(felt, UNFELT * felt.mean())), dtype=np.float64)
 
 
 def _worth(
@@ -101,11 +101,11 @@ def read_energy(model: TracedModel, units: Units, seen: Mapping[str, torch.Tenso
 
 def _lamp(units: Units, energy: FloatArray) -> FloatArray:
     """Return each unit's energy as a share of that of all units of its layer that are at least as strong."""
-    worth = np.empty_like(energy)
+    importance = np.empty_like(energy)
     order = np.argsort(units.layer_of, kind="stable")
     for part in np.split(order, np.cumsum(units.per_layer)[:-1]):
-        worth[part] = sp_lamp(energy[part])
-    return worth
+        importance[part] = sp_lamp(energy[part])
+    return importance
 
 
 def _relative(units: Units, energy: FloatArray) -> FloatArray:

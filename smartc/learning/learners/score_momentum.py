@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from smartc.kernels.tensor_pool import OF_MASKS
+from smartc.kernels.tensor_pool import MASK_POOL
 
 # How much of what was found before stays: of the gradient's mean, and of the mean of its size.
 MEAN, SIZE = 0.9, 0.999
@@ -30,7 +30,7 @@ class ScoreMomentum:
     def __init__(self, scores: torch.Tensor, rate: float) -> None:
         """Take what is to be moved, and how far a step moves a unit whose gradient is of the mean size."""
         self.rate = rate
-        self.mean = OF_MASKS.empty_like(scores).zero_()
+        self.mean = MASK_POOL.empty_like(scores).zero_()
         self.size = scores.new_zeros(())
         self.steps = torch.zeros(())
 

@@ -11,9 +11,9 @@ from torch.nn import functional
 
 from smartc.analysis.channels.labels import IntArray
 from smartc.core.errors import UserError
-from smartc.kernels.tensor_pool import OF_MASKS
+from smartc.kernels.tensor_pool import MASK_POOL
 from smartc.learning.budgets.channel_budget import ChannelBudget
-from smartc.learning.learners.learner import Learner, Start, standard_scores
+from smartc.learning.learners.learner import Learner, LearnerInputs, standard_scores
 from smartc.learning.learners.score_momentum import ScoreMomentum
 from smartc.learning.soft_top_k.soft_top_k import soft_top_k
 from smartc.masks.units import FloatArray
@@ -59,16 +59,16 @@ class Smart(Learner):
     share = 0.35
     moves_alone = True
 
-    def __init__(self, start: Start) -> None:
+    def __init__(self, start: LearnerInputs) -> None:
         """Begin with scores in the order of what the units are worth for their cost."""
         super().__init__(start)
-        scores = OF_MASKS.copy(torch.from_numpy(first_scores(start)).float())
+        scores = MASK_POOL.copy(torch.from_numpy(first_scores(start)).float())
         self.scores = nn.Parameter(scores)
         # A copy of its own: the user's optimizer may be given the parameter, too.
-        self.values = OF_MASKS.copy(scores)
-        self.hottest = GENTLE_HOTTEST if start.gentle else HOTTEST
+        self.values = MASK_POOL.copy(scores)
+        self.hottest = GENTLE_HOTTEST if start.no_batch_norm else HOTTEST
         self.coldest = COLDEST_OF_CHANNELS if start.units.granularity.kind == "channel" else COLDEST
-        self.tightening = GENTLE_TIGHTENING if start.gentle else TIGHTENING
+        self.tightening = GENTLE_TIGHTENING if start.no_batch_norm else TIGHTENING
         self.register_buffer("temperature", torch.tensor(self.hottest), persistent=False)
         self.register_buffer("limit", torch.tensor(0.0, dtype=torch.float64), persistent=False)
         cost = start.budget.cost
@@ -100,7 +100,7 @@ class Smart(Learner):
         return self.start.units.granularity.kind == "channel"
 
     @property
-    def heat(self) -> float:  # type: ignore[override]
+    def temperature(self) -> float:  # type: ignore[override]
         """Return the temperature."""
         return float(self.temperature)
 
@@ -203,7 +203,7 @@ class Smart(Learner):
         """
         scores = self.values.double().cpu().numpy()
         if isinstance(self.start.budget, ChannelBudget):
-            return _handed_out(self.start.worth, scores, self.start.units.layer_of)
+            return _handed_out(self.start.importance, scores, self.start.units.layer_of)
         rising = np.logaddexp(0.0, scores - np.median(scores))
         return rising if self.start.budget.cost is None else rising * self.start.budget.cost
 
@@ -222,7 +222,7 @@ class _WithoutTraces(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, mask: torch.Tensor) -> torch.Tensor:
         """Return the cleared mask."""
-        cleared = OF_MASKS.empty_like(mask)
+        cleared = MASK_POOL.empty_like(mask)
         torch.ops.aten.threshold.out(mask, NEXT_TO_ZERO, 0.0, out=cleared)
         return cleared
 
@@ -232,7 +232,7 @@ class _WithoutTraces(torch.autograd.Function):
         return gradients[0]
 
 
-def _hold(start: Start) -> int:
+def _hold(start: LearnerInputs) -> int:
     """Return for how many steps a mask serves; channels cost next to nothing, and with few samples masks move alone."""
     if start.few or start.units.granularity.kind == "channel" or start.steps < SHORTEST_SEARCH:
         return 1
@@ -241,30 +241,30 @@ def _hold(start: Start) -> int:
     return min(max(start.steps // moves, shortest), LONGEST_HOLD)
 
 
-def _rate(start: Start) -> float:
+def _rate(start: LearnerInputs) -> float:
     """Return how far a step moves a score whose gradient is of the mean size."""
-    steps, fastest = max(start.steps, 1), GENTLE_FASTEST if start.gentle else FASTEST
+    steps, fastest = max(start.steps, 1), GENTLE_FASTEST if start.no_batch_norm else FASTEST
     slow = {"channel": REACH_OF_CHANNELS, "n:m": REACH_OF_PATTERNS}.get(start.units.granularity.kind)
     return min(max(REACH / steps, SLOWEST) if slow is None else slow / steps, fastest)
 
 
-def _handed_out(worth: FloatArray, scores: FloatArray, layer_of: IntArray) -> FloatArray:
+def _handed_out(importance: FloatArray, scores: FloatArray, layer_of: IntArray) -> FloatArray:
     """Return the worths of each layer's units in the order of the scores, the highest to the highest."""
-    handed = np.empty_like(worth)
-    handed[np.lexsort((scores, layer_of))] = worth[np.lexsort((worth, layer_of))]
+    handed = np.empty_like(importance)
+    handed[np.lexsort((scores, layer_of))] = importance[np.lexsort((importance, layer_of))]
     return handed
 
 
-def first_scores(start: Start) -> FloatArray:
+def first_scores(start: LearnerInputs) -> FloatArray:
     """Return scores of mean 0 and deviation 1.
 
     They are the logarithm of what each unit is worth for its cost; of channels, whose costs depend on each
     other, the order in which knapsacks for ever tighter budgets let them go.
     """
     if isinstance(start.budget, ChannelBudget):
-        return standard_scores(start.budget.order(start.worth))
-    smallest = start.worth[start.worth > 0].min(initial=1.0)
-    worth = np.log(np.maximum(start.worth, smallest))
+        return standard_scores(start.budget.order(start.importance))
+    smallest = start.importance[start.importance > 0].min(initial=1.0)
+    importance = np.log(np.maximum(start.importance, smallest))
     if start.budget.cost is not None:
-        worth -= np.log(start.budget.cost)
-    return standard_scores(worth)
+        importance -= np.log(start.budget.cost)
+    return standard_scores(importance)

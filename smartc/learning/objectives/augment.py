@@ -20,7 +20,7 @@ FURTHER, MOST_NUMBERS = 3, 30_000_000
 SMALLEST_IMAGE = 16
 
 
-def further_views(batches: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+def augmented(batches: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     """Return other views of flattened inputs to fit layers to; none of what is no images."""
     numbers = sum(value.numel() for flat in batches for value in flat if _is_images(value))
     rounds = min(FURTHER, MOST_NUMBERS // numbers) if numbers else 0

@@ -9,7 +9,7 @@ import torch
 from torch import fx, nn
 
 
-class Tapped(nn.Module):
+class WithIntermediateOutputs(nn.Module):
     """A graph that also returns the values of some of its nodes.
 
     Called with flattened inputs, returns the flattened outputs and the values of the nodes by name.

@@ -16,7 +16,7 @@ from smartc.data.batch import Batch
 from smartc.ir.traced_model import TracedModel
 from smartc.learning.objectives.augment import random_views
 from smartc.learning.objectives.distillation import Distillation
-from smartc.learning.objectives.intermediate_outputs import Tapped
+from smartc.learning.objectives.intermediate_outputs import WithIntermediateOutputs
 
 # Stands for the mean square of a layer that gives only zeros.
 SMALLEST_SQUARE = 1e-12
@@ -115,7 +115,7 @@ class LayerByLayer:
         With fixed mean squares the loss of a batch is the mean of its parts', whichever way it is cut.
         """
         squares = dict.fromkeys(names, 0.0)
-        tapped = Tapped(dense.graph_module, names)
+        tapped = WithIntermediateOutputs(dense.graph_module, names)
         with torch.no_grad():
             for flat in inputs:
                 for name, value in tapped(*flat)[1].items():
@@ -129,7 +129,7 @@ class LayerByLayer:
 
     def prepared(self, model: fx.GraphModule) -> nn.Module:
         """Return the model as ``loss`` takes it."""
-        return Tapped(model, tuple(self.taps))
+        return WithIntermediateOutputs(model, tuple(self.taps))
 
     def varied(self, batch: Batch, step: int) -> Batch:
         """Return other views of the same samples."""
@@ -138,7 +138,7 @@ class LayerByLayer:
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Return the distance to the dense model's outputs plus the mean distance of its layers."""
         with torch.no_grad():
-            expected, inside = Tapped(self.dense.graph_module, tuple(self.taps))(*batch.inputs)
+            expected, inside = WithIntermediateOutputs(self.dense.graph_module, tuple(self.taps))(*batch.inputs)
         outputs, found = model(*batch.inputs)
         loss = self.distillation.loss(outputs, expected)
         if inside:

@@ -116,10 +116,10 @@ class _Probe(fx.Interpreter):
             return total
         wanted = [*self.weights.values(), *self.shifts.values()]
         found = torch.autograd.grad(outputs, wanted, gradients, allow_unused=True)
-        felt = dict(zip(self.weights, found, strict=False))
+        sensitivity = dict(zip(self.weights, found, strict=False))
         shifted = dict(zip(self.shifts, found[len(self.weights) :], strict=True))
         for weight in self.units.weights:
-            gradient = felt[weight.name]
+            gradient = sensitivity[weight.name]
             if gradient is not None:
                 varying = gradient - self._constant_part(weight.name, gradient, shifted.get(weight.name))
                 values = self.weights[weight.name].detach() * varying

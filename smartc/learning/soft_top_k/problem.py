@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from smartc.core.errors import InternalError, SmartcError, UserError
-from smartc.kernels.tensor_pool import OF_MASKS
+from smartc.kernels.tensor_pool import MASK_POOL
 from smartc.kernels.training.compiled import serves
 from smartc.kernels.training.rows import MOST_UNITS, Limits, soft_top_k_rows, soft_top_k_rows_gradient
 from smartc.learning.soft_top_k.columns import SHORT_COLUMN, ColumnTopK, column_gradient
@@ -57,7 +57,7 @@ class TopKProblem:
         """
         if self._has_kernel(start):
             return self._solve_by_kernel(start)
-        soft, threshold = OF_MASKS.empty_like(self.scores), start.clone()
+        soft, threshold = MASK_POOL.empty_like(self.scores), start.clone()
         if is_long(self.scores):
             for row in range(len(self.scores)):
                 threshold[row] = self._rows(row)._solve_long(start[row].item(), soft[row])
@@ -158,7 +158,7 @@ class TopKProblem:
 
 def top_k_gradient(soft: Tensor, cost: Tensor | None, temperature: Tensor, incoming: Tensor) -> Tensor:
     """Return the gradient of the scores, all tensors of shape (rows, units) but the temperature."""
-    outgoing = OF_MASKS.empty_like(soft)
+    outgoing = MASK_POOL.empty_like(soft)
     if is_long(soft):
         for row in range(len(soft)):
             paid = None if cost is None else cost[row]

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from smartc.core.errors import UserError
-from smartc.learning.training.mask_search import MaskSearch, Moment
+from smartc.learning.training.mask_search import MaskSearch, SearchState
 
 SCHEMA = "2"
 # Seconds between two checkpoints.
@@ -93,7 +93,7 @@ class Checkpoint:
         search.done = int(facts["done"])
         search.fractional = float(facts["fractional"])
         search.curve[:] = [
-            Moment(**{**moment, "density": tuple(moment["density"])}) for moment in json.loads(facts["curve"])
+            SearchState(**{**moment, "density": tuple(moment["density"])}) for moment in json.loads(facts["curve"])
         ]
         _restore(search, optimizer, tensors)
 

@@ -15,7 +15,7 @@ from smartc.data.batch import Batch
 
 
 @dataclass(frozen=True)
-class Workers:
+class Processes:
     """This process among those that train together.
 
     Attributes:
@@ -52,13 +52,13 @@ def is_first() -> bool:
 
 
 @contextmanager
-def joined() -> Iterator[Workers]:
+def joined() -> Iterator[Processes]:
     """Join the processes that torchrun started, for as long as the block lasts."""
     if not in_torchrun():
-        yield Workers()
+        yield Processes()
         return
     distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
-        yield Workers(distributed.get_rank(), distributed.get_world_size())
+        yield Processes(distributed.get_rank(), distributed.get_world_size())
     finally:
         distributed.destroy_process_group()

@@ -10,7 +10,7 @@ import torch
 from torch import fx, nn
 
 from smartc.ir.traced_model import TracedModel
-from smartc.kernels.tensor_pool import OF_MASKS
+from smartc.kernels.tensor_pool import MASK_POOL
 from smartc.learning.learners.learner import Learner, fractional_share
 from smartc.masks.layouts import BoolArray
 from smartc.masks.units import Units
@@ -24,7 +24,7 @@ MOMENTS = 100
 
 
 @dataclass(frozen=True)
-class Moment:
+class SearchState:
     """Where a search stands after a step.
 
     Attributes:
@@ -78,7 +78,7 @@ class MaskSearch:
     done: int = 0
     keep: BoolArray | None = None
     fractional: float = 0.0
-    curve: list[Moment] = field(default_factory=list)
+    curve: list[SearchState] = field(default_factory=list)
     before_hard: Callable[[MaskSearch], None] | None = None
     on_hard: Callable[[MaskSearch], None] | None = None
     _looked: _Looked | None = field(default=None, repr=False)
@@ -128,7 +128,7 @@ class MaskSearch:
         """Return how much of the budget is met, 0 to 1."""
         return self.learner.met
 
-    def step(self, loss: torch.Tensor | float | None = None) -> Moment:
+    def step(self, loss: torch.Tensor | float | None = None) -> SearchState:
         """Take note of a step of the weights: the masks move, and harden at the end of the search.
 
         Args:
@@ -144,7 +144,7 @@ class MaskSearch:
         due = self.done % max(self.steps // MOMENTS, 1) == 0 or self.done + 1 == self.steps
         if due:
             self.learner.settle()
-        moment = self._moment(number) if due else Moment(self.done, self.learner.heat, None, (), number)
+        moment = self._moment(number) if due else SearchState(self.done, self.learner.temperature, None, (), number)
         if due:
             self.curve.append(moment)
         self.done += 1
@@ -164,11 +164,11 @@ class MaskSearch:
         if self.before_hard is not None:
             self.before_hard(self)
         self.keep = self.learner.harden()
-        OF_MASKS.empty()
+        MASK_POOL.empty()
         if self.on_hard is not None:
             self.on_hard(self)
 
-    def _moment(self, loss: float | None) -> Moment:
+    def _moment(self, loss: float | None) -> SearchState:
         """Return where the search stands."""
         mask = self._mask(self.learner.latest)
         looked = self._looked
@@ -176,8 +176,8 @@ class MaskSearch:
         if looked is None or (looked.mask.data_ptr(), looked.version) != (mask.data_ptr(), mask._version):
             density = tuple(float(share) for share in self.units.density(mask))
             self._looked = looked = _Looked(mask, mask._version, fractional_share(mask), density)
-        heat = self.learner.heat if self.searching else None
-        return Moment(self.done, heat, looked.fractional, looked.density, loss)
+        temperature = self.learner.temperature if self.searching else None
+        return SearchState(self.done, temperature, looked.fractional, looked.density, loss)
 
     def _mask(self, of: Callable[..., torch.Tensor]) -> torch.Tensor:
         """Return what computes masks of the learner's weights as they are, on the CPU."""

@@ -13,8 +13,8 @@ from smartc.core.errors import UserError
 from smartc.data.batch import Batch, Samples
 from smartc.learning.objectives.objective import Objective
 from smartc.learning.training.checkpoint import Checkpoint
-from smartc.learning.training.distributed import Workers
-from smartc.learning.training.mask_search import MaskSearch, Moment
+from smartc.learning.training.distributed import Processes
+from smartc.learning.training.mask_search import MaskSearch, SearchState
 from smartc.learning.training.weight_optimizer import RATE, set_rate, weight_optimizer
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
@@ -65,9 +65,9 @@ class Run:
     samples: Samples
     objective: Objective
     training: Training
-    workers: Workers
+    workers: Processes
     checkpoint: Checkpoint | None
-    watch: Callable[[Moment], None]
+    watch: Callable[[SearchState], None]
 
     def train(self) -> None:
         """Train from where the checkpoint is, or from the start, to the end.

@@ -12,7 +12,7 @@ from smartc.core.errors import UserError
 from smartc.learning.budgets.channel_budget import ChannelBudget
 from smartc.selection.budget import Budget, parse_budget
 from smartc.selection.choose import choose
-from smartc.selection.kept_options import Search
+from smartc.selection.kept_options import KeptOptions
 from tests.support.search_networks import removed, search_of
 
 NETWORKS = ("residual_bottlenecks", "grouped_resnext")
@@ -26,7 +26,7 @@ BUDGETS = (
 ROUNDING = 1e-9
 
 
-def searched(name: str, budget: Budget) -> Search:
+def searched(name: str, budget: Budget) -> KeptOptions:
     """Return the search of a network for a budget, with all scores alike."""
     found = search_of(name)
     return replace(found, scores=np.ones(found.groups.count), measure=budget.measure)
@@ -38,9 +38,9 @@ def test_keeps_what_the_choice_of_tiles_keeps(name: str, budget: Budget) -> None
     search = searched(name, budget)
     found = ChannelBudget(search, budget)
     for seed in range(2):
-        worth = np.random.default_rng(seed).random(search.groups.count) ** 8
-        keep = found.keep(worth)
-        own = replace(search, scores=worth)
+        importance = np.random.default_rng(seed).random(search.groups.count) ** 8
+        keep = found.keep(importance)
+        own = replace(search, scores=importance)
         choice = choose(own, budget)
         assert np.array_equal(keep, own.kept_units(choice.kept))
         said = found.choice(keep)
@@ -86,11 +86,11 @@ def test_the_limit_leaves_what_the_mask_has_not_spent(name: str) -> None:
 
 def test_a_smaller_share_of_time_never_takes_longer() -> None:
     search = searched("residual_bottlenecks", parse_budget(None, "1x"))
-    worth = np.random.default_rng(2).random(search.groups.count)
+    importance = np.random.default_rng(2).random(search.groups.count)
     cycles = []
     for share in np.linspace(0.5, 1, 6):
         found = ChannelBudget(search, parse_budget(None, f"{share:.6f}x"))
-        cycles.append(float(search.cost(found.choice(found.keep(worth)).kept)))
+        cycles.append(float(search.cost(found.choice(found.keep(importance)).kept)))
     assert (np.diff(cycles) >= 0).all()
 
 
@@ -99,9 +99,9 @@ def test_half_of_everything_has_an_order(asked: dict[str, Any]) -> None:
     """As far again from the budget as it is from the whole network nothing is left."""
     budget = parse_budget(**asked)
     search = searched("residual_bottlenecks", budget)
-    worth = np.random.default_rng(3).random(search.groups.count)
-    order = ChannelBudget(search, budget).order(worth)
-    kept = choose(replace(search, scores=worth), budget).kept
+    importance = np.random.default_rng(3).random(search.groups.count)
+    order = ChannelBudget(search, budget).order(importance)
+    kept = choose(replace(search, scores=importance), budget).kept
     for group, count in zip(search.groups.groups, kept, strict=True):
         stay, go = np.split(np.sort(order[group.units])[::-1], [count])
         assert stay.min(initial=np.inf) > go.max(initial=-np.inf)

@@ -51,9 +51,9 @@ def live_weights(measure: Measure = "latency") -> LiveWeights:
 def random_worth(seed: int, count: int) -> FloatArray:
     """Return worths over many orders of size, with ties and zeros."""
     random = np.random.default_rng(seed)
-    worth = np.round(10.0 ** random.uniform(-6, 3, count), 3)
-    worth[random.random(count) < 0.1] = 0
-    return worth
+    importance = np.round(10.0 ** random.uniform(-6, 3, count), 3)
+    importance[random.random(count) < 0.1] = 0
+    return importance
 
 
 def spent(weights: LiveWeights, keep: BoolArray) -> float:
@@ -74,11 +74,11 @@ def random_mask(seed: int, count: int) -> FloatArray:
 
 def test_a_count_is_kept_exactly() -> None:
     for seed in SEEDS:
-        worth = random_worth(seed, 50)
+        importance = random_worth(seed, 50)
         for limit in (0, 1, 17, 50):
-            keep = CountBudget(float(limit)).keep(worth)
+            keep = CountBudget(float(limit)).keep(importance)
             assert keep.sum() == limit
-            assert worth[keep].sum() == pytest.approx(np.sort(worth)[50 - limit :].sum())
+            assert importance[keep].sum() == pytest.approx(np.sort(importance)[50 - limit :].sum())
 
 
 def test_every_group_of_a_pattern_keeps_its_best() -> None:
@@ -96,11 +96,11 @@ def test_is_never_above_the_amount_and_leaves_nothing_out_that_fits(measure: Mea
     units = weights.units
     assert len(units.names) >= 4
     for seed in SEEDS:
-        worth = random_worth(seed, units.count)
+        importance = random_worth(seed, units.count)
         for amount in amounts(weights, 5):
             budget = PricedBudget(weights, float(amount))
             budget.reprice(random_mask(seed, units.count))
-            keep = budget.keep(worth)
+            keep = budget.keep(importance)
             assert spent(weights, keep) <= amount * (1 + ROUNDING)
             for layer in np.unique(units.layer_of[~keep]):
                 more = keep.copy()
@@ -112,21 +112,21 @@ def test_within_a_layer_the_best_stay() -> None:
     weights = live_weights()
     units = weights.units
     for seed in SEEDS:
-        worth = random_worth(seed, units.count)
-        keep = PricedBudget(weights, float(amounts(weights, 3)[1])).keep(worth)
+        importance = random_worth(seed, units.count)
+        keep = PricedBudget(weights, float(amounts(weights, 3)[1])).keep(importance)
         for layer in range(len(units.names)):
             inside = units.layer_of == layer
-            assert worth[inside & ~keep].max(initial=0) <= worth[inside & keep].min(initial=np.inf)
+            assert importance[inside & ~keep].max(initial=0) <= importance[inside & keep].min(initial=np.inf)
 
 
 @pytest.mark.parametrize("measure", MEASURES)
 def test_a_smaller_amount_never_costs_more(measure: Measure) -> None:
     weights = live_weights(measure)
-    worth = random_worth(7, weights.units.count)
-    costs = [spent(weights, PricedBudget(weights, float(amount)).keep(worth)) for amount in amounts(weights, 12)]
+    importance = random_worth(7, weights.units.count)
+    costs = [spent(weights, PricedBudget(weights, float(amount)).keep(importance)) for amount in amounts(weights, 12)]
     assert (np.diff(costs) >= 0).all()
     assert costs[-1] == pytest.approx(weights.total)
-    assert PricedBudget(weights, weights.total).keep(worth).all()
+    assert PricedBudget(weights, weights.total).keep(importance).all()
 
 
 def test_time_is_what_the_latency_model_says_of_the_zeros() -> None:

@@ -15,8 +15,8 @@ from smartc.learning.learners.pdp import Pdp
 from smartc.learning.learners.registry import LEARNERS
 from smartc.learning.masking import decided, learning_facts
 from smartc.learning.training.mask_search import MaskSearch
-from smartc.proof.comparison import outcome_for
-from tests.support.learning_networks import distance, project, search, train
+from smartc.proof.comparison import comparison_for
+from tests.support.learning_networks import distance, job, search, train
 
 GRANULARITIES: list[tuple[str, dict[str, Any]]] = [
     ("channel", {"sparsity": 0.5}),
@@ -42,8 +42,9 @@ def _kept(found: MaskSearch) -> np.ndarray[Any, np.dtype[np.bool_]]:
 def test_the_budget_is_met_and_the_result_proved(learner: str, granularity: str, budget: dict[str, Any]) -> None:
     found = search(granularity, learner, steps=10, **budget)
     train(found, _adam(found))
-    job = project(granularity, learner, **budget)
-    compiled = finish(job, decided(job, found, learning_facts(job, found)), outcome_for(job.original, None, None), ())
+    made = job(granularity, learner, **budget)
+    comparison = comparison_for(made.original, None, None)
+    compiled = finish(made, decided(made, found, learning_facts(made, found)), comparison, ())
     report = compiled.report
     assert [proof.stage for proof in report.verify] == [
         "masks in the graph == masked (float64)",

@@ -16,7 +16,7 @@ from smartc.core.errors import UserError
 from smartc.learning.learners import smart
 from smartc.learning.learners.smart import COLDEST, HOTTEST, Smart
 from smartc.learning.masking import new_search
-from tests.support.learning_networks import SHAPE, images, project, search, train
+from tests.support.learning_networks import SHAPE, images, job, search, train
 
 # The sum of some hundred numbers in float32.
 ROUNDING = 1e-5
@@ -58,7 +58,7 @@ def test_the_budget_of_the_moment_is_met_at_every_step(granularity: str, budget:
         if found.searching:
             errors.append(float((_sums(learner) / learner.limit - 1).abs().max()))
             limits.append(float(learner.limit))
-            heats.append(learner.heat)
+            heats.append(learner.temperature)
 
     look()
     train(found, _sgd(found), look)
@@ -234,7 +234,7 @@ def test_masks_serve_longer_where_a_search_is_long(granularity: str, holds: dict
 
 
 def test_masks_that_learn_from_few_samples_move_at_every_step() -> None:
-    few = new_search(project(), 10**5, batch_norm=False, few=True).learner
+    few = new_search(job(), 10**5, batch_norm=False, few=True).learner
     assert few.start.steps > smart.LONGEST_HOLD * smart.MOVES
     assert few.hold == 1
 
@@ -244,8 +244,8 @@ def test_of_channels_scores_decide_which_and_the_first_worth_how_many(monkeypatc
     found = search("channel", steps=2000, sparsity=0.5)
     learner = found.learner
     assert isinstance(learner, Smart)
-    layer_of, worth = found.units.layer_of, learner.start.worth
-    first = learner.start.budget.keep(worth)
+    layer_of, importance = found.units.layer_of, learner.start.importance
+    first = learner.start.budget.keep(importance)
     unwanted = torch.from_numpy(first).float()
     while found.searching:
         (learner.soft() * unwanted * torch.rand(len(first))).sum().backward()  # type: ignore[no-untyped-call]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from smartc.frontend.capture import trace
-from smartc.learning.objectives.intermediate_outputs import Tapped
+from smartc.learning.objectives.intermediate_outputs import WithIntermediateOutputs
 from tests.support.oracle import FLOAT32_TOLERANCE, TOLERANCE, relative_error
 from tests.support.zoo import build
 
@@ -31,7 +31,7 @@ def test_outputs_are_those_of_the_model(name: str) -> None:
     module, inputs = build(name)
     model = trace(module, inputs)
     expected = tree_leaves(model.run(tuple(tree_leaves(inputs))))
-    outputs, kept = Tapped(model.graph_module, ())(*tree_leaves(inputs))
+    outputs, kept = WithIntermediateOutputs(model.graph_module, ())(*tree_leaves(inputs))
     assert kept == {}
     for left, right in zip(expected, tree_leaves(outputs), strict=True):
         assert relative_error(left, right) <= FLOAT32_TOLERANCE
@@ -44,7 +44,7 @@ def test_values_are_those_of_the_nodes() -> None:
     linears = [node.name for node in model.calls(torch.ops.aten.linear.default)]
     x = torch.randn(5, 4, dtype=torch.float64)
     wanted = [*linears, calls["aten.relu.default"]]
-    _, kept = Tapped(model.graph_module, [*wanted, "no_such_node"])(x)
+    _, kept = WithIntermediateOutputs(model.graph_module, [*wanted, "no_such_node"])(x)
     assert sorted(kept) == sorted(wanted)
     assert relative_error(module.first(x), kept[linears[0]]) <= TOLERANCE
     assert relative_error(module.first(x).relu(), kept[wanted[2]]) <= TOLERANCE
@@ -54,7 +54,7 @@ def test_values_are_those_of_the_nodes() -> None:
 def test_gradients_flow_from_what_was_kept() -> None:
     model = trace(TwoOutputs(), torch.randn(2, 4))
     (first, _) = [node.name for node in model.calls(torch.ops.aten.linear.default)]
-    tapped = Tapped(model.graph_module, [first])
+    tapped = WithIntermediateOutputs(model.graph_module, [first])
     tapped(torch.randn(3, 4))[1][first].square().sum().backward()
     gradients = {name: parameter.grad is not None for name, parameter in model.graph_module.named_parameters()}
     assert gradients == {"first.weight": True, "first.bias": True, "second.weight": False, "second.bias": False}
@@ -63,6 +63,6 @@ def test_gradients_flow_from_what_was_kept() -> None:
 def test_one_run_keeps_nothing_of_the_one_before() -> None:
     model = trace(TwoOutputs(), torch.randn(2, 4))
     (first, _) = [node.name for node in model.calls(torch.ops.aten.linear.default)]
-    tapped = Tapped(model.graph_module, [first])
+    tapped = WithIntermediateOutputs(model.graph_module, [first])
     one, two = tapped(torch.zeros(1, 4))[1], tapped(torch.ones(2, 4))[1]
     assert (len(one[first]), len(two[first])) == (1, 2)

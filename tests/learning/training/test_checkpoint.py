@@ -17,7 +17,7 @@ from smartc.learning.learners import smart
 from smartc.learning.learners.fixed import Taylor
 from smartc.learning.training import checkpoint
 from smartc.learning.training.checkpoint import Checkpoint
-from smartc.learning.training.mask_search import Moment
+from smartc.learning.training.mask_search import SearchState
 from smartc.learning.training.weight_optimizer import weight_optimizer
 from smartc.masks.units import FloatArray
 from tests.support.learning_networks import images, search, traced, train
@@ -40,7 +40,7 @@ class Killed(Exception):
 def _compile(path: Path | None, *, kill: int = -1, resume: bool = False, **options: Any) -> smartc.Compiled:
     """Learn on few images, and be killed after some step."""
 
-    def watch(moment: Moment, steps: int, met: float) -> None:
+    def watch(moment: SearchState, steps: int, met: float) -> None:
         if moment.step == kill:
             raise Killed
 
@@ -105,7 +105,7 @@ def test_batch_norms_that_learn_and_dropout_go_on_too(tmp_path: Path) -> None:
     model = smartc.trace(torch.nn.Sequential(*layers, torch.nn.Conv2d(16, 16, 3)).eval(), torch.zeros(2, 3, 8, 8))
 
     def run(path: Path | None, **options: Any) -> smartc.Compiled:
-        def watch(moment: Moment, steps: int, met: float) -> None:
+        def watch(moment: SearchState, steps: int, met: float) -> None:
             if moment.step == options.get("kill"):
                 raise Killed
 

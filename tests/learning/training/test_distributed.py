@@ -15,7 +15,7 @@ import torch
 
 from smartc.core.errors import UserError
 from smartc.data.batch import Batch
-from smartc.learning.training.distributed import Workers, in_torchrun, is_first, joined
+from smartc.learning.training.distributed import Processes, in_torchrun, is_first, joined
 from tests.support.learning_networks import convolutions, images
 from tests.support.small_networks import save_program
 
@@ -102,13 +102,13 @@ def test_an_error_of_one_process_ends_all(folder: Path, tmp_path: Path) -> None:
 
 def test_a_batch_is_cut_in_order() -> None:
     batch = Batch((images(6), 3), torch.arange(6))
-    parts = [Workers(rank, 2).share(batch) for rank in (0, 1)]
+    parts = [Processes(rank, 2).share(batch) for rank in (0, 1)]
     assert torch.equal(torch.cat([part.inputs[0] for part in parts]), batch.inputs[0])
     assert [part.inputs[1] for part in parts] == [3, 3]
     assert [part.labels.tolist() for part in parts if part.labels is not None] == [[0, 1, 2], [3, 4, 5]]
-    assert Workers().share(batch) is batch
+    assert Processes().share(batch) is batch
     with pytest.raises(UserError) as caught:
-        Workers(0, 4).share(batch)
+        Processes(0, 4).share(batch)
     assert str(caught.value) == (
         "data: a batch of 6 samples is no multiple of 4 processes. Give a batch size that is, and at least 4 samples."
     )
@@ -132,5 +132,5 @@ def test_who_speaks(monkeypatch: pytest.MonkeyPatch, setting: dict[str, str], se
     assert (in_torchrun(), is_first()) == (several, first)
     if not several:
         with joined() as workers:
-            assert workers == Workers(0, 1)
+            assert workers == Processes(0, 1)
             assert workers.first

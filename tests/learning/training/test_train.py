@@ -16,8 +16,8 @@ from smartc.data.batch import Batch
 from smartc.data.samples import load_samples
 from smartc.learning.objectives.distillation import Distillation
 from smartc.learning.objectives.objective import FromDense, Objective, OwnLoss
-from smartc.learning.training.distributed import Workers
-from smartc.learning.training.mask_search import MaskSearch, Moment
+from smartc.learning.training.distributed import Processes
+from smartc.learning.training.mask_search import MaskSearch, SearchState
 from smartc.learning.training.settings import Settings
 from smartc.learning.training.train import Run, Training
 from smartc.learning.training.weight_optimizer import set_rate, weight_optimizer
@@ -32,15 +32,15 @@ def _from_dense() -> FromDense:
 
 def _run(
     found: MaskSearch, objective: Objective | None = None, *, samples: Any = None, **training: Any
-) -> list[Moment]:
+) -> list[SearchState]:
     """Train a search on images and return where it stood."""
-    seen: list[Moment] = []
+    seen: list[SearchState] = []
     Run(
         search=found,
         samples=load_samples(images(32), traced()) if samples is None else samples,
         objective=objective or _from_dense(),
         training=Training(found.steps, 8, **training),
-        workers=Workers(),
+        workers=Processes(),
         checkpoint=None,
         watch=seen.append,
     ).train()
