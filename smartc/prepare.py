@@ -26,7 +26,7 @@ class Preparation:
     """A masked model to train, and what its masks become.
 
     Attributes:
-        project: What is compiled, for what.
+        job: What is compiled, for what.
         search: The masks and their learner.
         seed: What the report says the training was seeded with.
     """

@@ -1,4 +1,4 @@
-"""A project: a captured model, its channels and layers, a target and a budget."""
+"""A compile job: a captured model, its channels and layers, a target and a budget."""
 
 from __future__ import annotations
 

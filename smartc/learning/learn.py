@@ -1,4 +1,4 @@
-"""Learn the masks of a project, and the weights that are left, from samples."""
+"""Learn the masks of a compile job, and the weights that are left, from samples."""
 
 from __future__ import annotations
 

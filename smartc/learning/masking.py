@@ -1,4 +1,4 @@
-"""Masks from a project: chosen at once from the weights, or learned from data."""
+"""Masks for a compile job: chosen at once from the weights, or learned from data."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ SEEN_SAMPLES = 64
 def new_search(
     job: CompileJob, steps: int, batch_norm: bool, seen: Calibration = NOTHING, few: bool = False
 ) -> MaskSearch:
-    """Return a search for a project's masks that has not begun.
+    """Return a search for the masks of a job that has not begun.
 
     Args:
-        project: What is compiled.
+        job: What is compiled.
         steps: Steps of the weights in all.
         batch_norm: Whether batch norms learn.
         seen: What a few samples tell.
@@ -64,7 +64,7 @@ def new_search(
 
 
 def with_better_granularity(job: CompileJob, samples: Samples | None) -> CompileJob:
-    """Return the project with channels in place of blocks where these would lose more for the same budget.
+    """Return the job with channels in place of blocks where these would lose more for the same budget.
 
     Blocks are finer, but cost nothing less in layers that have no tiles, such as depthwise ones.
     """
@@ -96,7 +96,7 @@ def no_batch_norm_learns(job: CompileJob, batch_norm: bool) -> bool:
 
 
 def unit_budget(job: CompileJob, units: Units) -> UnitBudget:
-    """Return a project's budget in units."""
+    """Return the budget of a job in units."""
     budget, kind = job.budget, job.granularity.kind
     if kind == "n:m":
         return PatternBudget(float(job.granularity.rows), job.granularity.columns)
