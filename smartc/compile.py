@@ -11,7 +11,7 @@ from torch import nn
 
 from smartc.analysis.analyse import analysed
 from smartc.artifact.compiled import Compiled
-from smartc.core.errors import UserError
+from smartc.core.errors import Argument, UserError
 from smartc.data.samples import load_samples
 from smartc.decision.decision import by_scores
 from smartc.decision.job import Clock, CompileJob, captured, check_choice
@@ -123,7 +123,7 @@ class Options:
 def check_backends(backends: Sequence[str] | None) -> None:
     """Fail unless there is a lowering to each backend."""
     for backend in backends or ():
-        check_choice(backend, BACKENDS, "--backend")
+        check_choice(backend, BACKENDS, Argument("backends", (backend,)))
 
 
 def start_job(model: Any, example_inputs: Any, options: Options) -> CompileJob:
@@ -137,7 +137,7 @@ def start_job(model: Any, example_inputs: Any, options: Options) -> CompileJob:
     learner = options.learner or ("smart" if options.with_data else "sp-lamp")
     if learner in LEARNERS and learner not in known:
         raise _needs_data(learner)
-    check_choice(learner, known, "--learner")
+    check_choice(learner, known, Argument("learner", learner))
     device = load_target(options.target) if isinstance(options.target, str) else options.target
     device = with_costs(device, options.backends)
     asked = "channel" if options.granularity == "auto" and not options.with_data else options.granularity
@@ -153,4 +153,5 @@ def start_job(model: Any, example_inputs: Any, options: Options) -> CompileJob:
 
 def _needs_data(learner: str) -> UserError:
     """Return the error for a learner that learns nothing without data."""
-    return UserError("learns from data, and none is given", where=f"--learner {learner}", fix="Add --data")
+    fix = ("Add ", Argument("data"))
+    return UserError("learns from data, and none is given", where=Argument("learner", learner), fix=fix)

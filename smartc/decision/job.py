@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from smartc.analysis.find_layers import Layers
-from smartc.core.errors import UserError
+from smartc.core.errors import Argument, UserError
 from smartc.frontend.capture import trace
 from smartc.ir.traced_model import TracedModel
 from smartc.masks.granularity import Granularity
@@ -78,7 +78,7 @@ def captured(model: Any, example_inputs: Any) -> TracedModel:
     return trace(model, example_inputs)
 
 
-def check_choice(given: str, known: Collection[str], option: str) -> None:
+def check_choice(given: str, known: Collection[str], where: Argument) -> None:
     """Fail unless a word is one of the known."""
     if given not in known:
-        raise UserError("not known", where=f"{option} {given}", fix=f"Choose one of {', '.join(known)}")
+        raise UserError("not known", where=where, fix=f"Choose one of {', '.join(known)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from smartc.core.errors import UserError
+from smartc.core.errors import Argument, UserError
 
 PRECISIONS = ("float32", "bfloat16")
 # Without a number of steps, so many passes over the samples, within these bounds.
@@ -46,12 +46,12 @@ class Settings:
             UserError: A number or a word is out of range.
         """
         if self.steps is not None and self.steps < 0:
-            raise UserError("not a number of steps", where=f"--steps {self.steps}", fix="Give 0 or more")
+            raise UserError("not a number of steps", where=Argument("steps", self.steps), fix="Give 0 or more")
         if self.batch is not None and self.batch < 1:
-            raise UserError("not a batch size", where=f"--batch {self.batch}", fix="Give 1 or more")
+            raise UserError("not a batch size", where=Argument("batch", self.batch), fix="Give 1 or more")
         if self.precision not in PRECISIONS:
             fix = f"Choose one of {', '.join(PRECISIONS)}"
-            raise UserError("not known", where=f"--precision {self.precision}", fix=fix)
+            raise UserError("not known", where=Argument("precision", self.precision), fix=fix)
 
     def batch_for(self, samples: int | None) -> int:
         """Return the samples of a step."""
