@@ -11,6 +11,7 @@ from torch import fx
 
 from smartc.artifact.compiled import Compiled
 from smartc.compile import Options, check_backends, finish, start_job
+from smartc.core.brief import brief
 from smartc.core.errors import UserError
 from smartc.data.samples import load_samples
 from smartc.decision.job import CompileJob
@@ -34,6 +35,14 @@ class Preparation:
     job: CompileJob
     search: MaskSearch
     seed: int
+
+    def __repr__(self) -> str:
+        """Return in one line the model, the target, what is asked and how far the masks are."""
+        job, search = self.job, self.search
+        goal = f"{job.budget.kind} {brief(job.budget.asked, 12)} by {job.learner} and {job.granularity}"
+        names = f"{brief(job.original.name)} on {brief(job.target.name, 20)}"
+        state = "soft" if search.searching else "hard"
+        return f"Preparation({names}: {goal}, step {search.done} of {search.steps}, masks {state})"
 
     @property
     def model(self) -> fx.GraphModule:

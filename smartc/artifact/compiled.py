@@ -13,6 +13,7 @@ from torch import fx
 
 from smartc.decision.plan import Plan
 from smartc.ir.traced_model import TracedModel
+from smartc.reporting.notebook import render_in_notebook, render_note
 from smartc.results.report import Report
 
 
@@ -34,6 +35,23 @@ class Compiled:
     prove: Callable[[], Report]
     lowered: Mapping[str, Callable[[Path], None]] | None
     lower: Callable[[], Compiled] | None = None
+
+    def __repr__(self) -> str:
+        """Return in one line the model, the target, and what was reached; the proof is not run for it."""
+        if self.proved:
+            return f"Compiled({self.report.headline}, proved)"
+        return f"Compiled({self.plan.headline}, not proved yet)"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the report's head and picture, once there is a report."""
+        if self.proved:
+            return render_in_notebook(self.report)
+        return render_note(f"{self.plan.headline}. Not proved yet: that is done when the report is first asked for.")
+
+    @property
+    def proved(self) -> bool:
+        """Return whether the proof has run."""
+        return "report" in vars(self)
 
     @cached_property
     def report(self) -> Report:
@@ -97,7 +115,9 @@ def load(folder: str | Path) -> Compiled:
     model = replace(load_model(folder / "model.pt2"), name=report.model)
     contents = {path.name: path.read_bytes() for path in _lowered_files(folder)}
     lowered = {name: partial(_write_bytes, content) for name, content in contents.items()}
-    return Compiled(model, plan, lambda: report, lowered)
+    compiled = Compiled(model, plan, lambda: report, lowered)
+    _ = compiled.report  # what was saved was proved
+    return compiled
 
 
 def _with_sizes(report: Report, beside: Path) -> Report:
