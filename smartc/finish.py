@@ -19,11 +19,11 @@ from smartc.measuring.measured_target import default_backends
 from smartc.measuring.measurement import Dense, Measurement, measure, timing_inputs
 from smartc.measuring.processor import has_tvm
 from smartc.measuring.put_back import KernelChoice, put_back
+from smartc.packing.channel_order import Ordered, in_fewest_tiles
 from smartc.passes.remove_channels import RemoveChannels
 from smartc.passes.shared.base import run_passes
 from smartc.proof.comparison import Comparison
 from smartc.proof.reference import Reference
-from smartc.reordering.channel_order import Ordered, in_fewest_tiles
 from smartc.reporting.build import Findings, build_report
 from smartc.reporting.measured import with_measurement
 from smartc.results.report import Budget as ReachedBudget

@@ -26,7 +26,7 @@ ORDER = (
     "smartc.passes.shared",
     "smartc.passes",
     "smartc.frontend",
-    "smartc.reordering",
+    "smartc.packing",
     "smartc.data",
     "smartc.selection",
     "smartc.decision",

@@ -22,7 +22,7 @@ from smartc.core.version import __version__
 from smartc.decision.decision import Decision
 from smartc.decision.job import CompileJob
 from smartc.ir.traced_model import TracedModel
-from smartc.reordering.channel_order import Ordered
+from smartc.packing.channel_order import Ordered
 from smartc.selection.budget import Measure
 from smartc.targets.target import Target
 

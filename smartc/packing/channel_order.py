@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from smartc.analysis.analyse import analysed
 from smartc.analysis.channels.labels import IntArray
 from smartc.ir.traced_model import Remark, TracedModel
+from smartc.packing.find_channel_order import find_channel_order
 from smartc.passes.permute_channels import PermuteChannels, axis_orders
 from smartc.passes.shared.base import run_passes
-from smartc.reordering.find_channel_order import find_channel_order
 from smartc.targets.target import Target
 
 

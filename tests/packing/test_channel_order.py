@@ -8,8 +8,8 @@ from torch import nn
 
 import smartc
 from smartc.analysis.weight_use import weight_use
+from smartc.packing.channel_order import Ordered
 from smartc.passes.pack_blocks import packed_for
-from smartc.reordering.channel_order import Ordered
 from smartc.targets.target import load_target
 
 
