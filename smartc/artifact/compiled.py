@@ -19,15 +19,18 @@ from smartc.results.report import Report
 
 @dataclass(frozen=True, eq=False)
 class Compiled:
-    """A compiled model.
+    """A compiled model: to be called, looked into and saved.
+
+    ``smartc.compile``, ``Preparation.finish`` and ``smartc.load`` return one.  A notebook shows its report.
 
     Attributes:
-        model: The smaller model.
-        plan: What was kept.
+        model: The smaller model, as a graph.
+        plan: What was kept of every tensor, by the names of your ``state_dict``.
         proof: The report, or what checks the model against the masked original and returns it; run once,
             before the module, the report or a file is handed out.
-        lowered: Per file name, what writes it; None if compilation stopped before lowering.
-        lower: Does what is left of it.
+        lowered: What writes each file of the model, by the file's name; None if compilation stopped before
+            lowering.
+        lower: Lowers the model where that was left out, and returns the result.
     """
 
     model: TracedModel
@@ -55,21 +58,40 @@ class Compiled:
 
     @cached_property
     def report(self) -> Report:
-        """Return the report, layer by layer."""
+        """Return the report: what each layer cost before and after, and the proof of the result.
+
+        Raises:
+            InternalError: The model computes something else than the masked original.
+        """
         return self.proof if isinstance(self.proof, Report) else self.proof()
 
     @cached_property
     def module(self) -> fx.GraphModule:
-        """Return an ``nn.Module`` with the original's inputs and output structure."""
+        """Return an ``nn.Module`` with the original's inputs and output structure, proved before it is returned.
+
+        Raises:
+            InternalError: The model computes something else than the masked original.
+        """
         _ = self.report
         return self.model.graph_module
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the compiled model."""
+        """Return the model's outputs.
+
+        Args:
+            *args: Inputs, as the original takes them.
+            **kwargs: The same, by name.
+
+        Raises:
+            InternalError: The model computes something else than the masked original.
+        """
         return self.module(*args, **kwargs)
 
     def save(self, folder: str | Path) -> None:
-        """Write the artifact: all files or, on any failure, none.
+        """Write a folder with the model, the plan and the report: all files or, on any failure, none.
+
+        Args:
+            folder: Where to; it may be new, empty, or one that smartc wrote, which is replaced.
 
         Raises:
             UserError: The folder is not ours to replace, or the disk is full or read-only.
@@ -100,10 +122,26 @@ class Compiled:
 
 
 def load(folder: str | Path) -> Compiled:
-    """Return the compiled model of an artifact folder.
+    """Return the compiled model that a folder holds.
+
+    Args:
+        folder: What ``Compiled.save`` or ``smartc compile`` wrote.
+
+    Returns:
+        The compiled model with its plan and its report; to save it again writes the same files.
 
     Raises:
-        UserError: The folder is no artifact of smartc, or a file in it is missing or changed.
+        UserError: smartc did not write the folder, or a file in it is missing or changed.
+
+    Example:
+        >>> import smartc, torch
+        >>> layers = (torch.nn.Conv2d(3, 16, 3), torch.nn.ReLU(), torch.nn.Conv2d(16, 8, 3))
+        >>> inputs = torch.randn(1, 3, 8, 8)
+        >>> compiled = smartc.compile(torch.nn.Sequential(*layers), inputs, target="npu-8x8", backends=("pt2",))
+        >>> compiled.save("build")
+        >>> loaded = smartc.load("build")
+        >>> torch.equal(loaded(inputs), compiled(inputs))
+        True
     """
     from smartc.artifact.manifest import check_files
     from smartc.frontend.model_file import load_model

@@ -20,16 +20,18 @@ ENOUGH_FOR_STATISTICS = 1000
 
 @dataclass(frozen=True)
 class Settings:
-    """What can be set of learning; all of it has a default that suits the data.
+    """How to learn, for ``smartc.compile``; everything has a default that suits the data.
+
+    A number or a word out of range raises a UserError.
 
     Attributes:
         steps: Steps of the weights in all; 0 only reconstructs.  None for two passes over the samples,
             but at least 200 steps.
         batch: Samples of a step, over all processes; None for 64, or fewer where there are few.
-        seed: Decides the order of the samples.
+        seed: Of the order of the samples.
         precision: ``float32``, or ``bfloat16`` for autocast.
-        checkpoint: Where to keep the state of the training, if anywhere.
-        resume: Whether to go on from it.
+        checkpoint: A file to keep the state of the training in, every 20 seconds; None for none.
+        resume: Whether to go on from that file, where it is there.
     """
 
     steps: int | None = None
@@ -54,13 +56,21 @@ class Settings:
             raise UserError("not known", where=Argument("precision", self.precision), fix=fix)
 
     def batch_for(self, samples: int | None) -> int:
-        """Return the samples of a step."""
+        """Return the samples of a step.
+
+        Args:
+            samples: How many there are to learn from; None where that is not known.
+        """
         if self.batch is not None:
             return self.batch
         return BATCH if samples is None else max(min(BATCH, samples // 8), min(FEWEST_OF_A_STEP, samples))
 
     def steps_for(self, samples: int | None) -> int:
-        """Return the number of steps."""
+        """Return the number of steps.
+
+        Args:
+            samples: How many there are to learn from; None where that is not known.
+        """
         if self.steps is not None:
             return self.steps
         if samples is None:
