@@ -37,7 +37,7 @@ def named_arguments() -> set[str]:
     """Return the names of all arguments that errors speak of by a literal name."""
     calls = (node for _, tree in library() for node in ast.walk(tree) if isinstance(node, ast.Call))
     firsts = (call.args[0] for call in calls if isinstance(call.func, ast.Name) and call.func.id == "Argument")
-    return {first.value for first in firsts if isinstance(first, ast.Constant)} | {"latency", "macs", "bytes"}
+    return {str(first.value) for first in firsts if isinstance(first, ast.Constant)} | {"latency", "macs", "bytes"}
 
 
 def options_of_compile() -> set[str]:
