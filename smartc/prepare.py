@@ -14,6 +14,7 @@ from smartc.artifact.compiled import Compiled
 from smartc.compile import emit, start
 from smartc.core.errors import UserError
 from smartc.data.samples import load_samples
+from smartc.decision.dump import Dump
 from smartc.decision.job import CompileJob
 from smartc.learning.decide import settle_granularity
 from smartc.learning.masking import decided, learning_facts, new_search
@@ -95,7 +96,7 @@ def prepare(
     learner: str = "smart",
     batch_norm: bool = True,
     seed: int = 0,
-    dump: str | Path | None = None,
+    dump: str | Path | Dump | None = None,
 ) -> Preparation:
     """Put masks on a model, to be learned in a training loop of your own.
 

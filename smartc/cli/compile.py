@@ -30,18 +30,21 @@ def run(arguments: argparse.Namespace) -> None:
     with progress("compiling"), learning_bar() as watch:
         # From here on torch is needed, which takes seconds to import.
         from smartc.compile import compile
+        from smartc.decision.dump import Dump
         from smartc.frontend.model_file import load_model
         from smartc.learning.training.distributed import in_torchrun, is_first
         from smartc.selection.budget import parse_budget
 
         parse_budget(sparsity, arguments.latency, arguments.macs, arguments.bytes)
         settings = _settings(arguments)
-        model = load_model(
-            arguments.model,
-            factory=arguments.factory,
-            input_shapes=arguments.input,
-            allow_pickle=arguments.allow_pickle,
-        )
+        dump = Dump.to(arguments.dump if is_first() else None)
+        with dump.listening():
+            model = load_model(
+                arguments.model,
+                factory=arguments.factory,
+                input_shapes=arguments.input,
+                allow_pickle=arguments.allow_pickle,
+            )
         compiled = compile(
             model,
             target=target,
@@ -58,6 +61,7 @@ def run(arguments: argparse.Namespace) -> None:
             backends=backends if is_first() else (),
             evaluate=arguments.eval if is_first() else None,
             watch=watch,
+            dump=dump,
         )
         if in_torchrun() and not is_first():
             return
