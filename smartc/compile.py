@@ -52,7 +52,7 @@ def compile(
     backends: Sequence[str] | None = None,
     evaluate: Any = None,
     watch: Watch | None = None,
-    dump: str | Path | None = None,
+    dump: str | Path | Dump | None = None,
 ) -> Compiled:
     """Make a trained model faster on a target by removing channels or blocks, and prove the result.
 
@@ -119,7 +119,7 @@ def compile(
     return emit(job, decision, comparison, backends)
 
 
-def start(model: Any, example_inputs: Any, asked: Request, dump: str | Path | None = None) -> CompileJob:
+def start(model: Any, example_inputs: Any, asked: Request, dump: str | Path | Dump | None = None) -> CompileJob:
     """Return the job of a compile: what was asked for, checked, and the model, captured and analysed.
 
     Raises:

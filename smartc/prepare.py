@@ -15,6 +15,7 @@ from smartc.compile import emit, start
 from smartc.core.brief import brief
 from smartc.core.errors import UserError
 from smartc.data.samples import load_samples
+from smartc.decision.dump import Dump
 from smartc.decision.job import CompileJob
 from smartc.learning.decide import settle_granularity
 from smartc.learning.masking import decided, learning_facts, new_search
@@ -111,7 +112,7 @@ def prepare(
     learner: str = "smart",
     batch_norm: bool = True,
     seed: int = 0,
-    dump: str | Path | None = None,
+    dump: str | Path | Dump | None = None,
 ) -> Preparation:
     """Put masks on a model, to be learned in a training loop of your own.
 

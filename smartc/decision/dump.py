@@ -29,14 +29,16 @@ class Dump:
     written: list[str] = field(default_factory=list)
 
     @classmethod
-    def to(cls, folder: str | Path | None) -> Dump:
-        """Return a dump to a folder that is not there or empty.
+    def to(cls, folder: str | Path | Dump | None) -> Dump:
+        """Return a dump to a folder that is not there or empty; a dump as it is.
 
         Raises:
             UserError: There is something in its place.
         """
         if folder is None:
             return NO_DUMP
+        if isinstance(folder, Dump):
+            return folder
         place = Path(folder)
         if place.exists() and (not place.is_dir() or any(place.iterdir())):
             fact = "it holds files already" if place.is_dir() else "it is not a folder"
