@@ -143,15 +143,17 @@ def load(folder: str | Path) -> Compiled:
         >>> torch.equal(loaded(inputs), compiled(inputs))
         True
     """
-    from smartc.artifact.manifest import check_files
+    from smartc.artifact.manifest import REQUIRED, check_files, read_manifest
     from smartc.frontend.model_file import load_model
 
     folder = Path(folder)
     check_files(folder)
+    check_files(folder, *REQUIRED)
+    listed = read_manifest(folder)["files"]
     plan = Plan.from_dict(json.loads((folder / "plan.json").read_text(encoding="utf-8")), str(folder / "plan.json"))
     report = Report.load(folder / "report.json")
     model = replace(load_model(folder / "model.pt2"), name=report.model)
-    contents = {path.name: path.read_bytes() for path in _lowered_files(folder)}
+    contents = {path.name: path.read_bytes() for path in _lowered_files(folder) if path.name in listed}
     lowered = {name: partial(_write_bytes, content) for name, content in contents.items()}
     return Compiled(model, plan, report, lowered)
 
