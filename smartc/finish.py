@@ -28,7 +28,6 @@ from smartc.reporting.build import Findings, build_report
 from smartc.reporting.measured import with_measurement
 from smartc.results.report import Budget as ReachedBudget
 from smartc.results.report import Report
-from smartc.targets.measured import MeasuredTarget
 from smartc.targets.target import Target
 
 TVM_FILE = "model.so"
@@ -41,7 +40,7 @@ def finish(project: CompileJob, decision: Decision, outcome: Comparison, backend
     job = _Job(project, KernelChoice(decision), decision, outcome)
     if not backends:
         return job.compiled(_Files((), (), None))
-    job, files = _measured(job, backends) if isinstance(project.target, MeasuredTarget) else (job, job.files(backends))
+    job, files = _measured(job, backends) if project.target.is_this_machine else (job, job.files(backends))
     compiled = job.compiled(files)
     _ = compiled.report
     return compiled

@@ -7,11 +7,12 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from smartc.core.errors import UserError
-from smartc.targets.agreement import check_agreement, check_sources
+from smartc.targets.consistency import check_consistency, check_sources
 from smartc.targets.keys import Sources, Whole
+from smartc.targets.latency import LayerCosts, modelled_costs
 from smartc.targets.parse import plain, read_table
 from smartc.targets.sections import (
     Align,
@@ -27,6 +28,7 @@ from smartc.targets.sections import (
     Sparsity,
     Vector,
 )
+from smartc.targets.workload import Workload
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -78,7 +80,7 @@ class Target:
             raise UserError("holds no tables", where=where, fix="Give the sections of a target by name")
         target = read_table(cls, raw, where)
         check_sources(target, where)
-        check_agreement(target, where)
+        check_consistency(target, where)
         return target
 
     def to_dict(self) -> dict[str, Any]:
@@ -110,9 +112,36 @@ class Target:
         """Say whether it is the processor that this runs on: its times are measured, not modelled."""
         return self.target.kind == "cpu" and self.provenance == "measured"
 
+    @property
+    def needs_cost_table(self) -> bool:
+        """Say whether nothing can be priced before a cost table is there."""
+        return self.is_this_machine
+
+    @property
+    def time_kind(self) -> Literal["simulated", "estimated"]:
+        """Return what its times are: those of a model are simulated, sums of measured kernels are estimated."""
+        return "simulated"
+
+    @property
+    def guides_by_time(self) -> bool:
+        """Say whether fewer MACs are sought where they save the most time, because times are known well."""
+        return False
+
     def supports(self, op: str) -> bool:
         """Say whether the device runs the operator itself, by short name such as ``conv2d``."""
         return op in self.ops.supported
+
+    def price(self, work: Workload) -> LayerCosts:
+        """Return what each layer costs: arrays of the workload's shape.
+
+        The total never rises when channels, groups, pixels or live tiles fall.
+
+        Raises:
+            ValueError: It is a processor without its cost table.
+        """
+        if self.needs_cost_table:
+            raise ValueError(f"{self.name} has no cost table")
+        return modelled_costs(self, work)
 
 
 def load_target(name_or_path: str) -> Target:

@@ -23,7 +23,7 @@ from smartc.decision.decision import Decision
 from smartc.decision.job import CompileJob
 from smartc.ir.traced_model import TracedModel
 from smartc.reordering.channel_order import Ordered
-from smartc.selection.budget import Measure
+from smartc.targets.latency import Measure
 from smartc.targets.target import Target
 
 BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
@@ -166,7 +166,7 @@ def _spent(measure: Measure, model: TracedModel, layers: Layers, target: Target)
     if measure == "macs":
         live = np.where(costs.tiles > 0, costs.live_tiles / np.maximum(costs.tiles, 1), 1.0)
         return float((costs.macs * live).sum())
-    return float((costs.total if measure == "latency" else costs.weight_bytes).sum())
+    return float(costs.in_measure(measure).sum())
 
 
 def kept_indices(

@@ -33,9 +33,7 @@ from smartc.results.report import (
     Verification,
 )
 from smartc.selection.choose import Choice, KeptOptions
-from smartc.targets.latency import BOUNDS
-from smartc.targets.latency import Latency as Cycles
-from smartc.targets.measured import MeasuredTarget
+from smartc.targets.latency import BOUNDS, LayerCosts
 from smartc.targets.target import Target, without_skipping
 
 # A share of the time that is not worth a word.
@@ -67,8 +65,7 @@ def build_report(
         _layer(row, before, after, _decision(row, decision, original, smaller)) for row in search.layers.rows
     )
     layers += tuple(_added(row, after) for row in compiled.rows if row.name not in before)
-    kind: Literal["simulated", "estimated"] = "estimated" if isinstance(target, MeasuredTarget) else "simulated"
-    latency = Latency(kind, "ms", _sum(layers, "dense", "ms"), _sum(layers, "compiled", "ms"))
+    latency = Latency(target.time_kind, "ms", _sum(layers, "dense", "ms"), _sum(layers, "compiled", "ms"))
     if decision.units is not None and target.sparsity.zero_tile_skip:
         whole = price_layers(smaller, compiled, without_skipping(target))
         latency = replace(latency, without_skipping=whole.total_ms)
@@ -101,7 +98,7 @@ def _figures(model: TracedModel, layers: Layers, target: Target) -> dict[str, Fi
     return {row.name: _row(model, row, cycles, index) for index, row in enumerate(layers.rows)}
 
 
-def _row(model: TracedModel, row: ModelLayer, cycles: Cycles, index: int) -> Figures:
+def _row(model: TracedModel, row: ModelLayer, cycles: LayerCosts, index: int) -> Figures:
     """Return one layer's figures."""
     value = value_of(row.node)
     first = value[0] if isinstance(value, (tuple, list)) else value

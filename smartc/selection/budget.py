@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import Literal
 
 from smartc.core.errors import UserError
-
-Measure = Literal["latency", "macs", "bytes"]
+from smartc.targets.latency import Measure
 
 # How many of what a target counts one unit is; a share and a time depend on the network and the target.
 _AMOUNTS = {

@@ -11,7 +11,9 @@ from smartc.core.errors import UserError
 from smartc.selection import choose as choose_module
 from smartc.selection import kept_options as search_module
 from smartc.selection.choose import KeptOptions, choose, parse_budget
-from smartc.targets.target import load_target
+from smartc.targets.latency import LayerCosts, modelled_costs
+from smartc.targets.target import Target, load_target
+from smartc.targets.workload import Workload
 from tests.support.search_networks import (
     NETWORKS,
     chain,
@@ -198,12 +200,10 @@ class Counter:
     def __init__(self) -> None:
         self.layers = 0
 
-    def __call__(self, target: object, work: object) -> object:
+    def __call__(self, target: Target, work: Workload) -> LayerCosts:
         """Price layers."""
-        from smartc.targets.latency import price
-
-        self.layers += int(np.prod(work.shape))  # type: ignore[attr-defined]
-        return price(target, work)  # type: ignore[arg-type]
+        self.layers += int(np.prod(work.shape))
+        return modelled_costs(target, work)
 
 
 @pytest.mark.parametrize("budget", [(0.5, None), (None, "0.9x"), (None, "0.7x")])
@@ -214,7 +214,7 @@ def test_work_grows_in_proportion_to_the_layers(
     for depth in (25, 100):
         network = search(nn.Sequential(chain(*[16] * depth)), IMAGE, load_target("npu-8x8"))
         counter = Counter()
-        monkeypatch.setattr("smartc.selection.kept_options.price", counter)
+        monkeypatch.setattr("smartc.targets.target.modelled_costs", counter)
         choose(network, parse_budget(*budget))
         priced.append(counter.layers)
     assert priced[1] < 5 * priced[0]

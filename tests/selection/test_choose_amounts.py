@@ -11,8 +11,9 @@ import torch
 
 from smartc.core.errors import UserError
 from smartc.selection import kept_options as search_module
-from smartc.selection.budget import Budget, Measure
+from smartc.selection.budget import Budget
 from smartc.selection.choose import Choice, KeptOptions, choose, parse_budget
+from smartc.targets.latency import Measure
 from smartc.targets.target import load_target
 from tests.support.cost_tables import by_work, target
 from tests.support.search_networks import NETWORKS, chain, every_choice, score, search, search_of, shares, wide_array
