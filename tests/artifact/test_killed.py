@@ -19,12 +19,12 @@ LONGEST = 0.05
 SCRIPT = """
 import sys, time
 from pathlib import Path
-from smartc import swap_folder
-from smartc.artifact import write_artifact
+from smartc.artifact import atomic_folder
+from smartc.artifact.write import write_artifact
 
 folder, first, way = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 if way == "rename":
-    swap_folder.exchange = lambda *_: False
+    atomic_folder.exchange = lambda *_: False
 
 def write(path):
     with path.open("w") as file:

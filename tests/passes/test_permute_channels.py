@@ -14,9 +14,9 @@ from smartc.analysis.live_tiles import live_tiles
 from smartc.analysis.weight_use import weight_use
 from smartc.frontend.capture import trace
 from smartc.ir.traced_model import TracedModel
+from smartc.packing.find_channel_order import find_channel_order
+from smartc.packing.find_free_groups import find_free_groups
 from smartc.passes.permute_channels import PermuteChannels, axis_orders, moved_places, whole_order
-from smartc.reordering.find_channel_order import find_channel_order
-from smartc.reordering.find_free_groups import find_free_groups
 from smartc.targets.target import Target, load_target
 from tests.support.oracle import TOLERANCE, relative_error
 from tests.support.zero_tiles import with_zero_tiles

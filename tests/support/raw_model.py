@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 from torch import nn
 
+from smartc.frontend import capture
 from smartc.frontend.capture import trace
 from smartc.ir.traced_model import TracedModel, operator_name
-from smartc.passes.shared import base
 from smartc.passes.shared.base import Pass, PassResult
 
 
 def raw(module: nn.Module, inputs: Any) -> TracedModel:
     """Capture a module without the passes that make it canonical."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(base, "run_passes", lambda model, passes: PassResult(model))
+        patch.setattr(capture, "run_stage", lambda stage, model: PassResult(model))
         return trace(module, inputs)
 
 

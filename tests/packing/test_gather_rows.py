@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from smartc.reordering.gather_rows import gather_rows, held_columns
+from smartc.packing.gather_rows import gather_rows, held_columns
 
 
 @pytest.mark.parametrize("size", [2, 3, 4, 8])

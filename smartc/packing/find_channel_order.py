@@ -14,9 +14,9 @@ from smartc.analysis.channels.labels import IntArray
 from smartc.analysis.live_tiles import any_of_runs, live_tiles
 from smartc.analysis.weight_use import WeightUse, weight_use
 from smartc.ir.traced_model import Remark, TracedModel, storage_key
+from smartc.packing.find_free_groups import find_free_groups
+from smartc.packing.gather_rows import gather_rows
 from smartc.passes.permute_channels import moved_places, whole_order
-from smartc.reordering.find_free_groups import find_free_groups
-from smartc.reordering.gather_rows import gather_rows
 from smartc.targets.target import Target
 
 _Flags = np.ndarray[Any, np.dtype[np.bool_]]
