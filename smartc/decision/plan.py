@@ -129,7 +129,7 @@ def make_plan(job: CompileJob, decision: Decision, smaller: PackedModel, *, hash
         for group, kept, reason in zip(search.groups.groups, choice.kept, choice.reasons, strict=True)
     )
     return Plan(
-        model={"name": job.original.name, "sha256": model_hash(job.original) if hashed else None},
+        model={"name": job.original.name, "sha256": traced_model_hash(job.original) if hashed else None},
         target=job.target.to_dict(),
         budget={"kind": budget.kind, "asked": budget.asked, "reached": reached(job, decision, smaller.model)},
         learner=job.learner,
@@ -164,7 +164,7 @@ def reached(job: CompileJob, decision: Decision, smaller: TracedModel) -> str:
         return f"{1 - int(search.weights @ choice.kept) / total:.3f}" if total else "0"
     dense = _spent(budget.measure, job.original, job.layers, job.target)
     spent = _spent(budget.measure, smaller, analysed(smaller), job.target)
-    return budget.stated(spent, dense, job.target.array.frequency_hz)
+    return budget.stated(spent, dense)
 
 
 def _spent(measure: Measure, model: TracedModel, layers: Layers, target: Target) -> float:
@@ -201,7 +201,7 @@ def kept_indices(
     return tensors
 
 
-def model_hash(model: TracedModel) -> str:
+def traced_model_hash(model: TracedModel) -> str:
     """Return a hash of a model's graph and tensors."""
     digest = hashlib.sha256(model.graph_module.code.encode())
     state = {**dict(model.graph_module.named_parameters()), **dict(model.graph_module.named_buffers())}

@@ -16,7 +16,7 @@ from smartc.results.csv_rows import layers_to_csv
 from smartc.results.figures import (
     SIDES,
     Agreement,
-    Budget,
+    BudgetResult,
     Causes,
     Change,
     Evaluation,
@@ -34,7 +34,7 @@ from smartc.results.formats import TimeScale, time_scale
 
 __all__ = [
     "Agreement",
-    "Budget",
+    "BudgetResult",
     "Causes",
     "Change",
     "Evaluation",
@@ -66,7 +66,7 @@ class Report:
     provenance: str
     assumption: str
     latency: Latency
-    budget: Budget
+    budget: BudgetResult
     summary: Summary
     layers: tuple[Layer, ...]
     verify: tuple[Verification, ...]
