@@ -1,0 +1,1 @@
+"""What each ATen operator is, in one table that rules, layers, energies, prices, targets and lowering read."""
