@@ -112,7 +112,7 @@ class Target:
 
     def supports(self, op: str) -> bool:
         """Say whether the device runs the operator itself, by short name such as ``conv2d``."""
-        return op in self.ops.supported
+        return self.ops.includes(op)
 
 
 def load_target(name_or_path: str) -> Target:
