@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
-from smartc.ir.operators.operator import Operator, alike
+from smartc.ir.operators.operator import Operator, Vector, VectorMath, alike
+
+
+def _relu(x: Vector, vector: VectorMath) -> Vector:
+    """Return what is above zero."""
+    return vector.maximum(x, vector.number(0.0))
+
+
+def _relu6(x: Vector, vector: VectorMath) -> Vector:
+    """Return what lies between 0 and 6."""
+    return vector.minimum(_relu(x, vector), vector.number(6.0))
+
+
+def _silu(x: Vector, vector: VectorMath) -> Vector:
+    """Return the vector times its logistic function."""
+    return x * vector.sigmoid(x)
+
+
+def _hardswish(x: Vector, vector: VectorMath) -> Vector:
+    """Return the vector times its hard sigmoid."""
+    return x * vector.hard_sigmoid(x)
+
 
 # A line here is all that a new activation function needs.
 ACTIVATIONS = (
-    *alike("relu relu6 leaky_relu", "activation", "unary", zero_at_zero=True, fused="relu"),
+    Operator("relu", "activation", "unary", zero_at_zero=True, fused="relu", formula=_relu),
+    Operator("relu6", "activation", "unary", zero_at_zero=True, fused="relu", formula=_relu6),
+    Operator("leaky_relu", "activation", "unary", zero_at_zero=True, fused="relu"),
     Operator("hardtanh", "activation", "unary", fused="relu"),
     Operator("clamp", "activation", "joined", fused="relu"),
     Operator("clamp_min", "activation", "joined", fused="relu", by_name_only=True),
@@ -16,20 +39,11 @@ ACTIVATIONS = (
     *alike("gelu elu mish", "activation", "unary", zero_at_zero=True, fused="silu"),
     *alike("selu celu", "activation", "unary", zero_at_zero=True, fused="silu", by_name_only=True),
     Operator("softplus", "activation", "unary", fused="silu"),
-    Operator(
-        "silu", "activation", "unary", zero_at_zero=True, fused="silu", formula=lambda x, vector: x * vector.sigmoid(x)
-    ),
+    Operator("silu", "activation", "unary", zero_at_zero=True, fused="silu", formula=_silu),
     Operator("sigmoid", "activation", "unary", fused="silu", formula=lambda x, vector: vector.sigmoid(x)),
     Operator("tanh", "activation", "unary", zero_at_zero=True, fused="silu", formula=lambda x, vector: vector.tanh(x)),
     Operator("hardsigmoid", "activation", "unary", fused="silu", formula=lambda x, vector: vector.hard_sigmoid(x)),
-    Operator(
-        "hardswish",
-        "activation",
-        "unary",
-        zero_at_zero=True,
-        fused="silu",
-        formula=lambda x, vector: x * vector.hard_sigmoid(x),
-    ),
+    Operator("hardswish", "activation", "unary", zero_at_zero=True, fused="silu", formula=_hardswish),
     Operator("glu", "activation", "gating"),
 )
 
@@ -69,8 +83,16 @@ FUNCTIONS = (
 )
 
 COPIES = (
-    *alike("dropout feature_dropout", "dropout", "unary", cost="free", zero_at_zero=True, identity=True),
-    *alike("alpha_dropout feature_alpha_dropout", "dropout", "unary", cost="free", identity=True),
+    *alike(
+        "dropout feature_dropout",
+        "dropout",
+        "unary",
+        cost="free",
+        zero_at_zero=True,
+        identity=True,
+        in_training="random",
+    ),
+    *alike("alpha_dropout feature_alpha_dropout", "dropout", "unary", cost="free", identity=True, in_training="random"),
     *alike(
         "contiguous alias detach clone lift_fresh_copy lift_fresh",
         "copy",

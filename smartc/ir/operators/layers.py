@@ -22,6 +22,7 @@ WEIGHTED = (
     ),
     Operator("linear", "linear", "linear", cost="matrix", weight=_WEIGHT, onnx=("Gemm", "MatMul")),
     Operator("embedding", "embedding", "embedding"),
+    # They may have no random numbers to draw, yet on some devices they have no gradient in evaluation.
     *alike("lstm gru rnn_tanh rnn_relu", "recurrent", in_training="random"),
 )
 

@@ -20,7 +20,7 @@ def _put(network: Network, node: fx.Node, held: Held, layout: Layout) -> bool:
     return True
 
 
-@rule("dropout", "feature_dropout", "alias", "detach", "contiguous", "clone", "lift_fresh_copy", "dropout_")
+@rule("dropout_", serves=lambda operator: operator.identity)
 def same(network: Network, node: fx.Node) -> bool:
     """Pass a tensor on."""
     network.values[node] = network.held(arguments_of(node)[0])
