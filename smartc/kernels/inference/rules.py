@@ -1,7 +1,7 @@
 """The rules of the walk: which kernels compute an operator.
 
-A kernel is written for what it computes, so most rules name their operators; the table of operators says which ones
-are passed on as they are, and which have a formula.
+A kernel is written for what it computes, with the arguments of that operator in mind, so most rules name the operators
+that they know.  Where a rule serves all that are alike in the table of operators, it asks the table.
 """
 
 from __future__ import annotations

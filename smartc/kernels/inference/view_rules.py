@@ -27,7 +27,7 @@ def same(network: Network, node: fx.Node) -> bool:
     return True
 
 
-@rule("view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "_unsafe_view")
+@rule(serves=lambda operator: operator.rule in ("reshape", "squeeze"))
 def reshape(network: Network, node: fx.Node) -> bool:
     """Read the same elements in another shape."""
     held, shape = network.held(arguments_of(node)[0]), shape_of(node)

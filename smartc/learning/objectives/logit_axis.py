@@ -12,8 +12,8 @@ from smartc.ir.traced_model import Value, argument_of, arguments_of, operator_of
 
 # What leaves each axis where it is, and classes comparable with one another, beside what passes elements on.
 KEPT = ("cast", "resizing", "average_pooling")
-# A constant, per class or for all, changes what the classes are but not that they are classes.  Nor would an alias of
-# these; the list is what this analysis has been shown to be right for.
+# A constant, per class or for all, changes what the classes are but not that they are classes.  Not all of arithmetic
+# is here: rsub and neg turn the order of the classes round.
 WITH_CONSTANT = ("add", "sub", "mul", "div")
 _TRANSPOSES = ("matrix_transpose", "transpose", "permute")
 
