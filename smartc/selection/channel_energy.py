@@ -254,6 +254,7 @@ def _numbers(weight: torch.Tensor) -> np.ndarray[Any, Any]:
     return numbers
 
 
+# The two whose moments have a formula; all else passes those of its first operand on.
 _COMBINED: dict[str, Callable[[TracedModel, fx.Node, list[Moments]], Any]] = {
     "add": _sum,
     "mul": _product,

@@ -54,7 +54,10 @@ def soft_sign_formula(x: Vector, vector: VectorMath) -> Vector:
 
 SINH = Operator("sinh", "activation", "unary", zero_at_zero=True, fused="silu", formula=sinh_formula)
 SOFT_SIGN = Operator("soft_sign", "activation", "unary", zero_at_zero=True, formula=soft_sign_formula)
-NEW: dict[str, tuple[Operator, Callable[[Tensor], Tensor]]] = {"sinh": (SINH, torch.sinh), "soft_sign": (SOFT_SIGN, soft_sign)}
+NEW: dict[str, tuple[Operator, Callable[[Tensor], Tensor]]] = {
+    "sinh": (SINH, torch.sinh),
+    "soft_sign": (SOFT_SIGN, soft_sign),
+}
 
 
 class Network(nn.Module):

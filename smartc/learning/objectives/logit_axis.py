@@ -136,6 +136,7 @@ def _averaged(node: fx.Node, axis: int, rank: int) -> int | None:
     return None if axis in places else axis - (0 if kept else sum(place < axis for place in places))
 
 
+# By operator, not by rule: each entry reads the arguments of its own operator.
 _MOVES: dict[str, Callable[[fx.Node, int, int], int | None]] = {
     "transpose": _transposed,
     "permute": _permuted,
