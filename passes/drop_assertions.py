@@ -5,18 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from smartc.ir.traced_model import Remark, TracedModel, layer_name, operator_name
+from smartc.ir.traced_model import Remark, TracedModel, layer_name, operator_of
 from smartc.passes.shared.base import PassResult
-
-ASSERTIONS = frozenset(
-    (
-        "_assert_tensor_metadata",
-        "_assert_scalar",
-        "_assert_async",
-        "sym_constrain_range",
-        "sym_constrain_range_for_size",
-    )
-)
 
 
 @dataclass(frozen=True)
@@ -28,7 +18,7 @@ class DropAssertions:
     def run(self, model: TracedModel) -> PassResult:
         """Return the model without them."""
         bare = model.copy()
-        checks = [node for node in bare.calls() if operator_name(node.target) in ASSERTIONS and not node.users]
+        checks = [node for node in bare.calls() if operator_of(node).family == "assertion" and not node.users]
         remarks = tuple(Remark(layer_name(node), "dropped an assertion", changed=True) for node in checks)
         for node in checks:
             bare.graph.erase_node(node)

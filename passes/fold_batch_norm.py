@@ -9,10 +9,8 @@ import torch
 from torch import fx
 from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
-from smartc.ir.traced_model import Remark, TracedModel, argument_of, arguments_of, layer_name, operator_name
+from smartc.ir.traced_model import Remark, TracedModel, argument_of, arguments_of, layer_name, operator_of
 from smartc.passes.shared.base import PassResult
-
-FOLDS_INTO = frozenset("conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d linear".split())
 
 
 @dataclass(frozen=True)
@@ -24,7 +22,7 @@ class FoldBatchNorm:
     def run(self, model: TracedModel) -> PassResult:
         """Return the model with as few batch norms as can be folded exactly."""
         folded = model.copy()
-        norms = [node for node in folded.calls() if operator_name(node.target) == "batch_norm"]
+        norms = [node for node in folded.calls() if operator_of(node).name == "batch_norm"]
         remarks = [_fold(folded, norm) for norm in norms]
         return PassResult(folded.cleaned(), tuple(remarks))
 
@@ -33,7 +31,7 @@ def _fold(model: TracedModel, norm: fx.Node) -> Remark:
     """Fold one normalisation in place, or say why not."""
     place = layer_name(norm)
     producer = arguments_of(norm)[0]
-    if not isinstance(producer, fx.Node) or operator_name(producer.target) not in FOLDS_INTO:
+    if not isinstance(producer, fx.Node) or not operator_of(producer).is_layer:
         return Remark(place, f"its input {producer} is no convolution or linear layer")
     if len(producer.users) > 1:
         return Remark(place, f"{producer} has {len(producer.users)} readers")
@@ -44,7 +42,7 @@ def _fold(model: TracedModel, norm: fx.Node) -> Remark:
         for arg in (arguments_of(producer)[1], *arguments_of(norm)[3:5])
     ):
         return Remark(place, "its parameters are computed")
-    if operator_name(producer.target) == "linear" and len(producer.meta["value"].shape) != 2:
+    if not operator_of(producer).is_convolution and len(producer.meta["value"].shape) != 2:
         return Remark(place, "its channels are not those of the linear layer")
     weight, bias = _folded_tensors(model, producer, norm)
     _write(model, producer, weight, bias)
@@ -61,12 +59,13 @@ def _folded_tensors(model: TracedModel, producer: fx.Node, norm: fx.Node) -> tup
     assert weight is not None
     bias = _tensor(model, argument_of(producer, 2, "bias"))
     eps = arguments_of(norm)[7]
-    if operator_name(producer.target) == "linear":
+    if not operator_of(producer).is_convolution:
         ones, zeros = torch.ones_like(mean), torch.zeros_like(mean)
         gamma, beta = ones if gamma is None else gamma, zeros if beta is None else beta
         fused = fuse_linear_bn_weights(weight, bias, mean, variance, eps, gamma, beta)
         return fused[0].detach(), fused[1].detach()
-    transposed = "transpose" in operator_name(producer.target)
+    stored = operator_of(producer).weight
+    transposed = stored is not None and stored.transposed
     groups = argument_of(producer, 6, "groups", 1)
     if transposed and groups != 1:
         return _folded_grouped(weight, bias, (gamma, beta, mean, variance), eps, groups)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import fx, nn
 
-from smartc.ir.traced_model import Remark, TracedModel, operator_name, value_of
+from smartc.ir.traced_model import Remark, TracedModel, operator_of, value_of
 from smartc.kernels.tensor_pool import MASK_POOL
 from smartc.masks.layouts import Channels, MaskLayout
 from smartc.masks.masked_weight import MaskedWeight
@@ -21,11 +21,6 @@ from smartc.passes.shared.base import PassResult
 MASKS = "smartc_masks"
 _MASKED = "smartc_masked_"
 _PARTS = "smartc_parts"
-# The axis of a weight, the second operand, that runs over what the first operand is read by.
-_INPUT_AXES = {
-    **dict.fromkeys("linear conv1d conv2d conv3d".split(), 1),
-    **dict.fromkeys("conv_transpose1d conv_transpose2d conv_transpose3d".split(), 0),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,7 +225,8 @@ class _Product:
 
 def _input_axis(node: fx.Node) -> int | None:
     """Return which axis of its weight a layer's inputs meet; None where it is no layer."""
-    return _INPUT_AXES.get(operator_name(node.target)) if node.op == "call_function" else None
+    operator = operator_of(node)
+    return operator.weight.input_axis if operator.weight is not None and operator.is_layer else None
 
 
 def _is_layer(node: fx.Node, weight: list[fx.Node]) -> bool:

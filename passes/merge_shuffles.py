@@ -14,14 +14,14 @@ import torch
 from torch import fx
 
 from smartc.analysis import channel_rules
-from smartc.analysis.channel_rules.registry import RULES
+from smartc.analysis.channel_rules.registry import rule_of
 from smartc.analysis.channels.labels import IntArray, LabelBook, Site
-from smartc.ir.traced_model import Remark, TracedModel, arguments_of, layer_name, operator_name, value_of
+from smartc.ir.traced_model import Remark, TracedModel, arguments_of, layer_name, operator_name, operator_of, value_of
 from smartc.passes.shared.base import PassResult
 
 aten = torch.ops.aten
-MOVES = frozenset("view reshape flatten unflatten permute transpose contiguous squeeze unsqueeze _unsafe_view".split())
-ENDS = frozenset(("view", "reshape", "flatten", "_unsafe_view"))
+# By the rules of channels: what only moves axes, a copy apart.
+_MOVES = ("reshape", "squeeze", "permute", "transpose")
 assert channel_rules.FAMILIES  # imported to fill the registry
 
 
@@ -51,7 +51,7 @@ def _merge(model: TracedModel, node: fx.Node) -> Remark | None:
 
 def _chain(node: fx.Node) -> list[fx.Node]:
     """Return the moves that end at a node and start from a tensor of the same shape, in order."""
-    if operator_name(node.target) not in ENDS:
+    if operator_of(node).rule != "reshape":
         return []
     chain = [node]
     while True:
@@ -60,9 +60,15 @@ def _chain(node: fx.Node) -> list[fx.Node]:
             return []
         if value_of(source).shape == value_of(node).shape:
             return chain if len(chain) > 2 else []
-        if source.op != "call_function" or operator_name(source.target) not in MOVES or len(source.users) > 1:
+        if not _moves(source) or len(source.users) > 1:
             return []
         chain.insert(0, source)
+
+
+def _moves(node: fx.Node) -> bool:
+    """Return whether a call puts its elements elsewhere at most."""
+    operator = operator_of(node)
+    return operator.rule in _MOVES or operator.family == "copy"
 
 
 def _permutation(chain: list[fx.Node]) -> tuple[int, IntArray] | None:
@@ -74,7 +80,9 @@ def _permutation(chain: list[fx.Node]) -> tuple[int, IntArray] | None:
     for node in chain:
         site = Site(node, value_of(node).shape, book)
         args = fx.map_arg(arguments_of(node)[1:], lambda arg: value_of(arg))
-        labels = RULES[operator_name(node.target)](site, labels, *args, **node.kwargs)
+        move = rule_of(operator_name(node.target))
+        assert move is not None
+        labels = move(site, labels, *args, **node.kwargs)
     after = {factor.axes: factor.labels for factor in labels.factors}
     if book.frozen or before.keys() != after.keys():
         return None

@@ -7,15 +7,10 @@ from typing import Any, ClassVar
 
 from torch import fx, nn
 
+from smartc.ir.operators.table import operator_named
 from smartc.ir.traced_model import Remark, TracedModel, argument_of, layer_name, operator_name, stored_name
 from smartc.passes.shared.base import PassResult
 
-NORMS = frozenset(("batch_norm", "instance_norm"))
-# What draws random numbers in training.  Recurrent layers may have none to draw, yet on some devices
-# they have no gradient in evaluation.
-RANDOM = frozenset(
-    "dropout feature_dropout alpha_dropout feature_alpha_dropout rrelu lstm gru rnn_tanh rnn_relu".split()
-)
 FLAGS = ("training", "train", "use_input_stats")
 MODE = "training_mode"
 
@@ -56,15 +51,17 @@ class TrainingMode:
     def _switch(self, model: TracedModel, node: fx.Node) -> Remark | None:
         """Switch one call in place; None where it is none of ours or is as it should be."""
         kind = operator_name(node.target).removesuffix("_")
-        if kind not in NORMS and kind not in RANDOM:
+        in_training = operator_named(kind).in_training
+        is_norm = in_training == "statistics"
+        if not in_training:
             return None
-        training = (self.batch_norm if kind in NORMS else self.dropout) and (_mode(model) if self.follow else True)
-        if kind in NORMS and argument_of(node, 3, "running_mean") is None:
+        training = (self.batch_norm if is_norm else self.dropout) and (_mode(model) if self.follow else True)
+        if is_norm and argument_of(node, 3, "running_mean") is None:
             return Remark(layer_name(node), f"{kind} without running statistics stays as it is")
         if not _set_flag(node, training):
             return None
         mode = ("training, while the module is" if self.follow else "training") if training else "evaluation"
-        if kind in NORMS and training:
+        if is_norm and training:
             _own_statistics(model, node)
             if argument_of(node, 6, "momentum") == 0:
                 mode += "; its running statistics stay, because its momentum is 0"

@@ -5,12 +5,33 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
+from smartc.ir.operators.table import OPERATORS, families, operator_named
 from smartc.targets.keys import Flag, Number, Several, Text, Whole, one_of
 
 _BYTES = Whole(0, 2**50)
 _RATE = Number(1e-6, 1e9)
 _SHARE = Number(0.001, 1)
 _TILE = Several("a list of two whole numbers from 1 to 65536, rows and cols", Whole(), length=2)
+
+
+@dataclass(frozen=True)
+class Operators:
+    """A list of families of operators and of short names, all of them in the table of operators."""
+
+    @property
+    def expected(self) -> str:
+        """Return the families in words."""
+        return f"a list of operators such as conv2d, or of their families: {', '.join(families())}"
+
+    def read(self, raw: object) -> tuple[str, ...]:
+        """Return the words as a tuple."""
+        if not isinstance(raw, list | tuple):
+            raise ValueError(raw)
+        known = OPERATORS.keys() | set(families())
+        for word in raw:
+            if not isinstance(word, str) or word not in known:
+                raise ValueError(word)
+        return tuple(raw)
 
 
 @dataclass(frozen=True)
@@ -126,10 +147,15 @@ class Fallback:
 
 @dataclass(frozen=True)
 class Ops:
-    """The operators that the device runs itself, by short name."""
+    """The operators that the device runs itself: families of the table of operators, and single ones by short name."""
 
-    supported: Annotated[tuple[str, ...], Several("a list of operator names", Text())]
+    supported: Annotated[tuple[str, ...], Operators()]
     fallback: Fallback
+
+    def includes(self, name: str) -> bool:
+        """Say whether the device runs an operator itself, for its family's sake or its own."""
+        operator = operator_named(name)
+        return name in self.supported or (operator.family in self.supported and not operator.by_name_only)
 
 
 @dataclass(frozen=True)

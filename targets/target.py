@@ -125,7 +125,7 @@ class Target:
 
     def supports(self, op: str) -> bool:
         """Say whether the device runs the operator itself, by short name such as ``conv2d``."""
-        return op in self.ops.supported
+        return self.ops.includes(op)
 
     def price(self, work: Workload) -> LayerCosts:
         """Return what each layer costs: arrays of the workload's shape.

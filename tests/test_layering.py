@@ -13,6 +13,7 @@ FOLDERS = {"smartc": "smartc", "smartc.passes": "passes", "smartc.targets": "tar
 # Every folder with code, a loose file counting as one, from what imports nothing of ours to what nothing imports.
 ORDER = (
     "smartc.core",
+    "smartc.ir.operators",
     "smartc.ir",
     "smartc.results",
     "smartc.kernels",

@@ -13,7 +13,15 @@ from torch import fx
 from smartc.analysis.channels.channel_groups import surviving
 from smartc.analysis.channels.labels import Labels
 from smartc.core.errors import InternalError
-from smartc.ir.traced_model import TracedModel, argument_of, arguments_of, layer_name, operator_name, stored_name
+from smartc.ir.traced_model import (
+    TracedModel,
+    argument_of,
+    arguments_of,
+    layer_name,
+    operator_name,
+    operator_of,
+    stored_name,
+)
 
 aten = torch.ops.aten
 BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
@@ -57,7 +65,7 @@ Rewrite = Callable[[TracedModel, fx.Node, Survivors], None]
 
 def rewrite_sizes(model: TracedModel, node: fx.Node, survivors: Survivors) -> None:
     """Rewrite one call's literal sizes, in place."""
-    rewrite = _REWRITES.get(operator_name(node.target))
+    rewrite = _REWRITES.get(operator_of(node).rule)
     if rewrite is not None:
         rewrite(model, node, survivors)
 
@@ -198,20 +206,19 @@ def _constant(model: TracedModel, node: fx.Node, index: Any) -> fx.Node:
         return model.add_buffer(f"{node.name}_kept", torch.from_numpy(index.astype(np.int64)))
 
 
+# By the rule of channels, which knows what sizes an operator spells out.
 _REWRITES: dict[str, Rewrite] = {
-    **dict.fromkeys(
-        (
-            "view reshape _unsafe_view unflatten expand zeros ones full empty rand randn new_zeros new_ones "
-            "new_full new_empty"
-        ).split(),
-        _sizes,
-    ),
-    **dict.fromkeys("split split_with_sizes chunk tensor_split unsafe_split unsafe_chunk".split(), _split),
-    **dict.fromkeys(("slice", "narrow"), _slice),
-    **dict.fromkeys(("index_select", "index"), _gather),
-    **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _groups),
-    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), _groups),
-    **dict.fromkeys(("pad", "constant_pad_nd"), _pad),
+    "reshape": _sizes,
+    "expand": _sizes,
+    "fill": _sizes,
+    "new_fill": _sizes,
+    "split": _split,
+    "slice": _slice,
+    "index_select": _gather,
+    "index": _gather,
+    "convolution": _groups,
+    "transposed_convolution": _groups,
+    "pad": _pad,
     "select": _select,
     "unbind": _unbind,
     "roll": _roll,

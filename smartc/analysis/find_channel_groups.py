@@ -13,7 +13,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import fx
 
 from smartc.analysis import channel_rules
-from smartc.analysis.channel_rules.registry import RULES
+from smartc.analysis.channel_rules.registry import Rule, rule_of
 from smartc.analysis.channels.channel_groups import FROZEN, ChannelGroup, ChannelGroups, ParameterAxis, Role
 from smartc.analysis.channels.labels import Declined, Factor, IntArray, LabelBook, Labels, Site
 from smartc.ir.traced_model import TracedModel, Value, layer_name, operator_name, storage_key, value_of
@@ -87,9 +87,7 @@ def _apply_rule(node: fx.Node, labels: dict[fx.Node, Any], book: LabelBook) -> A
     first = shape if not isinstance(value, (tuple, list)) else _shape(value[0]) if value else ()
     site = Site(node, first, book)
     try:
-        if operator not in RULES:
-            raise Declined("has no rule for channels yet")
-        result = RULES[operator](site, *args, **kwargs)
+        result = _rule(operator)(site, *args, **kwargs)
     except Declined as reason:
         site.freeze_all([*args, *kwargs.values()], str(reason))
         result = None
@@ -99,6 +97,18 @@ def _apply_rule(node: fx.Node, labels: dict[fx.Node, Any], book: LabelBook) -> A
         site.freeze_all([*args, *kwargs.values()], "is called in a way that its rule does not know")
         result = None
     return _checked(site, value, result)
+
+
+def _rule(operator: str) -> Rule:
+    """Return the rule of an operator.
+
+    Raises:
+        Declined: It has none.
+    """
+    own = rule_of(operator)
+    if own is None:
+        raise Declined("has no rule for channels yet")
+    return own
 
 
 def _checked(site: Site, value: Any, result: Any) -> Any:

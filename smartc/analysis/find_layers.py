@@ -14,14 +14,13 @@ from torch import fx
 from smartc.analysis.channels.channel_groups import FROZEN, ChannelGroups
 from smartc.analysis.channels.labels import IntArray
 from smartc.analysis.layer_shapes import Shape, layer_shape
-from smartc.ir.traced_model import TracedModel, arguments_of, layer_name, operator_name, value_of
+from smartc.ir.traced_model import TracedModel, arguments_of, layer_name, operator_name, operator_of, value_of
 from smartc.targets.target import Target
 from smartc.targets.workload import OpKind, Workload
 
-RELU_LIKE = frozenset("relu relu6 hardtanh leaky_relu clamp clamp_min prelu _prelu_kernel".split())
-SILU_LIKE = frozenset("silu sigmoid tanh gelu hardswish hardsigmoid mish elu selu celu softplus".split())
+# The output rates of a target, as a workload numbers them.
+_RATES = {"relu": 1, "silu": 2}
 ALL = slice(None)
-TRANSPARENT = frozenset("dropout feature_dropout alias contiguous detach clone lift_fresh_copy alpha_dropout".split())
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,15 +228,16 @@ def _fused(node: fx.Node, shape: Shape, order: dict[fx.Node, int]) -> tuple[tupl
     """Return what follows a call and is done with it: norm, residual addition, activation."""
     fused: list[fx.Node] = []
     residual, activation = False, 0
+    is_product = shape.kind != OpKind.VECTOR
     for user in _followers(node):
-        operator = operator_name(user.target)
-        if operator == "batch_norm" and shape.kind != OpKind.VECTOR and not fused and arguments_of(user)[5] is False:
+        operator = operator_of(user)
+        if is_product and not fused and operator.name == "batch_norm" and arguments_of(user)[5] is False:
             pass
-        elif operator == "add" and shape.kind != OpKind.VECTOR and not residual and _waits(user, node, order):
+        elif is_product and not residual and operator.name == "add" and _waits(user, node, order):
             residual = True
-        elif operator in RELU_LIKE | SILU_LIKE:
-            activation = 1 if operator in RELU_LIKE else 2
-        elif operator not in TRANSPARENT:
+        elif operator.fused:
+            activation = _RATES[operator.fused]
+        elif not operator.identity:
             break
         fused.append(user)
         if activation:

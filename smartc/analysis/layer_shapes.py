@@ -12,19 +12,8 @@ from torch import fx
 
 from smartc.analysis.channels.channel_groups import FROZEN
 from smartc.analysis.channels.labels import IntArray, Labels
-from smartc.ir.traced_model import TracedModel, Value, argument_of, arguments_of, operator_name, value_of
+from smartc.ir.traced_model import TracedModel, Value, argument_of, arguments_of, operator_of, value_of
 from smartc.targets.workload import OpKind
-
-# Views and the like, and what compilers do by placing tensors in memory.
-FREE = frozenset(
-    (
-        "view reshape _unsafe_view flatten unflatten squeeze unsqueeze expand expand_as view_as reshape_as "
-        "split split_with_sizes chunk tensor_split unsafe_split unsafe_chunk slice narrow select unbind "
-        "getitem cat concat concatenate dropout feature_dropout alpha_dropout alias contiguous detach clone "
-        "lift_fresh_copy lift_fresh to zeros ones full empty new_zeros new_ones new_full new_empty zeros_like "
-        "ones_like full_like empty_like arange sym_size scalar_tensor le lt ge gt eq ne _to_copy type_as t"
-    ).split()
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,10 +44,10 @@ UnitLabels = Mapping[fx.Node, Any]
 
 def layer_shape(model: TracedModel, node: fx.Node, labels: UnitLabels) -> Shape | None:
     """Return the sizes of a call, or None where it costs nothing."""
-    operator = operator_name(node.target)
-    if operator in FREE or not isinstance(_first(value_of(node)), Value):
+    operator = operator_of(node)
+    if operator.cost == "free" or not isinstance(_first(value_of(node)), Value):
         return None
-    return _SHAPES.get(operator, _vector)(node, labels)
+    return _MATRIX_SHAPES[operator.rule](node, labels) if operator.cost == "matrix" else _vector(node, labels)
 
 
 def _convolution(node: fx.Node, labels: UnitLabels) -> Shape:
@@ -68,7 +57,8 @@ def _convolution(node: fx.Node, labels: UnitLabels) -> Shape:
     into, out = value_of(source).single, value_of(node).single
     axis = len(out) - len(taps) - 1
     groups = argument_of(node, 6, "groups", 1)
-    transposed = "transpose" in operator_name(node.target)
+    stored = operator_of(node).weight
+    transposed = stored is not None and stored.transposed
     per_group = into[axis] // groups
     # A single channel with its own kernel is what is left of a depthwise convolution.
     depthwise = per_group == 1 and (groups != 1 or out[axis] == 1)
@@ -196,10 +186,11 @@ def _parameter(node: Any) -> str | None:
     return str(node.target) if isinstance(node, fx.Node) and node.op == "get_attr" else None
 
 
-_SHAPES: dict[str, Callable[[fx.Node, UnitLabels], Shape]] = {
-    **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _convolution),
-    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), _convolution),
-    **dict.fromkeys(("matmul", "bmm", "mm"), _matmul),
+# By the rule of channels, which knows an operator's arguments, too.
+_MATRIX_SHAPES: dict[str, Callable[[fx.Node, UnitLabels], Shape]] = {
+    "convolution": _convolution,
+    "transposed_convolution": _convolution,
+    "product": _matmul,
     "linear": _linear,
-    "scaled_dot_product_attention": _attention,
+    "attention": _attention,
 }

@@ -13,6 +13,8 @@ from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
 from smartc.core.brief import brief
+from smartc.ir.operators.operator import Operator
+from smartc.ir.operators.table import operator_named
 
 # Stands for the batch wherever a number is needed: a prime that no layer has as a size, so that
 # a product with it can be told apart from channels.
@@ -266,8 +268,14 @@ def operator_name(target: Any) -> str:
     return getattr(target, "__name__", str(target))
 
 
+def operator_of(node: fx.Node) -> Operator:
+    """Return what the table knows of the operator that a node calls; of a node that calls none, nothing."""
+    return operator_named(operator_name(node.target) if node.op == "call_function" else "")
+
+
 def stored_name(node: fx.Node) -> str | None:
     """Return the name of the stored tensor that a node passes on as it is, or None."""
+    # What the exporter puts around constants: not all that passes elements on is of a constant.
     while node.op == "call_function" and operator_name(node.target) in ("lift_fresh_copy", "lift_fresh", "detach"):
         node = node.args[0]  # type: ignore[assignment]
     return str(node.target) if node.op == "get_attr" else None

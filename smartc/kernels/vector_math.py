@@ -9,6 +9,8 @@ from typing import Any
 
 from tvm import tirx
 
+from smartc.ir.operators.table import operator_named
+
 Vector = Any
 
 # Beyond these, exp overflows or is zero in float32.
@@ -38,7 +40,7 @@ class Activation:
     """An activation function that a kernel applies before it stores.
 
     Attributes:
-        kind: A key of ACTIVATIONS.
+        kind: A key of CHOSEN, or an operator that has a formula in the table.
         low, high: Bounds of ``clamp``; the slope of ``leaky_relu`` is ``low``.
     """
 
@@ -48,7 +50,54 @@ class Activation:
 
     def apply(self, x: Vector, lanes: int) -> Vector:
         """Return the function of a vector."""
-        return ACTIVATIONS[self.kind](x, self, lanes)
+        if self.kind in CHOSEN:
+            return CHOSEN[self.kind](x, self, lanes)
+        formula = operator_named(self.kind).formula
+        assert formula is not None
+        return formula(x, Lanes(lanes))
+
+    @property
+    def zero_at_zero(self) -> bool:
+        """Say whether the function of zero is zero."""
+        if self.kind == "clamp":
+            return self.low <= 0 <= self.high
+        return self.kind in CHOSEN or operator_named(self.kind).zero_at_zero
+
+
+@dataclass(frozen=True)
+class Lanes:
+    """What the formulas of the table are written with, for vectors of some lanes."""
+
+    lanes: int
+
+    def number(self, value: float) -> Vector:
+        """Return a vector of one number."""
+        return splat(value, self.lanes)
+
+    def maximum(self, x: Vector, y: Vector) -> Vector:
+        """Return the larger elements of two vectors."""
+        return tirx.max(x, y)
+
+    def minimum(self, x: Vector, y: Vector) -> Vector:
+        """Return the smaller elements of two vectors."""
+        return tirx.min(x, y)
+
+    def exponential(self, x: Vector) -> Vector:
+        """Return e to the power of a vector."""
+        return exponential(x, self.lanes)
+
+    def sigmoid(self, x: Vector) -> Vector:
+        """Return the logistic function."""
+        return _sigmoid(x, self.lanes)
+
+    def hard_sigmoid(self, x: Vector) -> Vector:
+        """Return (x + 3) / 6, between 0 and 1."""
+        raised = tirx.max(tirx.min(x + self.number(3.0), self.number(6.0)), self.number(0.0))
+        return raised * self.number(1 / 6)
+
+    def tanh(self, x: Vector) -> Vector:
+        """Return the hyperbolic tangent."""
+        return self.number(2.0) * self.sigmoid(x + x) - self.number(1.0)
 
 
 def splat(value: float, lanes: int) -> Vector:
@@ -115,17 +164,6 @@ def _sigmoid(x: Vector, lanes: int) -> Vector:
     return splat(1.0, lanes) / (splat(1.0, lanes) + exponential(splat(0.0, lanes) - x, lanes))
 
 
-def _hard_sigmoid(x: Vector, lanes: int) -> Vector:
-    """Return (x + 3) / 6, between 0 and 1."""
-    raised = tirx.max(tirx.min(x + splat(3.0, lanes), splat(6.0, lanes)), splat(0.0, lanes))
-    return raised * splat(1 / 6, lanes)
-
-
-def _tanh(x: Vector, lanes: int) -> Vector:
-    """Return the hyperbolic tangent."""
-    return splat(2.0, lanes) * _sigmoid(x + x, lanes) - splat(1.0, lanes)
-
-
 def _gelu(x: Vector, lanes: int) -> Vector:
     """Return the Gaussian error linear unit."""
     inner = error_function(x * splat(math.sqrt(0.5), lanes), lanes)
@@ -143,14 +181,10 @@ def _leaky(x: Vector, activation: Activation, lanes: int) -> Vector:
     return tirx.Select(x > splat(0.0, lanes), x, x * splat(activation.low, lanes))
 
 
-ACTIVATIONS: dict[str, Callable[[Vector, Activation, int], Vector]] = {
+# What an operator's other arguments choose, so that no formula of the table can say it; but for clamp, zero at zero.
+CHOSEN: dict[str, Callable[[Vector, Activation, int], Vector]] = {
     "clamp": _clamp,
     "leaky_relu": _leaky,
-    "silu": lambda x, _, lanes: x * _sigmoid(x, lanes),
-    "sigmoid": lambda x, _, lanes: _sigmoid(x, lanes),
-    "tanh": lambda x, _, lanes: _tanh(x, lanes),
-    "hardsigmoid": lambda x, _, lanes: _hard_sigmoid(x, lanes),
-    "hardswish": lambda x, _, lanes: x * _hard_sigmoid(x, lanes),
     "gelu": lambda x, _, lanes: _gelu(x, lanes),
     "gelu_tanh": lambda x, _, lanes: _gelu_tanh(x, lanes),
 }

@@ -10,21 +10,8 @@ from functools import cached_property
 from torch import fx
 
 from smartc.analysis.find_layers import Layers
+from smartc.ir.operators.table import names_of_onnx
 from smartc.ir.traced_model import layer_name, operator_name
-
-# The short names of operators that an operator of ONNX computes, where it is not the same word.
-_ONNX = {
-    "Conv": ("conv1d", "conv2d", "conv3d"),
-    "ConvTranspose": ("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"),
-    "Gemm": ("linear", "addmm"),
-    "MatMul": ("linear", "matmul", "bmm", "mm", "scaled_dot_product_attention"),
-    "Softmax": ("softmax", "scaled_dot_product_attention"),
-    "LayerNormalization": ("layer_norm",),
-    "MaxPool": ("max_pool1d", "max_pool2d", "max_pool3d"),
-    "ReduceMean": ("mean", "adaptive_avg_pool2d"),
-    "GlobalAveragePool": ("adaptive_avg_pool2d", "mean"),
-    "AveragePool": ("avg_pool2d", "adaptive_avg_pool2d"),
-}
 
 
 @dataclass(frozen=True)
@@ -57,7 +44,7 @@ class LayerNames:
         """Return the row of a node of an ONNX model."""
         layer, _, operator = name.rpartition("/")
         operator, _, number = operator.partition("#")
-        return self._choose(layer, _ONNX.get(operator, (operator.lower(),)), int(number or 1))
+        return self._choose(layer, names_of_onnx(operator), int(number or 1))
 
     def _row_of_layer(self, name: str) -> str | None:
         """Return the row of a layer as TVM's kernels are named."""

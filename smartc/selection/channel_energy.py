@@ -16,16 +16,13 @@ import torch
 from torch import fx
 
 from smartc.analysis.channels.channel_groups import FROZEN, ChannelGroups
-from smartc.ir.traced_model import TracedModel, Value, argument_of, arguments_of, operator_name, value_of
+from smartc.ir.operators.operator import Operator
+from smartc.ir.traced_model import TracedModel, Value, argument_of, arguments_of, operator_name, operator_of, value_of
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
 # Exact for polynomials up to degree 41, and within a few percent at the kink of a ReLU.
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(21)
-ACTIVATIONS = frozenset(
-    ("relu relu6 hardtanh leaky_relu silu gelu hardswish hardsigmoid sigmoid tanh elu selu celu mish softplus").split()
-)
-CONVOLUTIONS = frozenset(("conv1d", "conv2d", "conv3d", "linear"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +84,7 @@ class _Squares:
 
     def plain_weight(self, node: fx.Node) -> str | None:
         """Return the name of the weight that a convolution or linear layer reads directly."""
-        if operator_name(node.target) not in CONVOLUTIONS:
+        if not _is_plain(operator_of(node)):
             return None
         weight = arguments_of(node)[1]
         return str(weight.target) if isinstance(weight, fx.Node) and weight.op == "get_attr" else None
@@ -110,14 +107,14 @@ def _brought(node: fx.Node, moments: dict[fx.Node, Any], squares: FloatArray, sc
 
 def _moments(model: TracedModel, node: fx.Node, moments: dict[fx.Node, Any], squares: _Squares) -> Any:
     """Return the moments of a call's output, None where nothing is known."""
-    operator = operator_name(node.target)
+    operator = operator_of(node)
     sources = [moments.get(arg) for arg in node.all_input_nodes if arg.op == "call_function"]
-    if operator == "batch_norm":
+    if operator.name == "batch_norm":
         return _of_norm(model, node)
-    if operator in CONVOLUTIONS:
+    if _is_plain(operator):
         name = squares.plain_weight(node)
         return None if name is None else _of_layer(model, node, sources, squares.of(name))
-    if operator in ("cat", "concat"):
+    if operator.rule == "cat":
         parts = [source for source in sources if isinstance(source, Moments)]
         whole = len(parts) == len(arguments_of(node)[0]) == len(sources)
         return (
@@ -128,10 +125,15 @@ def _moments(model: TracedModel, node: fx.Node, moments: dict[fx.Node, Any], squ
     known = [source for source in sources if isinstance(source, Moments)]
     if not known or len(known) < len(sources):
         return _picked(node, sources)
-    if operator in ACTIVATIONS:
+    if operator.family == "activation" and operator.rule == "unary":
         function: Any = node.target
         return _through(lambda x: function(x, *arguments_of(node)[1:]), known[0])
-    return _COMBINED.get(operator, _passed)(model, node, known)
+    return _COMBINED.get(operator.name, _parts if operator.rule == "split" else _passed)(model, node, known)
+
+
+def _is_plain(operator: Operator) -> bool:
+    """Return whether a layer's weight has its outputs first: a convolution or linear layer, not transposed."""
+    return operator.is_layer and operator.weight is not None and not operator.weight.transposed
 
 
 def _of_norm(model: TracedModel, node: fx.Node) -> Moments:
@@ -252,8 +254,8 @@ def _numbers(weight: torch.Tensor) -> np.ndarray[Any, Any]:
     return numbers
 
 
+# The two whose moments have a formula; all else passes those of its first operand on.
 _COMBINED: dict[str, Callable[[TracedModel, fx.Node, list[Moments]], Any]] = {
     "add": _sum,
     "mul": _product,
-    **dict.fromkeys(("split", "chunk", "split_with_sizes"), _parts),
 }

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from smartc.analysis.channel_rules.registry import RULES, rule
+from smartc.analysis.channel_rules.registry import RULES, rule, rule_of
 from smartc.analysis.find_channel_groups import find_channel_groups
 from smartc.frontend.capture import trace
+from smartc.ir.operators.table import OPERATORS as TABLE
 from tests.support.read_aloud import read_aloud
 from tests.support.rule_networks import RULE_NETWORKS, conv, inside
 from tests.support.zoo.parameters import TiedAutoencoder
@@ -41,14 +42,14 @@ def test_family_reads_as_its_golden_file(family: str, golden: Callable[[str, str
 
 
 def test_refuses_a_second_rule_of_one_operator() -> None:
-    first = RULES["conv2d"]
-    with pytest.raises(ValueError, match=r"^conv2d has two channel rules$"):
-        rule("conv2d")(first)
-    assert RULES["conv2d"] is first
+    first = RULES["convolution"]
+    with pytest.raises(ValueError, match=r"^there are two channel rules convolution$"):
+        rule("convolution")(first)
+    assert RULES["convolution"] is rule_of("conv2d") is first
 
 
 def test_operator_without_a_rule_freezes_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(RULES, "relu")
+    monkeypatch.delitem(TABLE, "relu")
     module = nn.Sequential(conv(3, 4), nn.ReLU(), conv(4, 2))
     groups = find_channel_groups(trace(module, torch.zeros(2, 3, 4, 4)))
     assert groups.count == 0
@@ -59,7 +60,7 @@ def test_a_call_that_its_rule_does_not_know_freezes_and_says_so(monkeypatch: pyt
     def broken(site: Any, x: Any) -> Any:
         raise IndexError("tuple index out of range")
 
-    monkeypatch.setitem(RULES, "relu", broken)
+    monkeypatch.setitem(RULES, "unary", broken)
     module = nn.Sequential(conv(3, 4), nn.ReLU(), conv(4, 2))
     groups = find_channel_groups(trace(module, torch.zeros(2, 3, 4, 4)))
     assert groups.count == 0
@@ -69,11 +70,13 @@ def test_a_call_that_its_rule_does_not_know_freezes_and_says_so(monkeypatch: pyt
 
 def test_only_what_other_passes_remove_and_recurrent_layers_lack_a_rule() -> None:
     lacking = {"_assert_tensor_metadata", "channel_shuffle", "lstm", "gru"}
-    assert {name for name in OPERATORS if name not in RULES} == lacking
+    assert {name for name in OPERATORS if rule_of(name) is None} == lacking
 
 
 def test_every_rule_is_of_an_operator_that_exists() -> None:
-    assert [name for name in RULES if not hasattr(torch.ops.aten, name)] == ["getitem"]
+    served = [row.name for row in TABLE.values() if row.rule]
+    assert [name for name in served if not hasattr(torch.ops.aten, name)] == ["getitem"]
+    assert {TABLE[name].rule for name in served} == RULES.keys()
 
 
 def test_group_is_named_after_its_first_layer_and_counts_its_channels() -> None:

@@ -18,7 +18,7 @@ from smartc.analysis.channels.labels import Labels, Site
 from smartc.analysis.find_channel_groups import find_channel_groups
 from smartc.core.errors import InternalError
 from smartc.frontend.capture import trace
-from smartc.ir.traced_model import BATCH_PRIME, TracedModel, Value, value_of
+from smartc.ir.traced_model import BATCH_PRIME, TracedModel, Value, operator_name, value_of
 from smartc.passes.remove_channels import RemoveChannels
 from smartc.passes.shared import rewrite_sizes
 from smartc.proof.reference import mask_readers, seeded_inputs
@@ -180,7 +180,7 @@ def test_both_ways_of_masking_agree() -> None:
 
 def without_a_tie(patch: pytest.MonkeyPatch) -> None:
     """Let an addition take the labels of its first operand."""
-    patch.setitem(RULES, "add", lambda site, x, *others, **options: x)
+    patch.setitem(RULES, "joined", lambda site, x, *others, **options: x)
 
 
 def joined_backwards(patch: pytest.MonkeyPatch) -> None:
@@ -201,28 +201,30 @@ def shuffle_that_does_nothing(patch: pytest.MonkeyPatch) -> None:
 
 def softmax_taken_for_elementwise(patch: pytest.MonkeyPatch) -> None:
     """Let channels through an operator that mixes them."""
-    patch.setitem(RULES, "softmax", lambda site, x, *options: x)
+    patch.setitem(RULES, "along", lambda site, x, *options: x)
 
 
 def flatten_in_another_order(patch: pytest.MonkeyPatch) -> None:
     """Tile labels where each should be repeated."""
 
+    reshape = RULES["reshape"]
+
     def flatten(site: Site, x: Labels, *sizes: Any) -> Labels:
-        right = RULES["view"](site, x, *sizes)
-        last = right.along(-1)
+        right = reshape(site, x, *sizes)
+        last = right.along(-1) if operator_name(site.node.target) == "flatten" else None
         return right if last is None else right.mapped(lambda labels: np.sort(labels)[::-1].copy())
 
-    patch.setitem(RULES, "flatten", flatten)
+    patch.setitem(RULES, "reshape", flatten)
 
 
 def sizes_that_stay(patch: pytest.MonkeyPatch) -> None:
     """Leave the literal sizes of a split."""
-    patch.setitem(rewrite_sizes._REWRITES, "chunk", lambda *arguments: None)
+    patch.setitem(rewrite_sizes._REWRITES, "split", lambda *arguments: None)
 
 
 def groups_that_stay(patch: pytest.MonkeyPatch) -> None:
     """Leave the number of groups of a depthwise convolution."""
-    patch.setitem(rewrite_sizes._REWRITES, "conv2d", lambda *arguments: None)
+    patch.setitem(rewrite_sizes._REWRITES, "convolution", lambda *arguments: None)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from smartc.core.errors import UserError
+from smartc.ir.operators.table import families
 from smartc.targets.target import Target, load_target
 
 SIZE = "a whole number from 1 to 65536"
@@ -59,7 +60,7 @@ EXPECTED = {
     "sparsity.nm": "none, or N:M such as 2:4",
     "overhead.launch_us": "a number from 0 to 1e+09",
     "vector.lanes": SIZE,
-    "ops.supported": "a list of operator names",
+    "ops.supported": f"a list of operators such as conv2d, or of their families: {', '.join(families())}",
     "ops.fallback": "a table with the keys macs_per_cycle, elements_per_cycle",
     "ops.fallback.macs_per_cycle": RATE,
     "ops.fallback.elements_per_cycle": RATE,
@@ -151,6 +152,11 @@ def test_missing_section(section: str) -> None:
             "sparsity.nm",
             "4:2",
             "my.toml, [sparsity] nm: 4:2 removes nothing. Give none, or N:M with N below M.",
+        ),
+        (
+            "ops.supported",
+            ["activation", "conv2d", "conv9d"],
+            f"my.toml, [ops] supported: cannot be 'conv9d'. Give {EXPECTED['ops.supported']}.",
         ),
         ("sparsity.nm", "24", "my.toml, [sparsity] nm: cannot be '24'. Give none, or N:M such as 2:4."),
     ],

@@ -9,19 +9,19 @@ from smartc.analysis.channels.labels import Labels, Site
 from smartc.ir.traced_model import value_of
 
 
-@rule("zeros", "ones", "full", "empty", "rand", "randn")
+@rule("fill")
 def filled(site: Site, sizes: Any, *options: Any, **named: Any) -> Labels:
     """Give every axis of a written size labels of its own."""
     return _written(site, sizes)
 
 
-@rule("new_zeros", "new_ones", "new_full", "new_empty")
+@rule("new_fill")
 def new_filled(site: Site, x: Labels, sizes: Any, *options: Any, **named: Any) -> Labels:
     """Give every axis of a written size labels of its own; nothing else of the tensor is used."""
     return _written(site, sizes)
 
 
-@rule("sym_size", "sym_numel", "arange", "scalar_tensor", "numel", "size")
+@rule("number")
 def number(site: Site, *arguments: Any, **named: Any) -> Labels:
     """Return a tensor or number without channels."""
     return Labels(site.shape)

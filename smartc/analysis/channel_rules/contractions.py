@@ -13,7 +13,7 @@ from smartc.analysis.channels.labels import Declined, Factor, Labels, Site
 _SUMS = "multiplies them with another activation and sums over them"
 
 
-@rule("matmul", "mm", "bmm")
+@rule("product")
 def matmul(site: Site, x: Labels, y: Labels) -> Labels:
     """Contract the last axis of ``x`` with the last but one of ``y``."""
     if len(x.shape) < 2 or len(y.shape) < 2:
@@ -24,7 +24,7 @@ def matmul(site: Site, x: Labels, y: Labels) -> Labels:
     return contract(site, ((left, x), (right, y)), batch + "xy")
 
 
-@rule("addmm", "baddbmm")
+@rule("added_product")
 def add_matmul(site: Site, bias: Labels, x: Labels, y: Labels, **options: Any) -> Labels:
     """Contract and add."""
     return site.join(matmul(site, x, y), bias)
@@ -40,7 +40,7 @@ def einsum(site: Site, equation: str, operands: Sequence[Labels], **options: Any
     return contract(site, tuple(zip(letters, operands, strict=True)), output)
 
 
-@rule("scaled_dot_product_attention")
+@rule("attention")
 def attention(
     site: Site, q: Labels, k: Labels, v: Labels, mask: Labels | None = None, *rest: Any, **options: Any
 ) -> Labels:

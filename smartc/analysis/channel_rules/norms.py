@@ -43,7 +43,7 @@ def group_norm(site: Site, x: Labels, groups: int, *tensors: Any) -> Labels:
     return Labels(site.shape, x.factors)
 
 
-@rule("layer_norm", "rms_norm")
+@rule("layer_norm")
 def layer_norm(site: Site, x: Labels, normalized_shape: Sequence[int], *tensors: Any) -> Labels:
     """Keep every channel of the normalised axes."""
     first = len(x.shape) - len(normalized_shape)
@@ -52,7 +52,7 @@ def layer_norm(site: Site, x: Labels, normalized_shape: Sequence[int], *tensors:
     return Labels(site.shape, x.factors)
 
 
-@rule("_weight_norm")
+@rule("weight_norm")
 def weight_norm(site: Site, direction: Labels, length: Labels, dim: int = 0) -> Labels:
     """Let the lengths follow the axis they belong to.
 

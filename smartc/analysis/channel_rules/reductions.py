@@ -12,19 +12,19 @@ from smartc.analysis.channels.labels import Factor, Labels, Site
 _MIXES = "mixes all channels"
 
 
-@rule("mean", "sum")
+@rule("average")
 def average(site: Site, x: Labels, dim: Any = None, keepdim: bool = False, **options: Any) -> Labels:
     """Reduce over the given axes, or over all; a weight stays zero where it is."""
     return replace(reduced(site, x, dim, keepdim), weight=x.weight)
 
 
-@rule("amax", "amin", "prod", "any", "all", "argmax", "argmin", "logsumexp", "nansum", "nanmean")
+@rule("reduction")
 def reduction(site: Site, x: Labels, dim: Any = None, keepdim: bool = False, **options: Any) -> Labels:
     """Reduce over the given axes, or over all."""
     return reduced(site, x, dim, keepdim or options.get("keepdims", False))
 
 
-@rule("max", "min")
+@rule("extremum")
 def extremum(site: Site, x: Labels, dim: Any = None, keepdim: bool = False) -> Any:
     """Reduce over an axis (values and indices), over all, or take the larger of two tensors."""
     if isinstance(dim, Labels):
@@ -33,32 +33,32 @@ def extremum(site: Site, x: Labels, dim: Any = None, keepdim: bool = False) -> A
     return labels if dim is None else (labels, labels)
 
 
-@rule("var", "std")
+@rule("spread")
 def spread_of(site: Site, x: Labels, dim: Any = None, *options: Any, **named: Any) -> Labels:
     """Reduce over the given axes, or over all."""
     return reduced(site, x, None if isinstance(dim, bool) else dim, _keeps(x, site))
 
 
-@rule("var_mean", "std_mean")
+@rule("moments")
 def moments(site: Site, x: Labels, dim: Any = None, *options: Any, **named: Any) -> Any:
     """Reduce over the given axes to two tensors."""
     labels = reduced(site, x, None if isinstance(dim, bool) else dim, _keeps(x, site))
     return labels, labels
 
 
-@rule("linalg_vector_norm", "norm")
+@rule("vector_norm")
 def vector_norm(site: Site, x: Labels, order: Any = 2, dim: Any = None, *options: Any, **named: Any) -> Labels:
     """Reduce over the given axes, or over all."""
     return reduced(site, x, dim, _keeps(x, site))
 
 
-@rule("softmax", "log_softmax", "_softmax", "_log_softmax", "cumsum", "cumprod")
+@rule("along")
 def along(site: Site, x: Labels, dim: int, *options: Any, **named: Any) -> Labels:
     """Keep every channel of the axis it runs along."""
     return Labels(site.shape, site.uniform(x, [dim], _MIXES).factors)
 
 
-@rule("topk", "sort")
+@rule("ordering")
 def ordering(site: Site, x: Labels, *options: Any, **named: Any) -> Any:
     """Keep every channel of the axis it sorts, the last by default."""
     given = [option for option in options if isinstance(option, int) and not isinstance(option, bool)]

@@ -13,7 +13,7 @@ from smartc.analysis.channels.labels import Declined, Factor, Labels, Site
 from smartc.analysis.channels.reshape_labels import reshape
 
 
-@rule("view", "reshape", "flatten", "unflatten", "_unsafe_view", "squeeze", "unsqueeze")
+@rule("reshape", "squeeze")
 def view(site: Site, x: Labels, *sizes: Any) -> Labels:
     """View labels in the output's shape."""
     if math.prod(x.shape) != math.prod(site.shape):
@@ -21,7 +21,7 @@ def view(site: Site, x: Labels, *sizes: Any) -> Labels:
     return reshape(site, x, site.shape)
 
 
-@rule("reshape_as", "view_as")
+@rule("view_as")
 def view_as(site: Site, x: Labels, other: Labels) -> Labels:
     """View labels in the shape of another tensor, and tie them to its."""
     return site.join(reshape(site, x, site.shape), other)
@@ -34,7 +34,7 @@ def permute(site: Site, x: Labels, dims: Sequence[int]) -> Labels:
     return x.renamed({old % rank: new for new, old in enumerate(dims)}, site.shape)
 
 
-@rule("transpose", "swapaxes")
+@rule("transpose")
 def transpose(site: Site, x: Labels, first: int, second: int) -> Labels:
     """Exchange two axes."""
     order = list(range(len(x.shape)))
@@ -42,7 +42,7 @@ def transpose(site: Site, x: Labels, first: int, second: int) -> Labels:
     return permute(site, x, order)
 
 
-@rule("t", "numpy_T")
+@rule("matrix_transpose")
 def matrix_transpose(site: Site, x: Labels) -> Labels:
     """Exchange the two axes of a matrix."""
     return permute(site, x, list(range(len(x.shape)))[::-1])
@@ -73,7 +73,7 @@ def expand(site: Site, x: Labels, sizes: Sequence[int], **options: Any) -> Label
     return Labels(site.shape, (*moved.factors, *site.fresh(site.shape, stretched).factors))
 
 
-@rule("repeat", "tile")
+@rule("repeat")
 def repeat(site: Site, x: Labels, counts: Sequence[int]) -> Labels:
     """Repeat labels as often as the tensor."""
     shift = site.rank - len(x.shape)

@@ -9,35 +9,22 @@ import numpy as np
 
 from smartc.analysis.channel_rules.registry import rule
 from smartc.analysis.channels.labels import Declined, Factor, Labels, Site
-from smartc.ir.traced_model import operator_name, value_of
+from smartc.ir.traced_model import operator_name, operator_of, value_of
 
 _POOLS = "works over an axis that carries channels"
+_RANKS = {"spatial1d": 1, "spatial2d": 2, "spatial3d": 3}
 
 
-def _spatial_rule(rank: int, operators: str) -> None:
-    """Register operators that work on the last ``rank`` axes."""
-
-    def spatial(site: Site, x: Labels, *options: Any, **named: Any) -> Any:
-        """Pass the channels on; keep those on the axes worked over."""
-        left = site.uniform(x, range(len(x.shape) - rank, len(x.shape)), _POOLS)
-        labels = Labels(site.shape, left.factors)
-        return (labels, labels) if isinstance(value_of(site.node), (tuple, list)) else labels
-
-    rule(*operators.split())(spatial)
+@rule("spatial1d", "spatial2d", "spatial3d")
+def spatial(site: Site, x: Labels, *options: Any, **named: Any) -> Any:
+    """Pass the channels on; keep those on the axes worked over, the last ones, as many as the rule's name says."""
+    rank = _RANKS[operator_of(site.node).rule]
+    left = site.uniform(x, range(len(x.shape) - rank, len(x.shape)), _POOLS)
+    labels = Labels(site.shape, left.factors)
+    return (labels, labels) if isinstance(value_of(site.node), (tuple, list)) else labels
 
 
-_spatial_rule(1, "max_pool1d avg_pool1d adaptive_avg_pool1d adaptive_max_pool1d upsample_nearest1d upsample_linear1d")
-_spatial_rule(
-    2,
-    "max_pool2d avg_pool2d adaptive_avg_pool2d adaptive_max_pool2d max_pool2d_with_indices upsample_nearest2d "
-    "_upsample_nearest_exact2d upsample_bilinear2d upsample_bicubic2d _upsample_bilinear2d_aa",
-)
-_spatial_rule(
-    3, "max_pool3d avg_pool3d adaptive_avg_pool3d adaptive_max_pool3d upsample_nearest3d upsample_trilinear3d"
-)
-
-
-@rule("pad", "constant_pad_nd", "reflection_pad1d", "reflection_pad2d", "replication_pad1d", "replication_pad2d")
+@rule("pad")
 def pad(site: Site, x: Labels, padding: Sequence[int], *options: Any, **named: Any) -> Labels:
     """Give padding channels labels of their own; padding in space changes none."""
     operator = operator_name(site.node.target)
@@ -56,7 +43,7 @@ def pad(site: Site, x: Labels, padding: Sequence[int], *options: Any, **named: A
     return Labels(site.shape, tuple(factors))
 
 
-@rule("grid_sampler", "grid_sampler_2d", "grid_sampler_3d")
+@rule("grid_sample")
 def grid_sample(site: Site, x: Labels, grid: Labels, *options: Any) -> Labels:
     """Pass the channels of the sampled tensor on."""
     site.freeze_all(grid, "takes them for positions")

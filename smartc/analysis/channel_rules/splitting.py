@@ -15,7 +15,7 @@ from smartc.ir.traced_model import arguments_of, operator_name, stored_name, val
 _ALONE = "takes a single channel out"
 
 
-@rule("cat", "concat", "concatenate")
+@rule("cat")
 def concatenate(site: Site, tensors: Sequence[Labels], dim: int = 0) -> Labels:
     """Concatenate labels along the axis and tie them along the others."""
     axis = dim % site.rank
@@ -43,7 +43,7 @@ def stack(site: Site, tensors: Sequence[Labels], dim: int = 0) -> Labels:
     return Labels(site.shape, inner.join(*(x.renamed(moved, shape) for x in tensors)).factors)
 
 
-@rule("split", "split_with_sizes", "chunk", "tensor_split", "unsafe_split", "unsafe_chunk")
+@rule("split")
 def split(site: Site, x: Labels, sizes: Any, dim: int = 0) -> tuple[Labels, ...]:
     """Split labels where the tensor is split."""
     starts = np.cumsum([0] + [value.shape[dim] for value in value_of(site.node)])
@@ -56,7 +56,7 @@ def unbind(site: Site, x: Labels, dim: int = 0) -> tuple[Labels, ...]:
     return tuple(select(site, x, dim, index) for index in range(x.shape[dim]))
 
 
-@rule("slice", "narrow")
+@rule("slice")
 def slice_axis(
     site: Site, x: Labels, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
 ) -> Labels:

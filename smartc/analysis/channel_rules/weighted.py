@@ -13,7 +13,7 @@ _STAYS = "reads an input all of whose channels stay"
 _COMPUTED = "multiplies them by a computed weight, which need not be zero where its parameters are"
 
 
-@rule("conv1d", "conv2d", "conv3d")
+@rule("convolution")
 def convolution(
     site: Site, x: Labels, weight: Labels, bias: Labels | None = None, *options: Any, groups: int = 1
 ) -> Labels:
@@ -39,7 +39,7 @@ def convolution(
     return _output(site, x, 1 - len(weight.shape), out)
 
 
-@rule("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
+@rule("transposed_convolution")
 def transposed_convolution(
     site: Site, x: Labels, weight: Labels, bias: Labels | None = None, *options: Any, groups: int = 1
 ) -> Labels:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import fx
 
-from smartc.ir.traced_model import argument_of, arguments_of, operator_name
+from smartc.ir.traced_model import argument_of, arguments_of, operator_name, operator_of
 from smartc.kernels.inference.network import Held, Network, sole_user
 from smartc.kernels.inference.windows import shape_of
 from smartc.kernels.vector_math import Activation
@@ -65,9 +65,10 @@ def _other_term(network: Network, total: fx.Node, node: fx.Node) -> fx.Node | No
 
 def activation_of(node: fx.Node) -> Activation | None:
     """Return the activation function that a node computes, None where it is none that a kernel has."""
-    kind = operator_name(node.target)
-    if kind in ("relu", "relu6"):
-        return Activation("clamp", 0.0, 6.0 if kind == "relu6" else float("inf"))
+    operator = operator_of(node)
+    kind = operator.name
+    if operator.formula is not None:
+        return Activation(kind)
     if kind in ("hardtanh", "clamp"):
         default = (-1.0, 1.0) if kind == "hardtanh" else (None, None)
         low, high = (argument_of(node, place, name, value) for place, name, value in _bounds(kind, default))
@@ -80,7 +81,7 @@ def activation_of(node: fx.Node) -> Activation | None:
         return Activation("gelu_tanh" if argument_of(node, 1, "approximate", "none") == "tanh" else "gelu")
     if kind == "leaky_relu":
         return Activation("leaky_relu", float(argument_of(node, 1, "negative_slope", 0.01)))
-    return Activation(kind) if kind in ("silu", "sigmoid", "tanh", "hardsigmoid", "hardswish") else None
+    return None
 
 
 def _bounds(kind: str, default: tuple[float | None, float | None]) -> list[tuple[int, str, float | None]]:

@@ -17,13 +17,10 @@ from smartc.kernels.inference.pointwise import Pointwise, channel_kernel, mean_k
 from smartc.kernels.inference.rules import rule
 from smartc.kernels.inference.tokens import token_layout
 from smartc.kernels.inference.windows import shape_of
-from smartc.kernels.vector_math import Activation
-
-# Functions that are 0 at 0: what lies between pixels stays zero.
-_KEEP_ZERO = frozenset("silu tanh hardswish gelu gelu_tanh leaky_relu".split())
 
 
-@rule("relu", "relu6", "hardtanh", "clamp", "silu", "gelu", "leaky_relu", "sigmoid", "tanh", "hardsigmoid", "hardswish")
+# Those named here have no formula, but one that their other arguments choose.
+@rule("hardtanh", "clamp", "gelu", "leaky_relu", serves=lambda operator: operator.formula is not None)
 def activation(network: Network, node: fx.Node) -> bool:
     """Apply an activation function that no kernel before it could take in."""
     function = activation_of(node)
@@ -31,7 +28,7 @@ def activation(network: Network, node: fx.Node) -> bool:
     if function is None or held.dtype != "float32" or not _dense_buffer(held.layout):
         return False
     call = Pointwise(network.name(node), held.layout.size, None, activation=function)
-    layout = held.layout if _keeps_zero(function) else replace(held.layout, gap=None)
+    layout = held.layout if function.zero_at_zero else replace(held.layout, gap=None)
     network.values[node] = _whole(network, call, [held], layout)
     return True
 
@@ -67,7 +64,7 @@ def _with_number(network: Network, node: fx.Node, number: float) -> bool:
     if kind == "div" and not number:
         return False
     call = Pointwise(network.name(node), held.layout.size, None, scale, shift, after.activation)
-    keeps = shift == 0 and (after.activation is None or _keeps_zero(after.activation))
+    keeps = shift == 0 and (after.activation is None or after.activation.zero_at_zero)
     after.put(network, _whole(network, call, [held], held.layout if keeps else replace(held.layout, gap=None)))
     return True
 
@@ -80,7 +77,7 @@ def _same_shape(network: Network, node: fx.Node, first: fx.Node, second: fx.Node
     kind, after = operator_name(node.target), _activated(network, node)
     call = Pointwise(network.name(node), left.layout.size, kind, activation=after.activation)
     keeps = kind != "div" and _alike(left.layout, right.layout)
-    keeps = keeps and (after.activation is None or _keeps_zero(after.activation))
+    keeps = keeps and (after.activation is None or after.activation.zero_at_zero)
     after.put(network, _whole(network, call, [left, right], left.layout if keeps else replace(left.layout, gap=None)))
     return True
 
@@ -129,7 +126,7 @@ def _each_channel(network: Network, node: fx.Node, tensor: fx.Node, number: fx.N
     seen = Layout((images, channels, 1, 1), strides, 0, other.layout.size)
     kind, after = operator_name(node.target), _activated(network, node)
     call = Pointwise(network.name(node), held.layout.size, kind, activation=after.activation)
-    keeps = kind == "mul" and (after.activation is None or _keeps_zero(after.activation))
+    keeps = kind == "mul" and (after.activation is None or after.activation.zero_at_zero)
     layout = held.layout if keeps else replace(held.layout, gap=None)
     kernel = channel_kernel(call, held.layout, seen, network.machine.lanes)
     after.put(network, network.call(call.name, kernel, [held, other], layout))
@@ -154,11 +151,6 @@ def _dense_buffer(layout: Layout) -> bool:
         0 not in [s for s, n in zip(layout.strides, layout.shape, strict=True) if n > 1]
         and layout.size <= 2 * copies * size
     )
-
-
-def _keeps_zero(function: Activation) -> bool:
-    """Return whether a function is zero at zero."""
-    return function.kind in _KEEP_ZERO or (function.kind == "clamp" and function.low <= 0 <= function.high)
 
 
 @rule("adaptive_avg_pool2d", "mean")

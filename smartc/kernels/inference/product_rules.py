@@ -16,7 +16,7 @@ from smartc.kernels.inference.rules import rule
 from smartc.kernels.inference.windows import shape_of
 
 
-@rule("matmul", "bmm", "mm")
+@rule(serves=lambda operator: operator.rule == "product")
 def product(network: Network, node: fx.Node) -> bool:
     """Multiply matrices, as many as up to two axes count."""
     first, second = arguments_of(node)[:2]

@@ -14,17 +14,17 @@ from dataclasses import dataclass, field
 
 from torch import fx
 
-from smartc.ir.traced_model import argument_of, arguments_of, operator_name
+from smartc.ir.traced_model import argument_of, arguments_of, operator_name, operator_of
 from smartc.kernels.inference.chunking import products
 from smartc.kernels.inference.geometry import WIDEST_SHARED_GAP, Geometry
 from smartc.kernels.inference.layout import Grid, rounded
 from smartc.kernels.inference.windows import window_geometry
 from smartc.kernels.machine import Machine
 
-# They compute every pixel by itself, or keep it where it is.
+# Beside what has a formula or passes on as it is: what the rules of the walk compute or read pixel by pixel where it
+# lies, and what TVM computes so.  It is a choice of layouts, which says nothing of the operators.
 _PIXELWISE = frozenset(
-    "add sub mul div relu relu6 hardtanh clamp silu gelu sigmoid hardsigmoid hardswish tanh leaky_relu dropout "
-    "feature_dropout cat batch_norm elu prelu contiguous alias detach clone chunk split split_with_sizes".split()
+    "add sub mul div hardtanh clamp gelu leaky_relu cat batch_norm elu prelu chunk split split_with_sizes".split()
 )
 # The share of a layer's products that planes must save: they cost as many more stores.
 _WORTH_PLANES = 0.05
@@ -114,7 +114,7 @@ def choose_spacings(graph: fx.Graph, machine: Machine) -> dict[fx.Node, Spacing]
         geometry = window_geometry(node)
         if geometry is not None:
             groups.ask(node, geometry)
-        elif operator_name(node.target) in _PIXELWISE:
+        elif _is_pixelwise(node):
             for other in maps_like(node):
                 groups.join(node, other)
     spacings = {}
@@ -129,6 +129,12 @@ def choose_spacings(graph: fx.Graph, machine: Machine) -> dict[fx.Node, Spacing]
             joined = leader in groups.products and _pays(leader, gap, machine)
             spacings[node] = _with_planes(node) if joined else Spacing(gap)
     return spacings
+
+
+def _is_pixelwise(node: fx.Node) -> bool:
+    """Return whether a call computes every pixel by itself, or keeps it where it is."""
+    operator = operator_of(node)
+    return operator.identity or operator.formula is not None or operator.name in _PIXELWISE
 
 
 def _pays(node: fx.Node, gap: int, machine: Machine) -> bool:

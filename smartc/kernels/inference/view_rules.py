@@ -20,14 +20,14 @@ def _put(network: Network, node: fx.Node, held: Held, layout: Layout) -> bool:
     return True
 
 
-@rule("dropout", "feature_dropout", "alias", "detach", "contiguous", "clone", "lift_fresh_copy", "dropout_")
+@rule("dropout_", serves=lambda operator: operator.identity)
 def same(network: Network, node: fx.Node) -> bool:
     """Pass a tensor on."""
     network.values[node] = network.held(arguments_of(node)[0])
     return True
 
 
-@rule("view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "_unsafe_view")
+@rule(serves=lambda operator: operator.rule in ("reshape", "squeeze"))
 def reshape(network: Network, node: fx.Node) -> bool:
     """Read the same elements in another shape."""
     held, shape = network.held(arguments_of(node)[0]), shape_of(node)

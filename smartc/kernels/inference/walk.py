@@ -27,7 +27,7 @@ from smartc.kernels.inference import (
 from smartc.kernels.inference.layout import plain
 from smartc.kernels.inference.network import Held, Network
 from smartc.kernels.inference.row_spacing import choose_spacings
-from smartc.kernels.inference.rules import RULES
+from smartc.kernels.inference.rules import rule_of
 from smartc.kernels.inference.windows import shape_of
 from smartc.kernels.machine import Machine
 
@@ -56,7 +56,7 @@ def relax_module(
     importer = _Importer(network)
     for node in program.graph.nodes:
         # Before anything is built: TVM complains of what is left half built.
-        if node.op == "call_function" and operator_name(node.target) not in RULES:
+        if node.op == "call_function" and rule_of(operator_name(node.target)) is None:
             importer.rule_for(node)
     parameters = [_input(network, node) for node in inputs]
     builder = network.builder
@@ -101,7 +101,7 @@ def _outputs(program: ExportedProgram) -> list[fx.Node]:
 
 def _lower(network: Network, importer: _Importer, node: fx.Node) -> None:
     """Compute one node by our rule for it, or by TVM's."""
-    own = RULES.get(operator_name(node.target))
+    own = rule_of(operator_name(node.target))
     if own is None or not own(network, node):
         importer.lower(node)
 

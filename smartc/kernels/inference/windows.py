@@ -28,6 +28,7 @@ def shape_of(node: Any) -> tuple[int, ...]:
 def window_geometry(node: fx.Node) -> Geometry | None:
     """Return the geometry of a two-dimensional convolution or pooling, None for all else."""
     kind = operator_name(node.target)
+    # Those that have a kernel of windows here, by their own order of arguments.
     if node.op != "call_function" or kind not in ("conv2d", "max_pool2d", "avg_pool2d"):
         return None
     source, target = shape_of(arguments_of(node)[0]), shape_of(node)

@@ -8,20 +8,14 @@ from typing import Any
 
 from torch import fx
 
-from smartc.ir.traced_model import Value, argument_of, arguments_of, operator_name, value_of
+from smartc.ir.traced_model import Value, argument_of, arguments_of, operator_of, value_of
 
-CONVOLUTIONS = frozenset("conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d convolution".split())
-PRODUCTS = frozenset("linear addmm matmul mm".split())
-# What leaves each axis where it is, and classes comparable with one another.
-KEPT = frozenset(
-    "dropout feature_dropout contiguous alias detach clone to _to_copy type_as slice upsample_nearest1d "
-    "upsample_nearest2d upsample_nearest3d upsample_linear1d upsample_bilinear2d upsample_bicubic2d "
-    "upsample_trilinear3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d "
-    "adaptive_avg_pool3d".split()
-)
-# A constant, per class or for all, changes what the classes are but not that they are classes.
-WITH_CONSTANT = frozenset("add sub mul div".split())
-RESHAPES = frozenset("view reshape flatten unflatten _unsafe_view".split())
+# What leaves each axis where it is, and classes comparable with one another, beside what passes elements on.
+KEPT = ("cast", "resizing", "average_pooling")
+# A constant, per class or for all, changes what the classes are but not that they are classes.  Not all of arithmetic
+# is here: rsub and neg turn the order of the classes round.
+WITH_CONSTANT = ("add", "sub", "mul", "div")
+_TRANSPOSES = ("matrix_transpose", "transpose", "permute")
 
 
 def logit_axis(node: fx.Node) -> int | None:
@@ -47,21 +41,22 @@ def _shape(node: fx.Node) -> tuple[int, ...]:
 
 def _made(node: fx.Node) -> int | None:
     """Return the axis of the classes that an operator makes."""
-    kind, rank = operator_name(node.target), len(_shape(node))
+    operator, rank = operator_of(node), len(_shape(node))
     if node.op != "call_function" or not rank:
         return None
-    if kind in CONVOLUTIONS:
+    # The table lacks what only decompositions leave.
+    if operator.is_convolution or operator.name == "convolution":
         return 1 if rank > 2 else None
-    if kind == "log_softmax":
+    if operator.name == "log_softmax":
         return int(argument_of(node, 1, "dim")) % rank
-    if kind == "linear" or (kind in PRODUCTS and _is_stored(arguments_of(node)[-1])):
+    if operator.is_layer or (operator.weight is not None and _is_stored(arguments_of(node)[-1])):
         return rank - 1
     return None
 
 
 def _is_stored(argument: Any) -> bool:
     """Return whether a matrix is a parameter, transposed or not."""
-    while isinstance(argument, fx.Node) and operator_name(argument.target) in ("t", "transpose", "permute"):
+    while isinstance(argument, fx.Node) and operator_of(argument).rule in _TRANSPOSES:
         argument = argument.args[0]
     return isinstance(argument, fx.Node) and argument.op == "get_attr"
 
@@ -70,23 +65,24 @@ def _source(node: fx.Node) -> fx.Node | None:
     """Return the operand that a moving operator moves."""
     if node.op != "call_function":
         return None
-    kind, tensors = operator_name(node.target), [arg for arg in arguments_of(node)[:2] if isinstance(arg, fx.Node)]
-    if kind in WITH_CONSTANT:
+    operator, tensors = operator_of(node), [arg for arg in arguments_of(node)[:2] if isinstance(arg, fx.Node)]
+    if operator.name in WITH_CONSTANT:
         moved = [arg for arg in tensors if arg.op != "get_attr"]
         return moved[0] if len(moved) == 1 and _shape(moved[0]) == _shape(node) else None
-    known = kind in KEPT or kind in RESHAPES or kind in _MOVES
+    kept = operator.identity or operator.family in KEPT or operator.name == "slice"
+    known = kept or operator.rule == "reshape" or operator.name in _MOVES
     return tensors[0] if known and tensors else None
 
 
 def _moved(node: fx.Node, source: fx.Node, axis: int) -> int | None:
     """Return where an operator puts an axis of its operand, None where it takes it apart or away."""
-    kind, before, after = operator_name(node.target), _shape(source), _shape(node)
-    if kind in RESHAPES:
+    operator, before, after = operator_of(node), _shape(source), _shape(node)
+    if operator.rule == "reshape":
         return _reshaped(axis, before, after)
-    if kind in _MOVES:
-        return _MOVES[kind](node, axis, len(before))
+    if operator.name in _MOVES:
+        return _MOVES[operator.name](node, axis, len(before))
     # Pooling and resizing are over the axes after the channels.
-    over_space = "pool" in kind or "upsample" in kind
+    over_space = operator.family in ("resizing", "average_pooling")
     return axis if before[: axis + 1] == after[: axis + 1] and (axis == 1 or not over_space) else None
 
 
@@ -140,6 +136,7 @@ def _averaged(node: fx.Node, axis: int, rank: int) -> int | None:
     return None if axis in places else axis - (0 if kept else sum(place < axis for place in places))
 
 
+# By operator, not by rule: each entry reads the arguments of its own operator.
 _MOVES: dict[str, Callable[[fx.Node, int, int], int | None]] = {
     "transpose": _transposed,
     "permute": _permuted,

@@ -11,12 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from smartc.ir.traced_model import argument_of, arguments_of, operator_name
-
-CONVOLUTIONS = frozenset("conv1d conv2d conv3d".split())
-TRANSPOSED = frozenset("conv_transpose1d conv_transpose2d conv_transpose3d".split())
-PRODUCTS = frozenset("matmul mm".split())
-WEIGHTED = CONVOLUTIONS | TRANSPOSED | PRODUCTS | {"linear"}
+from smartc.ir.traced_model import argument_of, arguments_of, operator_of
 
 
 @dataclass(frozen=True)
@@ -42,11 +37,12 @@ class LayerRows:
 
     @classmethod
     def of(cls, node: fx.Node, weight: Tensor) -> LayerRows:
-        """Return the view of a call of one of ``WEIGHTED``."""
-        operator = operator_name(node.target)
-        if operator == "linear" or operator in PRODUCTS:
-            return cls((), (), (), (), 1, operator in PRODUCTS)
-        rank, transposed = weight.ndim - 2, operator in TRANSPOSED
+        """Return the view of a call that is a layer."""
+        operator = operator_of(node)
+        transposed = operator.weight is not None and operator.weight.transposed
+        if not operator.is_convolution:
+            return cls((), (), (), (), 1, transposed)
+        rank = weight.ndim - 2
         kernel = tuple(weight.shape[2:])
         places = (7, 6) if transposed else (5, 6)
         dilation = _each(argument_of(node, places[0], "dilation", 1), rank)
@@ -134,8 +130,9 @@ class LayerRows:
 
 
 def is_layer(node: fx.Node) -> bool:
-    """Return whether a call is a convolution or linear layer."""
-    return node.op == "call_function" and operator_name(node.target) in WEIGHTED and len(arguments_of(node)) > 1
+    """Return whether a call is a convolution, a linear layer, or a product whose weight comes second."""
+    weight = operator_of(node).weight
+    return weight is not None and weight.place == 1 and len(arguments_of(node)) > 1
 
 
 def _each(value: Any, rank: int) -> tuple[int, ...]:

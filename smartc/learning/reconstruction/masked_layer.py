@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, fx
 
-from smartc.ir.traced_model import TracedModel, argument_of, arguments_of, operator_name, stored_name
-from smartc.learning.reconstruction.layer_rows import CONVOLUTIONS, TRANSPOSED, LayerRows
+from smartc.ir.traced_model import TracedModel, argument_of, arguments_of, operator_of, stored_name
+from smartc.learning.reconstruction.layer_rows import LayerRows
 from smartc.learning.reconstruction.sample_rows import Rows
 from smartc.learning.statistics.walk_activations import ActivationWalk
 
@@ -71,7 +71,8 @@ def readers(model: TracedModel, name: str) -> int:
 
 def _bias(node: fx.Node) -> fx.Node | None:
     """Return the node that holds a layer's bias; products have none."""
-    bias = argument_of(node, 2, "bias") if operator_name(node.target) not in ("matmul", "mm") else None
+    weight = operator_of(node).weight
+    bias = None if weight is None or weight.bias is None else argument_of(node, weight.bias, "bias")
     return bias if isinstance(bias, fx.Node) else None
 
 
@@ -81,9 +82,9 @@ def _shift(model: TracedModel, node: fx.Node, bias: fx.Node | None) -> tuple[str
         name = stored_name(bias)
         return (name, 1) if name is not None and readers(model, name) == 1 else None
     norm = next(iter(node.users)) if len(node.users) == 1 else None
-    if norm is None or operator_name(norm.target) != "batch_norm" or arguments_of(norm)[5]:
+    if norm is None or operator_of(norm).name != "batch_norm" or arguments_of(norm)[5]:
         return None
-    if operator_name(node.target) not in CONVOLUTIONS | TRANSPOSED and node.meta["value"].shape[1:-1]:
+    if not operator_of(node).is_convolution and node.meta["value"].shape[1:-1]:
         return None
     mean = arguments_of(norm)[3]
     name = stored_name(mean) if isinstance(mean, fx.Node) else None

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx
 
-from smartc.ir.traced_model import arguments_of, operator_name
+from smartc.ir.traced_model import arguments_of, operator_of
 from smartc.learning.statistics.walk_activations import ActivationWalk
 
-# Leave values as they are in evaluation.
-PASSED = frozenset("dropout feature_dropout alpha_dropout feature_alpha_dropout contiguous alias detach".split())
 # A channel that a norm scales down further than this, relative to its largest scale, cannot make up for anything.
 LEAST_SCALE = 1e-2
 
@@ -30,15 +28,20 @@ def shortcut_of(node: fx.Node) -> Shortcut | None:
     norm = None
     while len(node.users) == 1:
         reader = next(iter(node.users))
-        kind = operator_name(reader.target)
-        if kind == "add":
+        operator = operator_of(reader)
+        if operator.name == "add":
             return _sum_with(node, reader, norm)
-        if kind == "batch_norm" and norm is None and not arguments_of(reader)[5] and arguments_of(reader)[0] is node:
+        if operator.name == "batch_norm" and norm is None and _normalizes(reader, node):
             norm = reader
-        elif kind not in PASSED:
+        elif not operator.identity:
             return None
         node = reader
     return None
+
+
+def _normalizes(norm: fx.Node, node: fx.Node) -> bool:
+    """Return whether a batch norm normalises a node's values by its running statistics."""
+    return not arguments_of(norm)[5] and arguments_of(norm)[0] is node
 
 
 def _sum_with(node: fx.Node, reader: fx.Node, norm: fx.Node | None) -> Shortcut | None:

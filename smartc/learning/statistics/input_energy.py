@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import fx
 
-from smartc.analysis.weight_use import PRODUCTS, WeightUse, weight_use
-from smartc.ir.traced_model import TracedModel, arguments_of, operator_name
+from smartc.analysis.weight_use import WeightUse, weight_use
+from smartc.ir.traced_model import TracedModel, arguments_of, operator_of
 
 # The share of a constant input's square that counts.
 CONSTANT = 0.02
@@ -112,7 +112,6 @@ class InputRecorder(fx.Interpreter):
 
 def _source(node: fx.Node) -> fx.Node | None:
     """Return what a call multiplies by a weight; None where that is stored, too."""
-    # It stands before the weight, which comes second but in a product that something is added to.
-    place = PRODUCTS.get(operator_name(node.target), 1) - 1
-    source = arguments_of(node)[place] if len(node.args) > place else None
+    weight = operator_of(node).weight
+    source = arguments_of(node)[weight.source] if weight is not None and len(node.args) > weight.source else None
     return source if isinstance(source, fx.Node) and source.op != "get_attr" else None
