@@ -99,7 +99,7 @@ def compile(
             job = with_better_granularity(job, samples)
     if samples is not None:
         decision = learn(job, samples, train, settings or Settings(), watch)
-    elif job.granularity.kind == "channel":
+    elif job.granularity.spans_weights:
         with job.clock("planning"):
             decision = by_scores(job)
     else:

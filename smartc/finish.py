@@ -115,7 +115,7 @@ class _Job:
         project, decision = self.project, self.decision
         with project.clock("removal"):
             left = run_passes(decision.model, (RemoveChannels(decision.search.groups, decision.keep),)).model
-            gains = project.granularity.kind == "block" and self._packing() is not None
+            gains = project.granularity.gains_from_order and self._packing() is not None
             return in_fewest_tiles(left, project.target) if gains else Ordered(left)
 
     @cached_property

@@ -22,7 +22,7 @@ from smartc.learning.statistics.damage import damage
 from smartc.learning.statistics.input_energy import input_energy
 from smartc.learning.training.mask_search import MaskSearch
 from smartc.learning.training.train import Training
-from smartc.masks.granularity import Granularity
+from smartc.masks.granularity import BlockGranularity, ChannelGranularity, PatternGranularity
 from smartc.masks.units import Units, find_units
 from smartc.results.figures import Learning, LearningMoment
 from smartc.selection.budget import impossible
@@ -50,11 +50,11 @@ def new_search(
     units = find_units(job.original, job.layers, job.granularity)
     budget = unit_budget(job, units)
     importance = first_importance(job.learner, job.original, units, job.layers.groups, seen)
-    if budget.cost is not None and job.granularity.kind != "channel" and job.learner not in ("smart", "sp-lamp"):
+    if budget.cost is not None and not job.granularity.spans_weights and job.learner not in ("smart", "sp-lamp"):
         importance = importance * budget.cost  # ranks hold whatever a unit costs
     kind = LEARNERS[job.learner]
     no_batch_norm = no_batch_norm_learns(job, batch_norm)
-    share = kind.share_for(few, job.granularity.kind == "channel")
+    share = kind.share_for(few, job.granularity.spans_weights)
     # One step at least, which shows what the model is called with.
     searched = max(int(share * steps), 1) if share and steps else 0
     start = LearnerInputs(units, budget, importance, searched, no_batch_norm, few)
@@ -68,11 +68,11 @@ def with_better_granularity(job: CompileJob, samples: Samples | None) -> Compile
 
     Blocks are finer, but cost nothing less in layers that have no tiles, such as depthwise ones.
     """
-    if job.granularity.kind != "block" or job.budget.kind == "sparsity":
+    if not isinstance(job.granularity, BlockGranularity) or job.budget.kind == "sparsity":
         return job
     seen = NOTHING if samples is None else Calibration(input_energy(job.original, calibration_inputs(samples)))
     losses = {}
-    for granularity in (job.granularity, Granularity("channel")):
+    for granularity in (job.granularity, ChannelGranularity()):
         candidate = replace(job, granularity=granularity)
         try:
             search = new_search(candidate, 0, batch_norm=False, seen=seen)
@@ -97,10 +97,10 @@ def no_batch_norm_learns(job: CompileJob, batch_norm: bool) -> bool:
 
 def unit_budget(job: CompileJob, units: Units) -> UnitBudget:
     """Return the budget of a job in units."""
-    budget, kind = job.budget, job.granularity.kind
-    if kind == "n:m":
-        return PatternBudget(float(job.granularity.rows), job.granularity.columns)
-    if kind == "channel":
+    budget, granularity = job.budget, job.granularity
+    if isinstance(granularity, PatternGranularity):
+        return PatternBudget(float(granularity.kept), granularity.group)
+    if isinstance(granularity, ChannelGranularity):
         empty = KeptOptions(job.layers, job.target, np.ones(units.count), budget.measure)
         return ChannelBudget(empty, budget)
     if budget.kind == "sparsity":
@@ -123,7 +123,7 @@ def mask_once(job: CompileJob) -> Decision:
 def decided(job: CompileJob, search: MaskSearch, learning: Learning | None) -> Decision:
     """Return what a search came to."""
     model, masked = search.learned(), search.masked_for_proof()
-    if job.granularity.kind == "channel":
+    if job.granularity.spans_weights:
         budget = search.learner.start.budget
         assert isinstance(budget, ChannelBudget)
         assert search.keep is not None

@@ -15,13 +15,11 @@ from smartc.analysis.channels.labels import IntArray
 from smartc.analysis.find_layers import Layer, Layers
 from smartc.analysis.weight_use import WeightUse, weight_use
 from smartc.ir.traced_model import Remark, TracedModel, operator_name
-from smartc.masks.granularity import Granularity
-from smartc.masks.layouts import BoolArray, Channels, MaskLayout, Pattern, Tiles, sizes, support
+from smartc.masks.granularity import Granularity, WeightGranularity
+from smartc.masks.layouts import BoolArray, Channels, sizes, support
 from smartc.masks.masked_weight import MaskedWeight
 from smartc.targets.workload import OpKind
 
-# A weight of fewer blocks than this is kept whole: a stem's few inputs, a head's few classes.
-FEWEST_BLOCKS = 32
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -86,7 +84,7 @@ class Units:
 
     def density(self, keep: torch.Tensor) -> FloatArray:
         """Return the mean mask of each layer's units."""
-        if self.granularity.kind == "channel":
+        if self.granularity.spans_weights:
             kept = np.bincount(self.layer_of, keep.double().numpy(), minlength=len(self.names))
         else:  # layer by layer: there may be as many units as weights
             kept = np.array([part.sum(dtype=torch.float64).item() for part in keep.split(self.per_layer.tolist())])
@@ -95,22 +93,22 @@ class Units:
 
 def find_units(model: TracedModel, layers: Layers, granularity: Granularity) -> Units:
     """Return the units of a model at a granularity."""
-    if granularity.kind == "channel":
-        return _channels(model, layers, granularity)
+    if isinstance(granularity, WeightGranularity):
+        return _parts_of_weights(model, layers, granularity)
+    return _channels(model, layers, granularity)
+
+
+def _parts_of_weights(model: TracedModel, layers: Layers, granularity: WeightGranularity) -> Units:
+    """Return the units of the weights of all matrix layers, one weight after another."""
     weights: list[MaskedWeight] = []
     names: list[str] = []
     skipped: list[Remark] = []
     first = 0
     for row, use in _matrix_layers(model, layers, skipped):
-        layout = _layout(tuple(model.tensor(use.name).shape), granularity, use)
-        if granularity.kind == "block" and layout.count < FEWEST_BLOCKS:
-            text = (
-                f"its {layout.count} blocks of {granularity} are too few: to cut them saves little and can cost a class"
-            )
-            skipped.append(Remark(row.name, text))
-            continue
-        if not layout.count:
-            skipped.append(Remark(row.name, f"has fewer than {granularity.columns} input channels"))
+        layout = granularity.layout(tuple(model.tensor(use.name).shape), use)
+        refusal = granularity.refusal(layout)
+        if refusal is not None:
+            skipped.append(Remark(row.name, refusal))
             continue
         weights.append(MaskedWeight(use.name, layout, first))
         names.append(row.name)
@@ -118,13 +116,6 @@ def find_units(model: TracedModel, layers: Layers, granularity: Granularity) -> 
     counts = np.array([weight.layout.count for weight in weights], dtype=np.int64)
     layer_of = np.repeat(np.arange(len(weights), dtype=np.int64), counts)
     return Units(granularity, tuple(weights), tuple(weights), first, layer_of, tuple(names), tuple(skipped))
-
-
-def _layout(shape: tuple[int, ...], granularity: Granularity, use: WeightUse) -> MaskLayout:
-    """Return how units lie in a weight."""
-    if granularity.kind == "n:m":
-        return Pattern(shape, granularity.columns, use.transposed)
-    return Tiles(shape, granularity.rows, granularity.columns, granularity.per_tap, use.groups, use.transposed)
 
 
 def _channels(model: TracedModel, layers: Layers, granularity: Granularity) -> Units:

@@ -18,7 +18,7 @@ from smartc.decision.decision import Decision, by_scores, unread_channels
 from smartc.decision.job import Clock, CompileJob
 from smartc.frontend.capture import trace
 from smartc.ir.traced_model import TracedModel
-from smartc.masks.granularity import Granularity
+from smartc.masks.granularity import BlockGranularity
 from smartc.masks.layouts import BoolArray
 from smartc.passes.remove_channels import RemoveChannels
 from smartc.passes.shared.base import run_passes
@@ -42,7 +42,7 @@ def captured(name: str) -> tuple[TracedModel, tuple[Any, ...]]:
 def job(model: TracedModel, learner: str = "magnitude") -> CompileJob:
     """Return a project of a model on the small target."""
     clock = Clock()
-    return CompileJob(model, analysed(model), NPU, parse_budget(0.3), Granularity("block", 8, 8), learner, clock)
+    return CompileJob(model, analysed(model), NPU, parse_budget(0.3), BlockGranularity(8, 8), learner, clock)
 
 
 def unread(model: TracedModel, groups: ChannelGroups, gone: BoolArray) -> TracedModel:

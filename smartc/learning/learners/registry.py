@@ -72,14 +72,14 @@ def _worth(
     learner: str, model: TracedModel, units: Units, groups: ChannelGroups, inputs: Mapping[str, torch.Tensor]
 ) -> FloatArray:
     """Return what a unit is worth within its layer."""
-    channels = units.granularity.kind == "channel" and learner in ("smart", "sp-lamp")
+    channels = units.granularity.spans_weights and learner in ("smart", "sp-lamp")
     if channels:
         energy = read_energy(model, units, inputs) if inputs else unit_energy(model, groups)
     else:
         energy = units.energy(model, inputs)
     if learner in ("smart", "sp-lamp"):
         return _lamp(units, energy if channels else energy * units.sizes)
-    if units.granularity.kind != "channel":
+    if not units.granularity.spans_weights:
         return layer_ranks(units, energy)
     return _relative(units, energy)
 

@@ -67,7 +67,7 @@ class Smart(Learner):
         # A copy of its own: the user's optimizer may be given the parameter, too.
         self.values = MASK_POOL.copy(scores)
         self.hottest = GENTLE_HOTTEST if start.no_batch_norm else HOTTEST
-        self.coldest = COLDEST_OF_CHANNELS if start.units.granularity.kind == "channel" else COLDEST
+        self.coldest = COLDEST_OF_CHANNELS if start.units.granularity.spans_weights else COLDEST
         self.tightening = GENTLE_TIGHTENING if start.no_batch_norm else TIGHTENING
         self.register_buffer("temperature", torch.tensor(self.hottest), persistent=False)
         self.register_buffer("limit", torch.tensor(0.0, dtype=torch.float64), persistent=False)
@@ -97,7 +97,7 @@ class Smart(Learner):
     @property
     def refits(self) -> bool:
         """Return whether the search is too short for the weights to follow it: they make up for whole channels."""
-        return self.start.units.granularity.kind == "channel"
+        return self.start.units.granularity.spans_weights
 
     @property
     def current_temperature(self) -> float:
@@ -234,9 +234,9 @@ class _WithoutTraces(torch.autograd.Function):
 
 def _hold(start: LearnerInputs) -> int:
     """Return for how many steps a mask serves; channels cost next to nothing, and with few samples masks move alone."""
-    if start.few or start.units.granularity.kind == "channel" or start.steps < SHORTEST_SEARCH:
+    if start.few or start.units.granularity.spans_weights or start.steps < SHORTEST_SEARCH:
         return 1
-    patterns = start.units.granularity.kind == "n:m"
+    patterns = start.units.granularity.decision == "n:m"
     shortest, moves = (SHORTEST_HOLD_OF_PATTERNS, MOVES_OF_PATTERNS) if patterns else (SHORTEST_HOLD, MOVES)
     return min(max(start.steps // moves, shortest), LONGEST_HOLD)
 
@@ -244,7 +244,7 @@ def _hold(start: LearnerInputs) -> int:
 def _rate(start: LearnerInputs) -> float:
     """Return how far a step moves a score whose gradient is of the mean size."""
     steps, fastest = max(start.steps, 1), GENTLE_FASTEST if start.no_batch_norm else FASTEST
-    slow = {"channel": REACH_OF_CHANNELS, "n:m": REACH_OF_PATTERNS}.get(start.units.granularity.kind)
+    slow = {"channel": REACH_OF_CHANNELS, "n:m": REACH_OF_PATTERNS}.get(start.units.granularity.decision)
     return min(max(REACH / steps, SLOWEST) if slow is None else slow / steps, fastest)
 
 

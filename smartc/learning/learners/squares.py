@@ -23,7 +23,7 @@ def unit_squares(units: Units, names: tuple[str, ...], weights: tuple[torch.Tens
     """
     stored = dict(zip(names, weights, strict=True))
     sums = [weight.layout.sums(stored[weight.name] ** 2) for weight in units.owners]
-    if units.granularity.kind == "channel":
+    if units.granularity.spans_weights:
         total = torch.stack(sums).sum(0) if sums else torch.zeros(units.count)
     else:
         total = torch.cat(sums) if sums else torch.zeros(units.count)

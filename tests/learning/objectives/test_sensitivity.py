@@ -11,7 +11,7 @@ from smartc.ir.traced_model import TracedModel
 from smartc.learning.objectives.distillation import Distillation
 from smartc.learning.objectives.sensitivity import sensitivity
 from smartc.learning.statistics.input_energy import recorded
-from smartc.masks.granularity import Granularity, parse_granularity
+from smartc.masks.granularity import ChannelGranularity, Granularity, parse_granularity
 from smartc.masks.units import Units, find_units
 from smartc.targets.target import load_target
 
@@ -41,7 +41,7 @@ def test_it_is_the_squared_slope_of_a_mask_on_what_varies() -> None:
     torch.manual_seed(0)
     module, x = Curved().double().eval(), torch.randn(2, 3, 9, 9, dtype=torch.float64)
     model = trace(module, x)
-    units = _units(model, Granularity("channel"))
+    units = _units(model, ChannelGranularity())
     # Of one sample the noise of the answer is common to all units.
     found = _felt(model, units, x[:1])
     mask = torch.ones(6, dtype=torch.float64, requires_grad=True)
@@ -59,7 +59,7 @@ def test_a_channel_that_does_not_vary_is_not_felt() -> None:
         module.first.weight[2] = 0
         module.first.bias[2] = 3.0
     model = trace(module, x)
-    found = _felt(model, _units(model, Granularity("channel")), x)
+    found = _felt(model, _units(model, ChannelGranularity()), x)
     assert found[2] <= 1e-8 * found.max()
     assert int((found > 1e-4 * found.max()).sum()) == 5
 
