@@ -11,22 +11,21 @@ from torch import nn
 
 from smartc.analysis.analyse import analysed
 from smartc.artifact.compiled import Compiled
-from smartc.core.errors import UserError
 from smartc.data.samples import load_samples
 from smartc.decision.decision import by_scores
 from smartc.decision.job import Clock, CompileJob, captured, check_choice
 from smartc.finish import finish
 from smartc.ir.traced_model import TracedModel
+from smartc.learning.choose_granularity import with_better_granularity
+from smartc.learning.decide import mask_once
 from smartc.learning.learn import Watch, learn
-from smartc.learning.learners.registry import LEARNERS
-from smartc.learning.masking import mask_once, with_better_granularity
+from smartc.learning.learners.registry import chosen_learner
 from smartc.learning.training.settings import Settings
 from smartc.lowering.lower import BACKENDS
 from smartc.masks.granularity import parse_granularity
 from smartc.measuring.measured_target import with_costs
 from smartc.proof.comparison import comparison_for
 from smartc.selection.choose import parse_budget
-from smartc.selection.importance import LEARNERS as SCORES
 from smartc.targets.target import Target, load_target
 
 __all__ = ["Options", "check_backends", "compile", "finish", "start_job"]
@@ -133,11 +132,7 @@ def start_job(model: Any, example_inputs: Any, options: Options) -> CompileJob:
         UserError: An option is wrong or the model cannot be captured.
     """
     check_backends(options.backends)
-    known = LEARNERS if options.with_data else SCORES
-    learner = options.learner or ("smart" if options.with_data else "sp-lamp")
-    if learner in LEARNERS and learner not in known:
-        raise _needs_data(learner)
-    check_choice(learner, known, "--learner")
+    learner = chosen_learner(options.learner, options.with_data)
     device = load_target(options.target) if isinstance(options.target, str) else options.target
     device = with_costs(device, options.backends)
     asked = "channel" if options.granularity == "auto" and not options.with_data else options.granularity
@@ -149,8 +144,3 @@ def start_job(model: Any, example_inputs: Any, options: Options) -> CompileJob:
     with clock("analysis"):
         layers = analysed(original)
     return CompileJob(original, layers, device, budget, granularity, learner, clock)
-
-
-def _needs_data(learner: str) -> UserError:
-    """Return the error for a learner that learns nothing without data."""
-    return UserError("learns from data, and none is given", where=f"--learner {learner}", fix="Add --data")

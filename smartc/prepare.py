@@ -14,7 +14,10 @@ from smartc.compile import Options, check_backends, finish, start_job
 from smartc.core.errors import UserError
 from smartc.data.samples import load_samples
 from smartc.decision.job import CompileJob
-from smartc.learning.masking import decided, learning_facts, new_search, with_better_granularity
+from smartc.learning.begin_search import new_search
+from smartc.learning.choose_granularity import with_better_granularity
+from smartc.learning.decide import decided
+from smartc.learning.learning_facts import learning_facts
 from smartc.learning.refit import refit_by_latest_inputs
 from smartc.learning.training.mask_search import MaskSearch, SearchState
 from smartc.proof.comparison import comparison_for

@@ -26,9 +26,9 @@ def unit_scores(model: TracedModel, groups: ChannelGroups, learner: str) -> Floa
     Raises:
         UserError: The learner is unknown.
     """
-    if learner not in LEARNERS:
-        raise UserError("unknown learner", where=f"--learner {learner}", fix=f"Choose one of {', '.join(LEARNERS)}")
-    measure, score = LEARNERS[learner]
+    if learner not in SCORES:
+        raise UserError("unknown learner", where=f"--learner {learner}", fix=f"Choose one of {', '.join(SCORES)}")
+    measure, score = SCORES[learner]
     energy = measure(model, groups)
     scores = np.empty_like(energy)
     for group in groups.groups:
@@ -59,4 +59,4 @@ def magnitude(energy: FloatArray) -> FloatArray:
     return norms / mean if mean > 0 else np.ones_like(norms)
 
 
-LEARNERS = {"sp-lamp": (unit_energy, sp_lamp), "magnitude": (producer_energy, magnitude)}
+SCORES = {"sp-lamp": (unit_energy, sp_lamp), "magnitude": (producer_energy, magnitude)}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from smartc.core.errors import UserError
-from smartc.learning.budgets.unit_budget import NEXT_TO_NOTHING
+from smartc.learning.budgets.unit_budget import NEXT_TO_NOTHING, UnitBudget
 from smartc.masks.layouts import BoolArray
 from smartc.masks.units import FloatArray
 from smartc.selection.choose import Budget, Choice, KeptOptions, choice_of, choose
@@ -19,7 +19,7 @@ LEAST = 1e-6
 
 
 @dataclass
-class ChannelBudget:
+class ChannelBudget(UnitBudget):
     """Keep channels within a share of them, or within time, multiplications or bytes on a target.
 
     Attributes:
@@ -74,7 +74,7 @@ class ChannelBudget:
         """Return a number per channel that is higher the tighter a budget may be before the channel goes.
 
         The knapsacks of several budgets tell it, in whole tiles and with every layer priced as it then is;
-        among channels that go together, the worth does.
+        among channels that go together, the importance does.
         """
         search = replace(self.search, scores=np.asarray(importance, dtype=np.float64))
         levels = np.zeros(len(importance))
@@ -96,11 +96,11 @@ class ChannelBudget:
         return Budget(budget.kind, left, f"{left:.6f}x")
 
     def keep(self, importance: FloatArray) -> BoolArray:
-        """Return the channels worth most within the budget, in whole tiles."""
+        """Return the most important channels within the budget, in whole tiles."""
         search = replace(self.search, scores=np.asarray(importance, dtype=np.float64))
         return search.kept_units(choose(search, self.budget).kept)
 
-    def choice(self, keep: BoolArray) -> Choice:
+    def channel_choice(self, keep: BoolArray) -> Choice:
         """Return how many of each group a hard mask keeps, and why."""
         kept = np.bincount(self.search.groups.group_of[keep], minlength=len(self.search.full)).astype(np.int64)
         return choice_of(self.search, self.budget, kept)

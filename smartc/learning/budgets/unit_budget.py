@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from smartc.analysis.channels.labels import IntArray
 from smartc.learning.budgets.live_weights import LiveWeights
 from smartc.masks.layouts import BoolArray
 from smartc.masks.units import FloatArray
+from smartc.selection.choose import Choice
 
 # A layer's next tiles are priced together, so many parts of all that it has.
 STRIDE = 20
@@ -20,7 +21,7 @@ NEXT_TO_NOTHING = 1e-3
 SAME = 1e-11
 
 
-class UnitBudget(Protocol):
+class UnitBudget(ABC):
     """What may stay.
 
     Attributes:
@@ -33,17 +34,30 @@ class UnitBudget(Protocol):
     limit: float
     group_size: int
 
+    @abstractmethod
     def reprice(self, mask: FloatArray) -> None:
         """Find costs and limit for a soft mask as it is now."""
-        ...
 
+    @abstractmethod
     def keep(self, importance: FloatArray) -> BoolArray:
-        """Return the units that stay, given what each is worth."""
-        ...
+        """Return the units that stay, given the importance of each."""
+
+    def order(self, importance: FloatArray) -> FloatArray:
+        """Return a number per unit that is higher the tighter a budget may be before the unit goes.
+
+        It is the logarithm of the importance for the cost.
+        """
+        smallest = importance[importance > 0].min(initial=1.0)
+        order = np.log(np.maximum(importance, smallest))
+        return np.asarray(order if self.cost is None else order - np.log(self.cost), dtype=np.float64)
+
+    def channel_choice(self, keep: BoolArray) -> Choice | None:
+        """Return how many channels of each group a hard mask keeps, and why; None where units are no channels."""
+        return None
 
 
 @dataclass
-class CountBudget:
+class CountBudget(UnitBudget):
     """Keep a number of units, whichever they are."""
 
     limit: float
@@ -54,7 +68,7 @@ class CountBudget:
         """Do nothing: a count is a count."""
 
     def keep(self, importance: FloatArray) -> BoolArray:
-        """Return the units worth most."""
+        """Return the most important units."""
         best = np.argsort(-importance, kind="stable")[: round(self.limit)]
         kept = np.zeros(len(importance), dtype=bool)
         kept[best] = True
@@ -62,7 +76,7 @@ class CountBudget:
 
 
 @dataclass
-class PatternBudget:
+class PatternBudget(UnitBudget):
     """Keep ``limit`` of every ``group_size`` neighbours."""
 
     limit: float
@@ -82,7 +96,7 @@ class PatternBudget:
 
 
 @dataclass
-class PricedBudget:
+class PricedBudget(UnitBudget):
     """Keep what a target can do within an amount of time, multiplications or bytes.
 
     Attributes:
@@ -116,7 +130,7 @@ class PricedBudget:
         self.limit = min(self.limit, float(slope @ total))
 
     def keep(self, importance: FloatArray) -> BoolArray:
-        """Return the units worth most for their cost; none that is left out would fit into the amount.
+        """Return the most important units for their cost; none that is left out would fit into the amount.
 
         The search takes the longest run of the best that fits, leaves out layers that are too dear for
         what remains, and goes on with the others.  A smaller amount therefore never gives what costs more.

@@ -121,7 +121,7 @@ class MaskSearch:
     @property
     def search_steps(self) -> int:
         """Return the number of steps before the masks are hard."""
-        return self.learner.start.steps
+        return self.learner.inputs.steps
 
     @property
     def met(self) -> float:

@@ -18,6 +18,11 @@ BATCH, FEWEST_OF_A_STEP = 64, 8
 ENOUGH_FOR_STATISTICS = 1000
 
 
+def few_samples(count: int | None) -> bool:
+    """Return whether samples are too few for the statistics of a batch norm; None of them is a stream of many."""
+    return count is not None and count < ENOUGH_FOR_STATISTICS
+
+
 @dataclass(frozen=True)
 class Settings:
     """What can be set of learning; all of it has a default that suits the data.

@@ -40,7 +40,7 @@ def _run(
         samples=load_samples(images(32), traced()) if samples is None else samples,
         objective=objective or _from_dense(),
         training=Training(found.steps, 8, **training),
-        workers=Processes(),
+        processes=Processes(),
         checkpoint=None,
         watch=seen.append,
     ).train()
