@@ -88,7 +88,7 @@ def _calibration(job: CompileJob, samples: Samples, inputs: Inputs, objective: O
 
 
 def _training(search: MaskSearch, few: bool, settings: Settings, length: tuple[int, int]) -> Training:
-    """Return how long and how fast to train, given the steps and the samples of each."""
+    """Return the settings of the training loop, given the number of steps and the samples of each."""
     rate, masks_first = search.learner.inputs.schedule.weight_rate, few and search.learner.moves_alone
     return Training(*length, settings.seed, settings.precision, rate, masks_first)
 

@@ -47,7 +47,7 @@ class Units:
 
     @cached_property
     def sizes(self) -> IntArray:
-        """Return the weights that each unit stands for."""
+        """Return the number of weights of each unit, shape (units,)."""
         total = np.zeros(self.count, dtype=np.int64)
         for weight in self.owners:
             total[weight.part] += sizes(weight.layout)
@@ -58,24 +58,24 @@ class Units:
         """Return the number of units of each layer."""
         return np.bincount(self.layer_of, minlength=len(self.names)).astype(np.int64)
 
-    def energy(self, model: TracedModel, seen: Mapping[str, torch.Tensor] | None = None) -> FloatArray:
-        """Return for each unit the mean square of its weights.
+    def energy(self, model: TracedModel, variances: Mapping[str, torch.Tensor] | None = None) -> FloatArray:
+        """Return the mean square of each unit's weights, shape (units,).
 
         Args:
             model: Holds the weights.
-            seen: By a weight's name, the variance of what each of its input channels sees, shape (in,):
+            variances: By a weight's name, the variance of what each of its input channels sees, shape (in,):
                 then it is the variance of what the unit adds to its layer's outputs.
         """
         total = np.zeros(self.count)
         for weight in self.owners:
             squares = model.tensor(weight.name).detach().double().square()
-            if seen is not None and weight.name in seen:
-                squares = weight.layout.times_inputs(squares, seen[weight.name].double())
+            if variances is not None and weight.name in variances:
+                squares = weight.layout.times_inputs(squares, variances[weight.name].double())
             total[weight.part] += weight.layout.sums(squares).numpy()
         return total / np.maximum(self.sizes, 1)
 
     def supports(self, keep: BoolArray) -> dict[str, torch.Tensor]:
-        """Return for each masked weight which of its elements stay."""
+        """Return whether each element of each masked weight stays, by the weight's name."""
         found: dict[str, torch.Tensor] = {}
         for weight in self.weights:
             kept = support(weight.layout, keep[weight.part])
@@ -133,12 +133,12 @@ def _channels(model: TracedModel, layers: Layers, granularity: Granularity) -> U
 def _matrix_layers(model: TracedModel, layers: Layers, skipped: list[Remark]) -> Iterator[tuple[Layer, WeightUse]]:
     """Yield the layers whose weights can be masked, one for each weight."""
     readers = _readers(model)
-    seen: set[str] = set()
+    found: set[str] = set()
     for row in layers.rows:
         use = weight_use(model, row.node) if row.shape.kind == OpKind.MATRIX else None
-        if use is None or use.name in seen:
+        if use is None or use.name in found:
             continue
-        seen.add(use.name)
+        found.add(use.name)
         others = [reader for reader in readers[use.name] if weight_use(model, reader) != use]
         if use.transposed and use.groups > 1:
             skipped.append(Remark(row.name, "is a transposed convolution with groups"))

@@ -38,7 +38,7 @@ class ChannelBudget(UnitBudget):
         self.reprice(np.ones(self.search.groups.count))
 
     def reprice(self, mask: FloatArray) -> None:
-        """Make costs what a channel of each group adds at the moment, and the limit what the budget leaves for them."""
+        """Set the cost to that of one more channel of each group, and the limit to what the budget leaves for them."""
         search, of = self.search, self.search.groups.group_of
         kept = np.bincount(of, mask, minlength=len(search.full)).astype(np.float64)
         if self.budget.kind == "sparsity":
@@ -53,7 +53,7 @@ class ChannelBudget(UnitBudget):
         self.limit = min(max(self.limit, float(each @ search.fewest)), float(each @ search.full))
 
     def _marginal(self, kept: FloatArray) -> tuple[FloatArray, float]:
-        """Return what a channel of each group adds near the counts of the moment, and what the network costs there."""
+        """Return the marginal cost of a channel of each group near some counts, and the cost of the network there."""
         search = self.search
         places = np.array(
             [np.abs(options - count).argmin() for options, count in zip(search.options, kept, strict=True)]
@@ -101,6 +101,6 @@ class ChannelBudget(UnitBudget):
         return search.kept_units(choose(search, self.budget).kept)
 
     def channel_choice(self, keep: BoolArray) -> Choice:
-        """Return how many of each group a hard mask keeps, and why."""
+        """Return the number of channels of each group that a hard mask keeps, and the reasons."""
         kept = np.bincount(self.search.groups.group_of[keep], minlength=len(self.search.full)).astype(np.int64)
         return choice_of(self.search, self.budget, kept)

@@ -13,9 +13,9 @@ from smartc.masks.layouts import BoolArray
 from smartc.masks.units import FloatArray
 from smartc.selection.choose import Choice
 
-# A layer's next tiles are priced together, so many parts of all that it has.
+# A layer's next tiles are priced together, in strides of one part in this many of all that it has.
 STRIDE = 20
-# What costs nothing at the moment costs this part of what it would elsewhere: it is taken, but not for ever.
+# A unit that costs nothing now is priced at this part of its cost elsewhere: it is taken, but not for ever.
 NEXT_TO_NOTHING = 1e-3
 # Costs are sums of floats; differences below this share are rounding.
 SAME = 1e-11
@@ -25,8 +25,8 @@ class UnitBudget(ABC):
     """What may stay.
 
     Attributes:
-        cost: What keeping each unit costs at the moment; None where each costs one.
-        limit: What a soft mask adds up to, in costs; per group where there are groups.
+        cost: The present cost of keeping each unit, shape (units,); None where each costs one.
+        limit: The sum of a soft mask times the cost; per group where there are groups.
         group_size: Units of a group that has a limit of its own; 0 where there is one for all.
     """
 
@@ -52,7 +52,7 @@ class UnitBudget(ABC):
         return np.asarray(order if self.cost is None else order - np.log(self.cost), dtype=np.float64)
 
     def channel_choice(self, keep: BoolArray) -> Choice | None:
-        """Return how many channels of each group a hard mask keeps, and why; None where units are no channels."""
+        """Return the number of channels of each group that a hard mask keeps; None where units are no channels."""
         return None
 
 
@@ -115,7 +115,7 @@ class PricedBudget(UnitBudget):
         self.reprice(np.ones(self.weights.units.count))
 
     def reprice(self, mask: FloatArray) -> None:
-        """Make costs what the next units of each layer would add, and the limit what is left of the amount."""
+        """Set the cost to that of the next units of each layer, and the limit to what is left of the amount."""
         units = self.weights.units
         kept = np.bincount(units.layer_of, mask, minlength=len(units.names))
         total = units.per_layer.astype(np.float64)
@@ -147,13 +147,13 @@ class PricedBudget(UnitBudget):
             keep[order[:run]] = True
             kept = np.bincount(layer_of[keep], minlength=layers)
             order = order[run:]
-            room = self._room(kept)
-            room[layer_of[order[:1]]] = False
-            order = order[room[layer_of[order]]]
+            open_layers = self._open_layers(kept)
+            open_layers[layer_of[order[:1]]] = False
+            order = order[open_layers[layer_of[order]]]
         return keep
 
     def _longest_run(self, kept: IntArray, layers: IntArray) -> int:
-        """Return how many of the next units fit, given their layers in order."""
+        """Return the number of the next units that fit, given their layers in order."""
         low, high = 0, len(layers)
         while low < high:
             middle = (low + high + 1) // 2
@@ -165,8 +165,8 @@ class PricedBudget(UnitBudget):
         """Return whether the network is within the amount."""
         return self.weights.other + float(self.weights.by_layer(kept).sum()) <= self.amount * (1 + SAME)
 
-    def _room(self, kept: IntArray) -> BoolArray:
-        """Return which layers can keep one unit more within the amount."""
+    def _open_layers(self, kept: IntArray) -> BoolArray:
+        """Return whether each layer can keep one unit more within the amount, shape (layers,)."""
         here = self.weights.by_layer(kept)
         more = self.weights.by_layer(np.minimum(kept + 1, self.weights.units.per_layer)) - here
         return np.asarray(self.weights.other + float(here.sum()) + more <= self.amount * (1 + SAME), dtype=bool)

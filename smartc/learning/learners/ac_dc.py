@@ -13,7 +13,7 @@ CYCLES = 4
 
 
 class AcDc(Learner):
-    """Take turns between all weights and the largest units of the moment, as many of each layer.
+    """Take turns between all weights and the units that are largest then, as many of each layer.
 
     Source: AC/DC, arXiv 2106.12379.
     """
@@ -31,7 +31,7 @@ class AcDc(Learner):
     phase: torch.Tensor
 
     def soft(self, *weights: torch.Tensor) -> torch.Tensor:
-        """Return the mask of the phase, and remember how large the units are."""
+        """Return the mask of the phase, and remember the sizes of the units."""
         with torch.no_grad():
             self.squares.copy_(unit_squares(self.inputs.units, self.measured, weights))
         return self.mask

@@ -75,7 +75,7 @@ class Learner(nn.Module):
     def first_importance(cls, known: ImportanceInputs) -> FloatArray:
         """Return the importance of each unit before anything is learned, shape (units,).
 
-        Numbers are 0 or more, comparable between layers, and the higher the more a unit is worth keeping.
+        Numbers are 0 or more, comparable between layers, and higher for units that matter more.
         """
         return rank_importance(known)
 
@@ -96,7 +96,7 @@ class Learner(nn.Module):
 
     @property
     def met(self) -> float:
-        """Return how much of the budget is met, 0 to 1."""
+        """Return the share of the budget that is met, 0 to 1."""
         return 0.0 if self.searching else 1.0
 
     def latest(self, *weights: torch.Tensor) -> torch.Tensor:
@@ -107,10 +107,10 @@ class Learner(nn.Module):
         """Undo what another optimizer did to the learner's own parameters."""
 
     def advance(self, step: int) -> None:
-        """Take note that so many steps of the search are done, and undo what another optimizer did."""
+        """Take note of the number of steps that are done, and undo what another optimizer did."""
 
     def priorities(self) -> FloatArray:
-        """Return per unit what it is worth now."""
+        """Return the present importance of each unit, shape (units,)."""
         return self.inputs.importance
 
     def rank(self, order: FloatArray) -> None:
@@ -124,7 +124,7 @@ class Learner(nn.Module):
         return keep
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Return what a checkpoint needs beside parameters and buffers."""
+        """Return the tensors that a checkpoint needs beside parameters and buffers."""
         return {}
 
     def restore(self, state: dict[str, torch.Tensor]) -> None:

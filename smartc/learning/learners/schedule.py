@@ -58,7 +58,7 @@ class Schedule:
         return replace(self, share=0.05, longest_hold=1)
 
     def score_rate(self, steps: int) -> float:
-        """Return how far a step moves a score whose gradient is of the mean size, in a search of some steps."""
+        """Return the length of a step of a score whose gradient is of the mean size, in a search of some steps."""
         return min(max(self.reach / max(steps, 1), self.slowest), self.fastest)
 
     def hold(self, steps: int) -> int:

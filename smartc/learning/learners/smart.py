@@ -93,11 +93,11 @@ class Smart(Learner):
 
     @property
     def met(self) -> float:
-        """Return how far the budget has tightened."""
+        """Return the share of the budget that is met, 0 to 1: it tightens as the search goes."""
         return 1 - self.loose if self.searching else 1.0
 
     def soft(self, *weights: torch.Tensor) -> torch.Tensor:
-        """Return the soft mask, which meets the budget of the moment exactly."""
+        """Return the soft mask, which meets the budget of the step exactly."""
         if self.held:
             return self.mask
         # An evaluation leaves no trace: it may see scores that another optimizer has moved, and that are not settled.
@@ -150,7 +150,7 @@ class Smart(Learner):
         self.values = self.values.to(self.scores.device)
 
     def _reprice(self, cost: torch.Tensor) -> None:
-        """Price the units at the mask of the moment."""
+        """Price the units at the present mask."""
         with torch.no_grad():
             self.inputs.budget.reprice(self.soft().double().cpu().numpy())
         assert self.inputs.budget.cost is not None
@@ -158,7 +158,7 @@ class Smart(Learner):
         self.threshold.fill_(torch.nan)
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Return the scores, their momentum and the prices of the moment."""
+        """Return the scores, their momentum and the present prices."""
         own = {f"momentum.{name}": value for name, value in self.momentum.state().items()}
         cost = self.inputs.budget.cost
         # As they are, in float64: another rounding of the prices could keep other units.

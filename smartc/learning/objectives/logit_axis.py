@@ -79,7 +79,7 @@ def _source(node: fx.Node) -> fx.Node | None:
 
 
 def _moved(node: fx.Node, source: fx.Node, axis: int) -> int | None:
-    """Return where an operator puts an axis of its operand, None where it takes it apart or away."""
+    """Return the place of an operand's axis in the result, None where the operator takes it apart or away."""
     kind, before, after = operator_name(node.target), _shape(source), _shape(node)
     if kind in RESHAPES:
         return _reshaped(axis, before, after)

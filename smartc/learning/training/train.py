@@ -115,5 +115,5 @@ class Run:
 
 
 def _device_type() -> str:
-    """Return where training runs."""
+    """Return the type of the device that training runs on."""
     return "cuda" if torch.cuda.is_available() else "cpu"

@@ -17,7 +17,7 @@ from smartc.learning.begin_search import new_search
 from smartc.learning.learners import schedule, smart
 from smartc.learning.learners.schedule import SCHEDULES, Schedule
 from smartc.learning.learners.smart import Smart
-from smartc.masks.granularity import BlockGranularity, ChannelGranularity
+from smartc.masks.granularity import BlockGranularity, ChannelGranularity, Granularity
 from tests.support.learning_networks import SHAPE, images, job, search, train
 
 BLOCKS = SCHEDULES[BlockGranularity]
@@ -245,8 +245,8 @@ def test_masks_that_learn_from_few_samples_move_at_every_step() -> None:
 
 
 def test_of_channels_scores_decide_which_and_the_first_worth_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    row = replace(SCHEDULES[ChannelGranularity], reach=10.0)
-    monkeypatch.setitem(SCHEDULES, ChannelGranularity, row)
+    kind: type[Granularity] = ChannelGranularity
+    monkeypatch.setitem(SCHEDULES, kind, replace(SCHEDULES[kind], reach=10.0))
     found = search("channel", steps=2000, sparsity=0.5)
     learner = found.learner
     assert isinstance(learner, Smart)

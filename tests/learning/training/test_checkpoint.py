@@ -42,8 +42,8 @@ class Killed(Exception):
 def _compile(path: Path | None, *, kill: int = -1, resume: bool = False, **options: Any) -> smartc.Compiled:
     """Learn on few images, and be killed after some step."""
 
-    def watch(moment: SearchState, steps: int, met: float) -> None:
-        if moment.step == kill:
+    def watch(state: SearchState, steps: int, met: float) -> None:
+        if state.step == kill:
             raise Killed
 
     options = {"granularity": "4x4", "sparsity": 0.6, "data": images(24)} | options
@@ -109,8 +109,8 @@ def test_batch_norms_that_learn_and_dropout_go_on_too(tmp_path: Path) -> None:
     model = smartc.trace(torch.nn.Sequential(*layers, torch.nn.Conv2d(16, 16, 3)).eval(), torch.zeros(2, 3, 8, 8))
 
     def run(path: Path | None, **options: Any) -> smartc.Compiled:
-        def watch(moment: SearchState, steps: int, met: float) -> None:
-            if moment.step == options.get("kill"):
+        def watch(state: SearchState, steps: int, met: float) -> None:
+            if state.step == options.get("kill"):
                 raise Killed
 
         settings = smartc.Settings(steps=STEPS, batch=8, checkpoint=path, resume="resume" in options)
