@@ -18,12 +18,16 @@ from smartc.learning.training.mask_search import MaskSearch
 
 # The most samples of a refit, and the most numbers of its largest activation: 200 MB.
 MOST_SAMPLES, MOST_NUMBERS = 2048, 50_000_000
-# Cost of a change of a weight where there are many samples, which need less to hold weights back than a few do.
-MANY_SAMPLES_RIDGE = 1e-2
 
 
 def refit(search: MaskSearch, inputs: Sequence[tuple[Any, ...]], ridge: float = RIDGE) -> None:
-    """Refit the weights that hard masks leave, by flattened inputs."""
+    """Refit the weights that hard masks leave, by flattened inputs.
+
+    Args:
+        search: The search, its masks hard.
+        inputs: Flattened inputs.
+        ridge: Cost of a change of a weight, relative to the mean variance of the layer's inputs.
+    """
     assert search.keep is not None
     supports = search.units.supports(search.keep)
     search.take(reconstruct(search.original, search.learned(), supports, inputs, ridge=ridge).model)
@@ -70,7 +74,7 @@ def _refit_by(search: MaskSearch, known: Callable[[], list[tuple[Any, ...]]]) ->
 
     def on_hard(found: MaskSearch) -> None:
         if inputs:
-            refit(found, inputs, MANY_SAMPLES_RIDGE)
+            refit(found, inputs, found.learner.inputs.schedule.ridge)
         inputs.clear()
 
     search.before_hard, search.on_hard = before_hard, on_hard

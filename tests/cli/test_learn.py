@@ -24,7 +24,7 @@ SHOP = """
 import itertools, os, signal
 from types import SimpleNamespace
 import torch
-from smartc.learning import checkpoint
+from smartc.learning.training import checkpoint
 
 # A state after every step rather than one in 20 s.
 leaps = itertools.count(1e9, 100.0)

@@ -30,6 +30,8 @@ class Schedule:
         counts_by_first_importance: Whether scores tell only which units of a layer stay, and the first importance
             how many: what remains of a layer takes over, which a short search does not see.
         refits: Whether the weights that are left are refitted after the search, which is too short for them to follow.
+        ridge: Cost of a change of a weight in that refit, relative to the mean variance of its inputs; many samples
+            need less to hold weights back than the few that ``reconstruct`` takes by default.
     """
 
     share: float = 0.35
@@ -45,6 +47,7 @@ class Schedule:
     weight_rate: float = 1e-2
     counts_by_first_importance: bool = False
     refits: bool = False
+    ridge: float = 1e-2
 
     def without_batch_norm(self) -> Schedule:
         """Return the row for a network without batch norms that learn.
