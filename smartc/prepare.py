@@ -17,8 +17,10 @@ from smartc.core.errors import UserError
 from smartc.data.samples import load_samples
 from smartc.decision.dump import Dump
 from smartc.decision.job import CompileJob
+from smartc.learning.begin_search import new_search
 from smartc.learning.decide import settle_granularity
-from smartc.learning.masking import decided, learning_facts, new_search
+from smartc.learning.decided import decided
+from smartc.learning.learning_facts import learning_facts
 from smartc.learning.refit import refit_by_latest_inputs
 from smartc.learning.training.mask_search import MaskSearch, SearchState
 from smartc.proof.comparison import comparison_for

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from smartc.core.errors import Argument, UserError
-from smartc.learning.learners.registry import LEARNERS
+from smartc.learning.learners.registry import chosen_learner
 from smartc.lowering.lower import BACKENDS
 from smartc.masks.granularity import Granularity, parse_granularity
 from smartc.measuring.measured_target import with_costs
 from smartc.selection.budget import RequestedBudget, budget_of, parse_budget
-from smartc.selection.importance import SCORES
 from smartc.targets.target import Target, load_target
 
 
@@ -53,12 +52,7 @@ def check(asked: Request) -> Checked:
         UserError: Something is not known, or does not go with the rest.
     """
     check_backends(asked.backends)
-    learner = asked.learner or ("smart" if asked.with_data else "sp-lamp")
-    known = LEARNERS if asked.with_data else SCORES
-    if learner in LEARNERS and learner not in known:
-        fact = "learns from data, and none is given"
-        raise UserError(fact, where=Argument("learner", learner), fix=("Add ", Argument("data")))
-    _check_choice(learner, known, Argument("learner", learner))
+    learner = chosen_learner(asked.learner, asked.with_data)
     target = load_target(asked.target) if isinstance(asked.target, str) else asked.target
     target = with_costs(target, asked.backends)
     wanted = "channel" if asked.granularity == "auto" and not asked.with_data else asked.granularity
@@ -70,10 +64,6 @@ def check(asked: Request) -> Checked:
 def check_backends(backends: Sequence[str] | None) -> None:
     """Raise unless there is a lowering to each backend."""
     for backend in backends or ():
-        _check_choice(backend, BACKENDS, Argument("backends", (backend,)))
-
-
-def _check_choice(given: str, known: Collection[str], where: Argument) -> None:
-    """Raise unless a word is one of the known."""
-    if given not in known:
-        raise UserError("not known", where=where, fix=f"Choose one of {', '.join(known)}")
+        if backend not in BACKENDS:
+            fix = f"Choose one of {', '.join(BACKENDS)}"
+            raise UserError("not known", where=Argument("backends", (backend,)), fix=fix)

@@ -22,7 +22,7 @@ def pack(job: CompileJob, decision: Decision, smaller: TracedModel) -> PackedMod
 
     Only there has another order of channels anything to gain; patterns of neighbours would be torn by it.
     """
-    blocks, reorder = decision.units is not None, job.granularity.kind == "block"
+    blocks, reorder = decision.units is not None, job.granularity.gains_from_order
     with job.clock("removal"):
         packed = pack_model(smaller, job.target, blocks=blocks, reorder=reorder)
     job.dump.stage("pack", packed.model, *_facts(packed))

@@ -65,7 +65,7 @@ def unread_channels(model: TracedModel, job: CompileJob) -> Decision:
     layers = analysed(model)
     search = KeptOptions(layers, job.target, np.ones(layers.groups.count))
     everything = np.ones(layers.groups.count, dtype=bool)
-    patterns = job.granularity.kind == "n:m"
+    patterns = job.granularity.holds_channels
     keep = everything if patterns else ~_unread(model, layers.groups)
     if not keep.all() and _some_layer_slower(model, search, keep):
         keep = everything

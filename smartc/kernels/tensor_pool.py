@@ -1,4 +1,4 @@
-"""Memory for tensors that every step makes anew: in large pages, and used again once no tensor lies in it."""
+"""Memory for tensors that every step makes anew: in large pages, and reused once no tensor lies in it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import torch
 
 # A page that is found by one entry of the processor's table where small ones take 512.
 LARGE_PAGE = 1 << 21
-# From so many bytes on a tensor's pages cost more than they are worth keeping small; what is smaller the
-# allocator hands out again by itself.
+# From this number of bytes on large pages are worth their cost; smaller memory the allocator hands out again by
+# itself.
 SMALLEST = 1 << 20
 # What asks for large pages; other systems than Linux have none, or give them unasked.
 ADVICE: int | None = getattr(mmap, "MADV_HUGEPAGE", None)
 
 
 @dataclass
-class _Room:
+class _Buffer:
     """Some memory, and who uses it: a view that lives as long as any tensor in it."""
 
     memory: memoryview
@@ -36,15 +36,15 @@ class TensorPool:
     slower to read and to write: measured, a product of 11 M weights and their masks takes half the time in large ones.
 
     Attributes:
-        most: So many rooms are kept for the next step.
+        most: The number of buffers that are kept for the next step.
     """
 
     most: int = 2
-    _rooms: list[_Room] = field(default_factory=list, repr=False)
+    _buffers: list[_Buffer] = field(default_factory=list, repr=False)
     _lock: Lock = field(default_factory=Lock, repr=False)
 
     def __deepcopy__(self, memo: Any) -> TensorPool:
-        """Return rooms of its own."""
+        """Return an empty pool of the same size."""
         return TensorPool(self.most)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -68,18 +68,18 @@ class TensorPool:
     def empty(self) -> None:
         """Keep nothing for later; what is in use lives on in its tensors."""
         with self._lock:
-            self._rooms = []
+            self._buffers = []
 
     def _leased(self, size: int) -> memoryview:
-        """Return a view of a free room of so many bytes, or of a new one."""
-        free = (room for room in self._rooms if room.lease() is None and len(room.memory) == size)
-        room = next(free, None)
-        memory = _mapped(size) if room is None else room.memory
-        # A view of its own: the tensors in the room hold it, and nothing else does.
+        """Return a view of a free buffer of a number of bytes, or of a new one."""
+        free = (buffer for buffer in self._buffers if buffer.lease() is None and len(buffer.memory) == size)
+        buffer = next(free, None)
+        memory = _mapped(size) if buffer is None else buffer.memory
+        # A view of its own: the tensors in the buffer hold it, and nothing else does.
         lease = memory[:]
         # What leaves the list lives on in its tensors.
-        self._rooms = [*(each for each in self._rooms if each is not room), _Room(memory, weakref.ref(lease))]
-        self._rooms = self._rooms[-self.most :]
+        self._buffers = [*(each for each in self._buffers if each is not buffer), _Buffer(memory, weakref.ref(lease))]
+        self._buffers = self._buffers[-self.most :]
         return lease
 
 

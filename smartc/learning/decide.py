@@ -8,8 +8,9 @@ from typing import Any
 from smartc.data.batch import Samples
 from smartc.decision.decision import Decision, by_scores
 from smartc.decision.job import CompileJob
+from smartc.learning.choose_granularity import with_better_granularity
+from smartc.learning.decided import mask_once
 from smartc.learning.learn import Watch, learn
-from smartc.learning.masking import mask_once, with_better_granularity
 from smartc.learning.training.settings import Settings
 
 
@@ -56,7 +57,7 @@ def _decision(
     if samples is not None:
         return learn(job, samples, train, settings, watch)
     with job.clock("planning"):
-        return by_scores(job) if job.granularity.kind == "channel" else mask_once(job)
+        return by_scores(job) if job.granularity.spans_weights else mask_once(job)
 
 
 def _facts(decision: Decision) -> list[str]:

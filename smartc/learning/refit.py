@@ -16,14 +16,18 @@ from smartc.learning.reconstruction.reconstruct import RIDGE, reconstruct
 from smartc.learning.statistics.latest_inputs import LatestInputs
 from smartc.learning.training.mask_search import MaskSearch
 
-# A refit is to so many samples, or as many as keep the numbers of the largest activation below that: 200 MB.
+# The most samples of a refit, and the most numbers of its largest activation: 200 MB.
 MOST_SAMPLES, MOST_NUMBERS = 2048, 50_000_000
-# Many samples need less to hold weights back.
-RIDGE_OF_MANY = 1e-2
 
 
 def refit(search: MaskSearch, inputs: Sequence[tuple[Any, ...]], ridge: float = RIDGE) -> None:
-    """Refit the weights that hard masks leave, by flattened inputs."""
+    """Refit the weights that hard masks leave, by flattened inputs.
+
+    Args:
+        search: The search, its masks hard.
+        inputs: Flattened inputs.
+        ridge: Cost of a change of a weight, relative to the mean variance of the layer's inputs.
+    """
     assert search.keep is not None
     supports = search.units.supports(search.keep)
     search.take(reconstruct(search.original, search.learned(), supports, inputs, ridge=ridge).model)
@@ -70,14 +74,14 @@ def _refit_by(search: MaskSearch, known: Callable[[], list[tuple[Any, ...]]]) ->
 
     def on_hard(found: MaskSearch) -> None:
         if inputs:
-            refit(found, inputs, RIDGE_OF_MANY)
+            refit(found, inputs, found.learner.inputs.schedule.ridge)
         inputs.clear()
 
     search.before_hard, search.on_hard = before_hard, on_hard
 
 
 def samples_to_fit(model: TracedModel) -> int:
-    """Return how many samples the activations of a refit may be of."""
+    """Return the most samples whose activations a refit may hold."""
     values = (value_of(node) for node in model.graph.nodes)
     largest = max((math.prod(value.single) for value in values if isinstance(value, Value)), default=1)
     return max(min(MOST_SAMPLES, MOST_NUMBERS // max(largest, 1)), 1)

@@ -47,7 +47,7 @@ class MaskLayout(Protocol):
         ...
 
     def sums(self, values: torch.Tensor) -> torch.Tensor:
-        """Return for each unit the sum of what a tensor of the weight's shape holds there; differentiable."""
+        """Return the sum over each unit of a tensor of the weight's shape, shape (count,); differentiable."""
         ...
 
     def times_inputs(self, weight: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
@@ -55,12 +55,12 @@ class MaskLayout(Protocol):
         ...
 
     def facts(self) -> dict[str, Any]:
-        """Return what a reader of a plan needs to know about where the units lie."""
+        """Return the facts that a reader of a plan needs to find the units."""
         ...
 
 
 def support(layout: MaskLayout, keep: BoolArray) -> torch.Tensor:
-    """Return which elements of a weight are kept, shape of the weight."""
+    """Return whether each element of a weight is kept, shape of the weight."""
     mask = torch.from_numpy(keep.astype(np.float32))
     return layout.apply(torch.ones(layout.shape), mask) != 0
 
@@ -173,7 +173,7 @@ class Channels:
         return weight * scale.reshape([-1 if axis == self.axis else 1 for axis in range(weight.ndim)])
 
     def apply_to_inputs(self, inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Return what a layer reads times the mask: it then computes what its masked weight would make of it.
+        """Return a layer's inputs times the mask, of which it computes what its masked weight would of the inputs.
 
         Args:
             inputs: Shape (..., C, *space) with as many axes of space as the weight has of its kernel; C is the
@@ -195,7 +195,7 @@ class Channels:
         return along.new_zeros(self.count + 1).index_add(0, self._index.to(values.device), along)[:-1]
 
     def times_inputs(self, weight: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
-        """Return the weight as it is: what channels give their readers is told otherwise."""
+        """Return the weight as it is: the energy of channels is computed from their readers."""
         return weight
 
     def facts(self) -> dict[str, Any]:

@@ -69,12 +69,12 @@ class TileOrder:
 
     @property
     def layers(self) -> int:
-        """Return how many kernel positions one tile holds."""
+        """Return the number of kernel positions that one tile holds."""
         return 1 if self.per_kernel_position else self.positions
 
     @property
     def columns(self) -> tuple[int, int]:
-        """Return how many runs of input tiles a block row has, and the channels of a run."""
+        """Return the number of runs of input tiles in a block row, and the channels of a run."""
         inner = self.channels[1]
         if self.folded:
             return 1, self.positions * inner

@@ -20,7 +20,7 @@ class Spread(Protocol):
         ...
 
     def sums(self, values: torch.Tensor) -> torch.Tensor:
-        """Return for each unit what a tensor of the weight's shape holds there, flat."""
+        """Return the elements of a tensor of the weight's shape, an entry per unit, flat."""
         ...
 
 
@@ -53,7 +53,7 @@ class _ScaledByConstant(torch.autograd.Function):
         """Return the product."""
         ctx.save_for_backward(spread)
         ctx.memory = memory
-        return torch.mul(weight, spread, out=memory.rooms.empty_like(weight))
+        return torch.mul(weight, spread, out=memory.pool.empty_like(weight))
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
@@ -71,7 +71,7 @@ class _ScaledPattern(torch.autograd.Function):
         """Return the product."""
         ctx.save_for_backward(weight, mask)
         ctx.pattern, ctx.memory = pattern, memory
-        product = memory.rooms.empty_like(weight)
+        product = memory.pool.empty_like(weight)
         pattern_product(*_tables(weight, mask, product))
         return product
 

@@ -14,7 +14,7 @@ from smartc.kernels.training.compiled import serves
 from smartc.kernels.training.tiles import tile_gradients
 
 # A product, the mask in its shape, and the product of a step whose gradients are still to come.
-MOST_ROOMS = 3
+MOST_BUFFERS = 3
 # Elements of a tensor that stay in a core's cache along with two others.
 CACHED = 1 << 17
 
@@ -29,7 +29,7 @@ class Memory:
             fresh_gradient: Whether what reads the product makes a gradient for it that nothing else reads, as a
                 convolution does; then the gradient of what was multiplied is put in its place.
         """
-        self.rooms = TensorPool(MOST_ROOMS)
+        self.pool = TensorPool(MOST_BUFFERS)
         self.fresh_gradient = fresh_gradient
         self._spread: tuple[tuple[int, int, torch.dtype], torch.Tensor, torch.Tensor] | None = None
 
@@ -49,7 +49,7 @@ class Memory:
         if known is None or known[0] != now:
             # The one before makes room for the new one.  The mask is held as well: no other may take its place.
             self._spread = None
-            self._spread = known = now, mask, self.rooms.copy(spread(mask).to(dtype))
+            self._spread = known = now, mask, self.pool.copy(spread(mask).to(dtype))
         return known[2]
 
 
@@ -141,7 +141,7 @@ class _ScaledTiles(torch.autograd.Function):
         ctx.grid, ctx.memory = grid, None
         if memory is None or grid.out % grid.rows or not weight.is_contiguous():
             return grid.scaled(weight, scale)
-        ctx.memory, product = memory, memory.rooms.empty_like(weight)
+        ctx.memory, product = memory, memory.pool.empty_like(weight)
         runs = scale.view(-1, 1, scale.shape[-1])
         shape = len(runs), grid.rows, scale.shape[-1]
         torch.mul(weight.view(shape), runs, out=product.view(shape))
@@ -183,15 +183,15 @@ def _tile_sums_and_product(
     runs = scale.view(groups * down, 1, -1)
     incoming, its_weight, outgoing = (t.detach().view(len(runs), grid.rows, -1) for t in (gradient, weight, product))
     if serves(incoming, its_weight, outgoing, scale):
-        # One mask for all kernel positions is that of so many more columns.
+        # One mask for all kernel positions is that of as many times the columns.
         return tile_gradients(incoming, its_weight, scale.view(len(runs), across, -1, own), outgoing).view(-1)
     sums = torch.empty_like(runs)
     tables = [runs, sums, incoming, its_weight, outgoing]
     step = max(CACHED // max(grid.rows * runs.shape[2], 1), 1)
     blocks = [tables] if step >= len(runs) else list(zip(*(table.split(step) for table in tables), strict=True))
-    room = torch.empty_like(blocks[0][2]) if blocks else sums
+    scratch = torch.empty_like(blocks[0][2]) if blocks else sums
     for factor, total, part, weights, scaled in blocks:
-        both = torch.mul(part, weights, out=room[: len(weights)])
+        both = torch.mul(part, weights, out=scratch[: len(weights)])
         torch.mul(part, factor, out=scaled)
         torch.sum(both, 1, keepdim=True, out=total)
     return grid.column_sums(sums.view(len(runs), -1))

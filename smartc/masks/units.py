@@ -15,13 +15,11 @@ from smartc.analysis.channels.labels import IntArray
 from smartc.analysis.find_layers import LayerRow, Layers
 from smartc.analysis.weight_use import WeightUse, weight_use
 from smartc.ir.traced_model import Remark, TracedModel, operator_name
-from smartc.masks.granularity import Granularity
-from smartc.masks.layouts import BoolArray, Channels, MaskLayout, Pattern, Tiles, sizes, support
+from smartc.masks.granularity import Granularity, WeightGranularity
+from smartc.masks.layouts import BoolArray, Channels, sizes, support
 from smartc.masks.masked_weight import MaskedWeight
 from smartc.targets.workload import OpKind
 
-# A weight of fewer blocks than this is kept whole: a stem's few inputs, a head's few classes.
-FEWEST_BLOCKS = 32
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -49,7 +47,7 @@ class Units:
 
     @cached_property
     def sizes(self) -> IntArray:
-        """Return the weights that each unit stands for."""
+        """Return the number of weights of each unit, shape (units,)."""
         total = np.zeros(self.count, dtype=np.int64)
         for weight in self.owners:
             total[weight.part] += sizes(weight.layout)
@@ -60,24 +58,24 @@ class Units:
         """Return the number of units of each layer."""
         return np.bincount(self.layer_of, minlength=len(self.names)).astype(np.int64)
 
-    def energy(self, model: TracedModel, seen: Mapping[str, torch.Tensor] | None = None) -> FloatArray:
-        """Return for each unit the mean square of its weights.
+    def energy(self, model: TracedModel, variances: Mapping[str, torch.Tensor] | None = None) -> FloatArray:
+        """Return the mean square of each unit's weights, shape (units,).
 
         Args:
             model: Holds the weights.
-            seen: By a weight's name, the variance of what each of its input channels sees, shape (in,):
+            variances: By a weight's name, the variance of what each of its input channels sees, shape (in,):
                 then it is the variance of what the unit adds to its layer's outputs.
         """
         total = np.zeros(self.count)
         for weight in self.owners:
             squares = model.tensor(weight.name).detach().double().square()
-            if seen is not None and weight.name in seen:
-                squares = weight.layout.times_inputs(squares, seen[weight.name].double())
+            if variances is not None and weight.name in variances:
+                squares = weight.layout.times_inputs(squares, variances[weight.name].double())
             total[weight.part] += weight.layout.sums(squares).numpy()
         return total / np.maximum(self.sizes, 1)
 
     def supports(self, keep: BoolArray) -> dict[str, torch.Tensor]:
-        """Return for each masked weight which of its elements stay."""
+        """Return whether each element of each masked weight stays, by the weight's name."""
         found: dict[str, torch.Tensor] = {}
         for weight in self.weights:
             kept = support(weight.layout, keep[weight.part])
@@ -86,7 +84,7 @@ class Units:
 
     def density(self, keep: torch.Tensor) -> FloatArray:
         """Return the mean mask of each layer's units."""
-        if self.granularity.kind == "channel":
+        if self.granularity.spans_weights:
             kept = np.bincount(self.layer_of, keep.double().numpy(), minlength=len(self.names))
         else:  # layer by layer: there may be as many units as weights
             kept = np.array([part.sum(dtype=torch.float64).item() for part in keep.split(self.per_layer.tolist())])
@@ -95,22 +93,22 @@ class Units:
 
 def find_units(model: TracedModel, layers: Layers, granularity: Granularity) -> Units:
     """Return the units of a model at a granularity."""
-    if granularity.kind == "channel":
-        return _channels(model, layers, granularity)
+    if isinstance(granularity, WeightGranularity):
+        return _parts_of_weights(model, layers, granularity)
+    return _channels(model, layers, granularity)
+
+
+def _parts_of_weights(model: TracedModel, layers: Layers, granularity: WeightGranularity) -> Units:
+    """Return the units of the weights of all matrix layers, one weight after another."""
     weights: list[MaskedWeight] = []
     names: list[str] = []
     skipped: list[Remark] = []
     first = 0
     for row, use in _matrix_layers(model, layers, skipped):
-        layout = _layout(tuple(model.tensor(use.name).shape), granularity, use)
-        if granularity.kind == "block" and layout.count < FEWEST_BLOCKS:
-            text = (
-                f"its {layout.count} blocks of {granularity} are too few: to cut them saves little and can cost a class"
-            )
-            skipped.append(Remark(row.name, text))
-            continue
-        if not layout.count:
-            skipped.append(Remark(row.name, f"has fewer than {granularity.columns} input channels"))
+        layout = granularity.layout(tuple(model.tensor(use.name).shape), use)
+        refusal = granularity.refusal(layout)
+        if refusal is not None:
+            skipped.append(Remark(row.name, refusal))
             continue
         weights.append(MaskedWeight(use.name, layout, first))
         names.append(row.name)
@@ -118,13 +116,6 @@ def find_units(model: TracedModel, layers: Layers, granularity: Granularity) -> 
     counts = np.array([weight.layout.count for weight in weights], dtype=np.int64)
     layer_of = np.repeat(np.arange(len(weights), dtype=np.int64), counts)
     return Units(granularity, tuple(weights), tuple(weights), first, layer_of, tuple(names), tuple(skipped))
-
-
-def _layout(shape: tuple[int, ...], granularity: Granularity, use: WeightUse) -> MaskLayout:
-    """Return how units lie in a weight."""
-    if granularity.kind == "n:m":
-        return Pattern(shape, granularity.columns, use.transposed)
-    return Tiles(shape, granularity.rows, granularity.columns, granularity.per_tap, use.groups, use.transposed)
 
 
 def _channels(model: TracedModel, layers: Layers, granularity: Granularity) -> Units:
@@ -142,12 +133,12 @@ def _channels(model: TracedModel, layers: Layers, granularity: Granularity) -> U
 def _matrix_layers(model: TracedModel, layers: Layers, skipped: list[Remark]) -> Iterator[tuple[LayerRow, WeightUse]]:
     """Yield the layers whose weights can be masked, one for each weight."""
     readers = _readers(model)
-    seen: set[str] = set()
+    found: set[str] = set()
     for row in layers.rows:
         use = weight_use(model, row.node) if row.shape.kind == OpKind.MATRIX else None
-        if use is None or use.name in seen:
+        if use is None or use.name in found:
             continue
-        seen.add(use.name)
+        found.add(use.name)
         others = [reader for reader in readers[use.name] if weight_use(model, reader) != use]
         if use.transposed and use.groups > 1:
             skipped.append(Remark(row.name, "is a transposed convolution with groups"))

@@ -163,10 +163,10 @@ def _masked(row: LayerRow, weight: str, units: Units, kept: BoolArray) -> tuple[
         reasons = [remark.text for remark in units.skipped if remark.where == row.name]
         return "dense", reasons[0] if reasons else "its weights have no tiles"
     count, live = part.stop - part.start, int(kept[part].sum())
-    what = "weights" if units.granularity.kind == "n:m" else f"blocks of {units.granularity}"
+    what = units.granularity.plural
     if live == count:
         return "dense", f"all of its {count} {what} are worth their place"
-    return ("n:m" if units.granularity.kind == "n:m" else "block"), f"keeps {live} of {count} {what}"
+    return units.granularity.decision, f"keeps {live} of {count} {what}"
 
 
 def _kept_text(row: LayerRow, search: KeptOptions, choice: Choice, decided: Sequence[int]) -> str:

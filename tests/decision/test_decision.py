@@ -18,7 +18,7 @@ from smartc.decision.decision import Decision, by_scores, unread_channels
 from smartc.decision.job import Clock, CompileJob
 from smartc.frontend.capture import trace
 from smartc.ir.traced_model import TracedModel
-from smartc.masks.granularity import Granularity
+from smartc.masks.granularity import BlockGranularity
 from smartc.masks.layouts import BoolArray
 from smartc.passes.remove_channels import RemoveChannels
 from smartc.passes.shared.base import run_passes
@@ -43,7 +43,7 @@ def job(model: TracedModel, learner: str = "magnitude") -> CompileJob:
     """Return a project of a model on the small target."""
     layers = analysed(model)
     budget = resolved_budget(parse_budget(0.3), layers, NPU)
-    return CompileJob(model, layers, NPU, budget, Granularity("block", 8, 8), learner, Clock())
+    return CompileJob(model, layers, NPU, budget, BlockGranularity(8, 8), learner, Clock())
 
 
 def unread(model: TracedModel, groups: ChannelGroups, gone: BoolArray) -> TracedModel:

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from smartc.core.errors import UserError
-from smartc.masks.granularity import Granularity, parse_granularity
+from smartc.masks.granularity import (
+    BlockGranularity,
+    ChannelGranularity,
+    Granularity,
+    PatternGranularity,
+    parse_granularity,
+)
 from smartc.targets.target import load_target
 
 NPU, DENSE = load_target("npu-8x8"), load_target("npu-8x8-dense")
@@ -15,13 +21,13 @@ CHOICES = "auto, channel, block, RxC such as 16x8, RxC/shared, or n:m such as 2:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("channel", Granularity("channel")),
-        ("block", Granularity("block", 8, 8)),
-        ("auto", Granularity("block", 8, 8)),
-        ("16x4", Granularity("block", 16, 4)),
-        ("1x1/shared", Granularity("block", 1, 1, per_tap=False)),
-        ("2:4", Granularity("n:m", 2, 4)),
-        ("1:16", Granularity("n:m", 1, 16)),
+        ("channel", ChannelGranularity()),
+        ("block", BlockGranularity(8, 8)),
+        ("auto", BlockGranularity(8, 8)),
+        ("16x4", BlockGranularity(16, 4)),
+        ("1x1/shared", BlockGranularity(1, 1, per_tap=False)),
+        ("2:4", PatternGranularity(2, 4)),
+        ("1:16", PatternGranularity(1, 16)),
     ],
 )
 def test_is_what_was_written(text: str, expected: Granularity) -> None:
@@ -31,9 +37,9 @@ def test_is_what_was_written(text: str, expected: Granularity) -> None:
 
 
 def test_auto_is_what_pays_on_the_target() -> None:
-    assert parse_granularity("auto", DENSE) == Granularity("channel")
-    assert parse_granularity("block", DENSE).kind == "block"
-    assert parse_granularity("auto", load_target("npu-16x16")) == Granularity("block", 16, 16)
+    assert parse_granularity("auto", DENSE) == ChannelGranularity()
+    assert isinstance(parse_granularity("block", DENSE), BlockGranularity)
+    assert parse_granularity("auto", load_target("npu-16x16")) == BlockGranularity(16, 16)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from smartc.analysis.analyse import analysed
 from smartc.frontend.capture import trace
 from smartc.ir.traced_model import Remark, TracedModel
 from smartc.learning.learners.squares import layer_ranks, measured_weights, unit_squares
-from smartc.masks.granularity import Granularity, parse_granularity
+from smartc.masks.granularity import BlockGranularity, parse_granularity
 from smartc.masks.layouts import support
 from smartc.masks.units import Units, find_units
 from smartc.targets.target import load_target
@@ -197,6 +197,6 @@ def test_a_model_may_have_no_units(kind: str) -> None:
 def test_skips_the_same_weight_under_one_name_once() -> None:
     layer = nn.Linear(48, 48)
     twice = trace(nn.Sequential(layer, nn.ReLU(), layer), torch.randn(2, 48))
-    units = find_units(twice, analysed(twice), Granularity("block", 8, 8))
+    units = find_units(twice, analysed(twice), BlockGranularity(8, 8))
     assert [weight.layout.count for weight in units.weights] == [36]
     assert not units.skipped

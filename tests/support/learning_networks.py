@@ -13,7 +13,7 @@ from smartc.compile import start
 from smartc.decision.job import CompileJob
 from smartc.frontend.capture import trace
 from smartc.ir.traced_model import TracedModel
-from smartc.learning.masking import new_search
+from smartc.learning.begin_search import new_search
 from smartc.learning.training.mask_search import MaskSearch
 from smartc.request import Request
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 # two; with more threads than these the operators are used, which share their work out.  TVM's own threads would wait
 # by turning over, on the cores that PyTorch's need.
 FEW_THREADS = 4
-# TVM takes for granted that memory begins at a multiple of so many bytes, as PyTorch's own does; a view may not.
+# TVM takes for granted that memory begins at a multiple of this many bytes, as PyTorch's own does; a view may not.
 ALIGNED = 64
 
 
@@ -57,7 +57,7 @@ def _is_plain(tensor: torch.Tensor) -> bool:
 
 @cache
 def _can_compile() -> bool:
-    """Return whether there is a TVM here, and one that can be loaded: without, steps take longer and are the same."""
+    """Return whether TVM is installed and can be loaded; without it steps take longer, and results are the same."""
     try:
         _machine()
     except Exception:
@@ -67,7 +67,7 @@ def _can_compile() -> bool:
 
 @cache
 def _machine() -> Machine:
-    """Return what kernels are compiled for."""
+    """Return the machine that kernels are compiled for."""
     from smartc.kernels.machine import machine_for
 
     return machine_for(None)

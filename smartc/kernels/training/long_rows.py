@@ -37,7 +37,7 @@ def soft_indicators(
     Returns:
         The sums of soft x cost and of soft x soft x cost; NaN where a score is.
     """
-    spent, square = _rooms(scores, 2)
+    spent, square = _partial_sums(scores, 2)
     numbers = scores.new_tensor([anchor, per_temperature, shift])
     priced = [] if cost is None else [cost]
     compiled(soft_indicators_and_sums, len(priced))(scores, *priced, numbers, soft, spent, square)
@@ -45,13 +45,13 @@ def soft_indicators(
 
 
 def follow_slopes(soft: torch.Tensor, move: float) -> None:
-    """Move sigmoids by so many log-odds along straight lines, in place."""
+    """Move sigmoids by some log-odds along straight lines, in place."""
     compiled(moved_indicators)(soft, soft.new_tensor([move]))
 
 
 def gradient_sums(soft: torch.Tensor, cost: torch.Tensor | None, incoming: torch.Tensor) -> tuple[float, float]:
     """Return the sums of slope x incoming and of slope x cost."""
-    along, spread = _rooms(soft, 2)
+    along, spread = _partial_sums(soft, 2)
     priced = [] if cost is None else [cost]
     compiled(sums_of_gradient, len(priced))(soft, incoming, *priced, along, spread)
     return _total(along), _total(spread)
@@ -72,13 +72,13 @@ def score_gradient(
 
 def sum_of_costs(cost: torch.Tensor) -> float:
     """Return the sum, NaN where a cost is not positive."""
-    costs, wrong = _rooms(cost, 2)
+    costs, wrong = _partial_sums(cost, 2)
     compiled(sums_of_costs)(cost, costs, wrong)
     return _total(costs) if not _total(wrong) else math.nan
 
 
-def _rooms(like: torch.Tensor, count: int) -> list[torch.Tensor]:
-    """Return room for the sums of blocks, and for what is left."""
+def _partial_sums(like: torch.Tensor, count: int) -> list[torch.Tensor]:
+    """Return tensors for the sums of blocks and for the elements that are left over."""
     whole, left = divmod(like.numel(), BLOCK * lanes())
     return [like.new_empty(whole * lanes() + left) for _ in range(count)]
 
@@ -147,7 +147,7 @@ def sums_of_gradient(width: int, priced: int) -> Any:
         sums = [argument(name, T.int64()) for name in ("along", "spread")]
 
         def multiply(first: Any, wide: int) -> list[Any]:
-            """Return what a vector adds."""
+            """Return the terms that a vector adds to both sums."""
             at = places(first, wide)
             value = own_place(wide, soft[at])
             slope = own_place(wide, value - value * value)

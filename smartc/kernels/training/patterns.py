@@ -34,14 +34,14 @@ def pattern_gradients(
         product: The shape of the gradient; may be the gradient itself.
     """
     out, into, taps = weight.shape
-    found, room, both = torch.empty_like(mask), weight.new_ones(into * taps), weight.new_empty(into * taps)
+    found, scratch, both = torch.empty_like(mask), weight.new_ones(into * taps), weight.new_empty(into * taps)
     flat = (tensor.view(out, -1) for tensor in (gradient, weight, product))
-    compiled(gradients_of_pattern, taps)(*flat, mask, found, room, both)
+    compiled(gradients_of_pattern, taps)(*flat, mask, found, scratch, both)
     return found
 
 
 def product_of_pattern(lanes: int, taps: int) -> Any:
-    """Return the function ``(weight, mask, product, room)``; room takes the mask of an output channel, in order."""
+    """Return the function ``(weight, mask, product, scratch)``; scratch holds the mask of one output channel."""
     from tvm.script.ir_builder import IRBuilder
     from tvm.tirx.script.builder import ir as T
 
@@ -53,22 +53,22 @@ def product_of_pattern(lanes: int, taps: int) -> Any:
         weight = T.arg("weight", T.buffer((out, length), "float32"))
         mask = T.arg("mask", T.buffer((out, taps, covered), "float32"))
         product = T.arg("product", T.buffer((out, length), "float32"))
-        room = T.arg("room", T.buffer((length,), "float32"))
+        scratch = T.arg("scratch", T.buffer((length,), "float32"))
 
         def multiply(channel: Any, first: Any, width: int) -> None:
             """Multiply a vector."""
             at = places(first, width)
-            T.buffer_store(product, weight[channel, at] * room[at], [channel, at])
+            T.buffer_store(product, weight[channel, at] * scratch[at], [channel, at])
 
         with T.serial(0, out) as channel:
             with T.grid(covered, taps) as (into, tap):
-                T.buffer_store(room, mask[channel, tap, into], [into * taps + tap])
+                T.buffer_store(scratch, mask[channel, tap, into], [into * taps + tap])
             for_vectors(length, lanes, partial(multiply, channel))
     return builder.get()
 
 
 def gradients_of_pattern(lanes: int, taps: int) -> Any:
-    """Return the function ``(gradient, weight, product, mask, found, room, both)``; rooms as above."""
+    """Return the function ``(gradient, weight, product, mask, found, scratch, both)``; scratch as above."""
     from tvm.script.ir_builder import IRBuilder
     from tvm.tirx.script.builder import ir as T
 
@@ -80,7 +80,7 @@ def gradients_of_pattern(lanes: int, taps: int) -> Any:
         names = ("gradient", "weight", "product")
         gradient, weight, product = (T.arg(name, T.buffer((out, length), "float32")) for name in names)
         mask, found = (T.arg(name, T.buffer((out, taps, covered), "float32")) for name in ("mask", "found"))
-        room, both = (T.arg(name, T.buffer((length,), "float32")) for name in ("room", "both"))
+        scratch, both = (T.arg(name, T.buffer((length,), "float32")) for name in ("scratch", "both"))
 
         def multiply(channel: Any, first: Any, width: int) -> None:
             """Multiply a vector by both."""
@@ -88,11 +88,11 @@ def gradients_of_pattern(lanes: int, taps: int) -> Any:
             # Read once: the product may be in its place.
             incoming = T.bind(gradient[channel, at])
             T.buffer_store(both, incoming * weight[channel, at], [at])
-            T.buffer_store(product, incoming * room[at], [channel, at])
+            T.buffer_store(product, incoming * scratch[at], [channel, at])
 
         with T.serial(0, out) as channel:
             with T.grid(covered, taps) as (into, tap):
-                T.buffer_store(room, mask[channel, tap, into], [into * taps + tap])
+                T.buffer_store(scratch, mask[channel, tap, into], [into * taps + tap])
 
             for_vectors(length, lanes, partial(multiply, channel))
             with T.grid(covered, taps) as (into, tap):

@@ -46,7 +46,7 @@ class Limits:
 def soft_top_k_rows(
     scores: torch.Tensor, start: torch.Tensor, amount: float, temperature: float, limits: Limits
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the soft indicators, shape (rows, units), and the thresholds, NaN where these few steps find none.
+    """Return the soft indicators, shape (rows, units), and the thresholds, NaN where the steps find none.
 
     Args:
         scores: Shape (rows, units), float32, contiguous, on the CPU; so is ``start``.
@@ -89,7 +89,7 @@ def soft_top_k_of_rows(lanes: int, units: int) -> Any:
         scores, soft = (_flat(T, table) for table in (scores, soft))
 
         def solve(first: Any, width: int) -> None:
-            """Solve so many rows."""
+            """Solve as many rows as a vector has lanes."""
             named = partial(own_place, width)
             amount, per_temperature, temperature, slack, straight, reach = (
                 named(repeated(numbers[place], width)) for place in range(6)
@@ -112,7 +112,7 @@ def soft_top_k_of_rows(lanes: int, units: int) -> Any:
 
 
 def _odds_against(above: Any, per_temperature: Any, width: int, named: Named) -> Any:
-    """Return the odds against units that lie so far above a threshold; NaN for what is not finite."""
+    """Return the odds against units, given their distance above a threshold; NaN where that is not finite."""
     from tvm import tirx
 
     from smartc.kernels.vector_math import exponential, splat
@@ -174,7 +174,7 @@ def gradient_of_rows(lanes: int, units: int) -> Any:
         soft, incoming, outgoing = (_flat(T, table) for table in (soft, incoming, outgoing))
 
         def differentiate(first: Any, width: int) -> None:
-            """Compute so many rows."""
+            """Compute the gradients of as many rows as a vector has lanes."""
             named = partial(own_place, width)
             own_places = [places(first * units + unit, width, units) for unit in range(units)]
             values = [named(soft[place]) for place in own_places]

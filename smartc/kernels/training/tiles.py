@@ -22,13 +22,13 @@ def tile_gradients(
         product: The shape of the gradient; may be the gradient itself.
     """
     runs, across, columns, taps = scale.shape
-    sums, room = scale.new_empty(runs, across, taps), scale.new_empty(across * columns * taps)
-    compiled(gradients_of_tiles)(gradient, weight, scale, product, room, sums)
+    sums, scratch = scale.new_empty(runs, across, taps), scale.new_empty(across * columns * taps)
+    compiled(gradients_of_tiles)(gradient, weight, scale, product, scratch, sums)
     return sums
 
 
 def gradients_of_tiles(lanes: int) -> Any:
-    """Return the function ``(gradient, weight, scale, product, room, sums)``; room takes the sums of a row of tiles."""
+    """Return the function ``(gradient, weight, scale, product, scratch, sums)``; scratch sums a row of tiles."""
     from tvm.script.ir_builder import IRBuilder
     from tvm.tirx.script.builder import ir as T
 
@@ -41,17 +41,17 @@ def gradients_of_tiles(lanes: int) -> Any:
         gradient, weight = (T.arg(name, T.buffer((runs, rows, length), "float32")) for name in ("gradient", "weight"))
         scale = T.arg("scale", T.buffer((runs, across, columns, taps), "float32"))
         product = T.arg("product", T.buffer((runs, rows, length), "float32"))
-        room = T.arg("room", T.buffer((length,), "float32"))
+        scratch = T.arg("scratch", T.buffer((length,), "float32"))
         sums = T.arg("sums", T.buffer((runs, across, taps), "float32"))
         flat = T.decl_buffer((runs, length), "float32", data=scale.data)
 
         def add_up(run: Any, first: Any, width: int) -> None:
             """Go down a vector of columns of a row of tiles."""
             at = places(first, width)
-            T.buffer_store(room, splat(0.0, width), [at])
+            T.buffer_store(scratch, splat(0.0, width), [at])
             with T.serial(0, rows) as row:
                 incoming = T.bind(gradient[run, row, at])
-                T.buffer_store(room, room[at] + incoming * weight[run, row, at], [at])
+                T.buffer_store(scratch, scratch[at] + incoming * weight[run, row, at], [at])
                 T.buffer_store(product, incoming * flat[run, at], [run, row, at])
 
         with T.serial(0, runs) as run:
@@ -59,6 +59,6 @@ def gradients_of_tiles(lanes: int) -> Any:
             with T.grid(across, taps) as (tile, tap):
                 T.buffer_store(sums, splat(0.0, 1), [run, tile, tap])
             with T.grid(across, columns, taps) as (tile, column, tap):
-                total = sums[run, tile, tap] + room[(tile * columns + column) * taps + tap]
+                total = sums[run, tile, tap] + scratch[(tile * columns + column) * taps + tap]
                 T.buffer_store(sums, total, [run, tile, tap])
     return builder.get()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from smartc.core.errors import UserError
-from smartc.learning.budgets.unit_budget import NEXT_TO_NOTHING
+from smartc.learning.budgets.unit_budget import NEXT_TO_NOTHING, UnitBudget
 from smartc.masks.layouts import BoolArray
 from smartc.masks.units import FloatArray
 from smartc.selection.choose import Budget, Choice, KeptOptions, choice_of, choose
@@ -19,7 +19,7 @@ LEAST_OF_UNITS, LEAST = 0.01, 1e-6
 
 
 @dataclass
-class ChannelBudget:
+class ChannelBudget(UnitBudget):
     """Keep channels within a share of them, or within time, multiplications or bytes on a target.
 
     Attributes:
@@ -38,7 +38,7 @@ class ChannelBudget:
         self.reprice(np.ones(self.search.groups.count))
 
     def reprice(self, mask: FloatArray) -> None:
-        """Make costs what a channel of each group adds at the moment, and the limit what the budget leaves for them."""
+        """Set the cost to that of one more channel of each group, and the limit to what the budget leaves for them."""
         search, of = self.search, self.search.groups.group_of
         kept = np.bincount(of, mask, minlength=len(search.full)).astype(np.float64)
         if self.budget.kind == "sparsity":
@@ -52,7 +52,7 @@ class ChannelBudget:
         self.limit = min(max(self.limit, float(each @ search.fewest)), float(each @ search.full))
 
     def _marginal(self, kept: FloatArray) -> tuple[FloatArray, float]:
-        """Return what a channel of each group adds near the counts of the moment, and what the network costs there."""
+        """Return the marginal cost of a channel of each group near some counts, and the cost of the network there."""
         search = self.search
         places = np.array(
             [np.abs(options - count).argmin() for options, count in zip(search.options, kept, strict=True)]
@@ -73,7 +73,7 @@ class ChannelBudget:
         """Return a number per channel that is higher the tighter a budget may be before the channel goes.
 
         The knapsacks of several budgets tell it, in whole tiles and with every layer priced as it then is;
-        among channels that go together, the worth does.
+        among channels that go together, the importance does.
         """
         search = replace(self.search, scores=np.asarray(importance, dtype=np.float64))
         levels = np.zeros(len(importance))
@@ -92,11 +92,11 @@ class ChannelBudget:
         return replace(budget, limit=max(left, least * budget.dense))
 
     def keep(self, importance: FloatArray) -> BoolArray:
-        """Return the channels worth most within the budget, in whole tiles."""
+        """Return the most important channels within the budget, in whole tiles."""
         search = replace(self.search, scores=np.asarray(importance, dtype=np.float64))
         return search.kept_units(choose(search, self.budget).kept)
 
-    def choice(self, keep: BoolArray) -> Choice:
-        """Return how many of each group a hard mask keeps, and why."""
+    def channel_choice(self, keep: BoolArray) -> Choice:
+        """Return the number of channels of each group that a hard mask keeps, and the reasons."""
         kept = np.bincount(self.search.groups.group_of[keep], minlength=len(self.search.full)).astype(np.int64)
         return choice_of(self.search, self.budget, kept)

@@ -1,4 +1,4 @@
-"""What layers cost by the number of units that each keeps: time, multiplications or bytes on a target."""
+"""The cost of layers by the number of units that each keeps: time, multiplications or bytes on a target."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ class LiveWeights:
 
     @cached_property
     def _whole(self) -> LayerCosts:
-        """Return what every layer costs with all of its weights."""
+        """Return the cost of every layer with all of its weights."""
         return self.target.price(self.layers.workload(self.target, self.layers.full_sizes))
 
     @cached_property
     def _reach(self) -> IntArray:
-        """Return how many tiles of the target a unit of each masked weight keeps alive at most."""
+        """Return, for each masked weight, the most tiles of the target that one of its units keeps alive."""
         return np.array([_reach(weight.layout, self.target) for weight in self.units.weights], dtype=np.int64)
 
     @cached_property
@@ -85,13 +85,13 @@ class LiveWeights:
         return np.asarray(np.bincount(weights, amounts, minlength=len(self.units.weights)), dtype=np.float64)
 
     def _amounts(self, costs: LayerCosts, share: FloatArray) -> FloatArray:
-        """Return what is measured of each layer."""
+        """Return the measured amount of each layer: cycles, multiply-accumulates or bytes."""
         amounts = np.asarray(costs.in_measure(self.measure), dtype=np.float64)
         return amounts * share if self.measure == "macs" else amounts
 
 
 def _reach(layout: MaskLayout, target: Target) -> int:
-    """Return how many tiles of a target's array a unit of a weight lies in at most."""
+    """Return the most tiles of a target's array that a unit of a weight can lie in."""
     if not isinstance(layout, Tiles):
         return 1
     array, alone = target.array, layout.per_tap and target.sparsity.per_kernel_position
@@ -102,7 +102,7 @@ def _reach(layout: MaskLayout, target: Target) -> int:
 
 
 def _runs(length: int, whole: int, tile: int, aligned: bool) -> int:
-    """Return in how many tiles a run of channels lies at most, one of several such runs in a row or all channels."""
+    """Return the most tiles that a run of channels can lie in, one of several such runs in a row or all channels."""
     if aligned and length >= whole:
         return -(-whole // tile)
     if aligned and (length % tile == 0 or tile % length == 0):

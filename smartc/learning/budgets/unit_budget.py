@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 
@@ -11,21 +11,22 @@ from smartc.analysis.channels.labels import IntArray
 from smartc.learning.budgets.live_weights import LiveWeights
 from smartc.masks.layouts import BoolArray
 from smartc.masks.units import FloatArray
+from smartc.selection.choose import Choice
 
-# A layer's next tiles are priced together, so many parts of all that it has.
+# A layer's next tiles are priced together, in strides of one part in this many of all that it has.
 STRIDE = 20
-# What costs nothing at the moment costs this part of what it would elsewhere: it is taken, but not for ever.
+# A unit that costs nothing now is priced at this part of its cost elsewhere: it is taken, but not for ever.
 NEXT_TO_NOTHING = 1e-3
 # Costs are sums of floats; differences below this share are rounding.
 SAME = 1e-11
 
 
-class UnitBudget(Protocol):
+class UnitBudget(ABC):
     """What may stay.
 
     Attributes:
-        cost: What keeping each unit costs at the moment; None where each costs one.
-        limit: What a soft mask adds up to, in costs; per group where there are groups.
+        cost: The present cost of keeping each unit, shape (units,); None where each costs one.
+        limit: The sum of a soft mask times the cost; per group where there are groups.
         group_size: Units of a group that has a limit of its own; 0 where there is one for all.
     """
 
@@ -33,17 +34,30 @@ class UnitBudget(Protocol):
     limit: float
     group_size: int
 
+    @abstractmethod
     def reprice(self, mask: FloatArray) -> None:
         """Find costs and limit for a soft mask as it is now."""
-        ...
 
+    @abstractmethod
     def keep(self, importance: FloatArray) -> BoolArray:
-        """Return the units that stay, given what each is worth."""
-        ...
+        """Return the units that stay, given the importance of each."""
+
+    def order(self, importance: FloatArray) -> FloatArray:
+        """Return a number per unit that is higher the tighter a budget may be before the unit goes.
+
+        It is the logarithm of the importance for the cost.
+        """
+        smallest = importance[importance > 0].min(initial=1.0)
+        order = np.log(np.maximum(importance, smallest))
+        return np.asarray(order if self.cost is None else order - np.log(self.cost), dtype=np.float64)
+
+    def channel_choice(self, keep: BoolArray) -> Choice | None:
+        """Return the number of channels of each group that a hard mask keeps; None where units are no channels."""
+        return None
 
 
 @dataclass
-class CountBudget:
+class CountBudget(UnitBudget):
     """Keep a number of units, whichever they are."""
 
     limit: float
@@ -54,7 +68,7 @@ class CountBudget:
         """Do nothing: a count is a count."""
 
     def keep(self, importance: FloatArray) -> BoolArray:
-        """Return the units worth most."""
+        """Return the most important units."""
         best = np.argsort(-importance, kind="stable")[: round(self.limit)]
         kept = np.zeros(len(importance), dtype=bool)
         kept[best] = True
@@ -62,7 +76,7 @@ class CountBudget:
 
 
 @dataclass
-class PatternBudget:
+class PatternBudget(UnitBudget):
     """Keep ``limit`` of every ``group_size`` neighbours."""
 
     limit: float
@@ -82,7 +96,7 @@ class PatternBudget:
 
 
 @dataclass
-class PricedBudget:
+class PricedBudget(UnitBudget):
     """Keep what a target can do within an amount of time, multiplications or bytes.
 
     Attributes:
@@ -101,7 +115,7 @@ class PricedBudget:
         self.reprice(np.ones(self.weights.units.count))
 
     def reprice(self, mask: FloatArray) -> None:
-        """Make costs what the next units of each layer would add, and the limit what is left of the amount."""
+        """Set the cost to that of the next units of each layer, and the limit to what is left of the amount."""
         units = self.weights.units
         kept = np.bincount(units.layer_of, mask, minlength=len(units.names))
         total = units.per_layer.astype(np.float64)
@@ -116,7 +130,7 @@ class PricedBudget:
         self.limit = min(self.limit, float(slope @ total))
 
     def keep(self, importance: FloatArray) -> BoolArray:
-        """Return the units worth most for their cost; none that is left out would fit into the amount.
+        """Return the most important units for their cost; none that is left out would fit into the amount.
 
         The search takes the longest run of the best that fits, leaves out layers that are too dear for
         what remains, and goes on with the others.  A smaller amount therefore never gives what costs more.
@@ -133,13 +147,13 @@ class PricedBudget:
             keep[order[:run]] = True
             kept = np.bincount(layer_of[keep], minlength=layers)
             order = order[run:]
-            room = self._room(kept)
-            room[layer_of[order[:1]]] = False
-            order = order[room[layer_of[order]]]
+            open_layers = self._open_layers(kept)
+            open_layers[layer_of[order[:1]]] = False
+            order = order[open_layers[layer_of[order]]]
         return keep
 
     def _longest_run(self, kept: IntArray, layers: IntArray) -> int:
-        """Return how many of the next units fit, given their layers in order."""
+        """Return the number of the next units that fit, given their layers in order."""
         low, high = 0, len(layers)
         while low < high:
             middle = (low + high + 1) // 2
@@ -151,8 +165,8 @@ class PricedBudget:
         """Return whether the network is within the amount."""
         return self.weights.other + float(self.weights.by_layer(kept).sum()) <= self.amount * (1 + SAME)
 
-    def _room(self, kept: IntArray) -> BoolArray:
-        """Return which layers can keep one unit more within the amount."""
+    def _open_layers(self, kept: IntArray) -> BoolArray:
+        """Return whether each layer can keep one unit more within the amount, shape (layers,)."""
         here = self.weights.by_layer(kept)
         more = self.weights.by_layer(np.minimum(kept + 1, self.weights.units.per_layer)) - here
         return np.asarray(self.weights.other + float(here.sum()) + more <= self.amount * (1 + SAME), dtype=bool)

@@ -9,6 +9,8 @@ from torch import nn
 
 from smartc.kernels.tensor_pool import MASK_POOL
 from smartc.learning.budgets.unit_budget import UnitBudget
+from smartc.learning.learners.importance import ImportanceInputs, rank_importance
+from smartc.learning.learners.schedule import Schedule
 from smartc.masks.layouts import BoolArray
 from smartc.masks.units import FloatArray, Units
 
@@ -25,19 +27,16 @@ class LearnerInputs:
     Attributes:
         units: What is masked.
         budget: What may stay.
-        worth: Per unit what it is worth at the start; comparable between layers, 0 or more.
-        steps: How many steps the search will take.
-        gentle: Whether nothing takes up what masks do to the size of activations, as batch norms that
-            learn do.
-        few: Whether there are few samples to learn from.
+        importance: Of each unit at the start, shape (units,); comparable between layers, 0 or more.
+        steps: The number of steps that the search will take.
+        schedule: How the search goes.
     """
 
     units: Units
     budget: UnitBudget
     importance: FloatArray
     steps: int
-    no_batch_norm: bool = False
-    few: bool = False
+    schedule: Schedule
 
 
 class Learner(nn.Module):
@@ -54,13 +53,15 @@ class Learner(nn.Module):
     share = 0.0
     # Whether masks find their way though the weights stay as they are.
     moves_alone = False
+    # Whether it learns nothing from data, and keeps what it would by the weights alone.
+    works_without_data = False
 
-    def __init__(self, start: LearnerInputs) -> None:
+    def __init__(self, inputs: LearnerInputs) -> None:
         """Begin with everything kept."""
         super().__init__()
-        self.start = start
+        self.inputs = inputs
         self.searching = True
-        self.register_buffer("mask", MASK_POOL.empty_like(torch.empty(start.units.count)).fill_(1.0), persistent=False)
+        self.register_buffer("mask", MASK_POOL.empty_like(torch.empty(inputs.units.count)).fill_(1.0), persistent=False)
 
     def forward(self, *weights: torch.Tensor) -> torch.Tensor:
         """Return the mask, shape (units,)."""
@@ -71,8 +72,16 @@ class Learner(nn.Module):
         return self.mask
 
     @classmethod
-    def share_for(cls, few: bool, channels: bool) -> float:
-        """Return how much of all steps goes to a search with few samples, or for channels."""
+    def first_importance(cls, known: ImportanceInputs) -> FloatArray:
+        """Return the importance of each unit before anything is learned, shape (units,).
+
+        Numbers are 0 or more, comparable between layers, and higher for units that matter more.
+        """
+        return rank_importance(known)
+
+    @classmethod
+    def share_for(cls, schedule: Schedule) -> float:
+        """Return the part of all steps that a search takes, 0 to 1."""
         return cls.share
 
     @property
@@ -87,7 +96,7 @@ class Learner(nn.Module):
 
     @property
     def met(self) -> float:
-        """Return how much of the budget is met, 0 to 1."""
+        """Return the share of the budget that is met, 0 to 1."""
         return 0.0 if self.searching else 1.0
 
     def latest(self, *weights: torch.Tensor) -> torch.Tensor:
@@ -98,24 +107,24 @@ class Learner(nn.Module):
         """Undo what another optimizer did to the learner's own parameters."""
 
     def advance(self, step: int) -> None:
-        """Take note that so many steps of the search are done, and undo what another optimizer did."""
+        """Take note of the number of steps that are done, and undo what another optimizer did."""
 
     def priorities(self) -> FloatArray:
-        """Return per unit what it is worth now."""
-        return self.start.importance
+        """Return the present importance of each unit, shape (units,)."""
+        return self.inputs.importance
 
     def rank(self, order: FloatArray) -> None:
         """Let this order decide which units of a layer stay, the highest; NaN where it says nothing."""
 
     def harden(self) -> BoolArray:
         """End the search: keep what the budget allows, and return which units that are."""
-        keep = self.start.budget.keep(self.priorities())
+        keep = self.inputs.budget.keep(self.priorities())
         self.searching = False
         self.set_mask(torch.from_numpy(keep))
         return keep
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Return what a checkpoint needs beside parameters and buffers."""
+        """Return the tensors that a checkpoint needs beside parameters and buffers."""
         return {}
 
     def restore(self, state: dict[str, torch.Tensor]) -> None:

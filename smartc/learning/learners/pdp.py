@@ -27,17 +27,17 @@ class Pdp(Learner):
 
     share = 0.7
 
-    def __init__(self, start: LearnerInputs) -> None:
+    def __init__(self, inputs: LearnerInputs) -> None:
         """Take the final count of each layer, or of each group of N:M, from one ranking of all units."""
-        super().__init__(start)
-        self.measured = measured_weights(start.units)
-        size = start.budget.group_size
-        keep = start.budget.keep(start.importance)
-        members = np.arange(start.units.count) // size if size else start.units.layer_of
+        super().__init__(inputs)
+        self.measured = measured_weights(inputs.units)
+        size = inputs.budget.group_size
+        keep = inputs.budget.keep(inputs.importance)
+        members = np.arange(inputs.units.count) // size if size else inputs.units.layer_of
         self.kept = np.bincount(members[keep], minlength=int(members.max(initial=-1)) + 1)
         self.lengths = np.bincount(members, minlength=len(self.kept))
         self.register_buffer("members", torch.from_numpy(members), persistent=False)
-        self.register_buffer("squares", torch.zeros(start.units.count), persistent=False)
+        self.register_buffer("squares", torch.zeros(inputs.units.count), persistent=False)
         self.register_buffer("progress", torch.tensor(0.0), persistent=False)
 
     members: torch.Tensor
@@ -46,7 +46,7 @@ class Pdp(Learner):
 
     def soft(self, *weights: torch.Tensor) -> torch.Tensor:
         """Return the soft mask of the weights as they are."""
-        squares = unit_squares(self.start.units, self.measured, weights)
+        squares = unit_squares(self.inputs.units, self.measured, weights)
         with torch.no_grad():
             self.squares.copy_(squares)
             threshold = self._thresholds(self.squares)
@@ -73,7 +73,7 @@ class Pdp(Learner):
 
     def advance(self, step: int) -> None:
         """Let the pruned share grow."""
-        self.progress.fill_(min(step / max(self.start.steps, 1), 1.0))
+        self.progress.fill_(min(step / max(self.inputs.steps, 1), 1.0))
 
     def harden(self) -> BoolArray:
         """Keep the largest units of each layer."""

@@ -45,7 +45,7 @@ class ScoreMomentum:
         scores.addcmul_(self.mean, step / (self.size + SMALLEST), value=-1)
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Return what goes on from here needs."""
+        """Return the tensors that the next step depends on."""
         return {"mean": self.mean, "size": self.size, "steps": self.steps}
 
     def restore(self, state: dict[str, torch.Tensor]) -> None:

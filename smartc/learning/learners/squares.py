@@ -23,7 +23,7 @@ def unit_squares(units: Units, names: tuple[str, ...], weights: tuple[torch.Tens
     """
     stored = dict(zip(names, weights, strict=True))
     sums = [weight.layout.sums(stored[weight.name] ** 2) for weight in units.owners]
-    if units.granularity.kind == "channel":
+    if units.granularity.spans_weights:
         total = torch.stack(sums).sum(0) if sums else torch.zeros(units.count)
     else:
         total = torch.cat(sums) if sums else torch.zeros(units.count)
@@ -32,7 +32,7 @@ def unit_squares(units: Units, names: tuple[str, ...], weights: tuple[torch.Tens
 
 
 def layer_ranks(units: Units, energy: FloatArray) -> FloatArray:
-    """Return for each unit the share of its layer's units that are no larger: one threshold suits all layers."""
+    """Return the share of its layer's units that are no larger than a unit, shape (units,): one threshold suits all."""
     order = np.lexsort((energy, units.layer_of))
     ends = np.cumsum(units.per_layer)
     ranks = np.empty(units.count)

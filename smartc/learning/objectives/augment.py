@@ -14,14 +14,14 @@ from smartc.data.batch import Batch
 # A crop has at least this share of an image's sides; one that a layer is refitted to may be of less, since
 # there the variety of what is seen counts for more than that it looks like the samples.
 SMALLEST_SIDE, SMALLEST_SIDE_TO_FIT = 0.85, 0.4
-# So many further views of each image, as long as they are no more than so many numbers in all: 200 of 3x224x224.
+# Further views of each image, and the most numbers that they come to in all: 200 of 3x224x224.
 FURTHER, MOST_NUMBERS = 3, 30_000_000
 # Smaller tensors are no images.
 SMALLEST_IMAGE = 16
 
 
 def augmented(batches: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """Return other views of flattened inputs to fit layers to; none of what is no images."""
+    """Return other views of flattened inputs to fit layers to; none where there are no images."""
     numbers = sum(value.numel() for flat in batches for value in flat if _is_images(value))
     rounds = min(FURTHER, MOST_NUMBERS // numbers) if numbers else 0
     seeds = itertools.count()

@@ -150,7 +150,7 @@ def _scale(mean: Tensor, square: Tensor) -> Tensor:
 
 
 def _outputs(model: TracedModel) -> list[Any]:
-    """Return what the graph returns, flattened."""
+    """Return the outputs of the graph, flattened."""
     (result,) = (node.args[0] for node in model.graph.nodes if node.op == "output")
     return list(result) if isinstance(result, (list, tuple)) else [result]
 

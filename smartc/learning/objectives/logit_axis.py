@@ -75,7 +75,7 @@ def _source(node: fx.Node) -> fx.Node | None:
 
 
 def _moved(node: fx.Node, source: fx.Node, axis: int) -> int | None:
-    """Return where an operator puts an axis of its operand, None where it takes it apart or away."""
+    """Return the place of an operand's axis in the result, None where the operator takes it apart or away."""
     operator, before, after = operator_of(node), _shape(source), _shape(node)
     if operator.rule == "reshape":
         return _reshaped(axis, before, after)

@@ -28,12 +28,12 @@ class Objective(Protocol):
     """A loss of a model on a batch.
 
     Attributes:
-        name: What the report calls it.
+        name: The name that the report uses.
     """
 
     @property
     def name(self) -> str:
-        """Return what the report calls it."""
+        """Return the name that the report uses."""
         ...
 
     def prepared(self, model: fx.GraphModule) -> nn.Module:
@@ -41,7 +41,7 @@ class Objective(Protocol):
         ...
 
     def varied(self, batch: Batch, step: int) -> Batch:
-        """Return the samples of a step as they are used."""
+        """Return the batch of a step as it is used."""
         ...
 
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
@@ -77,7 +77,7 @@ class FromDense(_AsItIs):
 
     @property
     def name(self) -> str:
-        """Return what the report calls it."""
+        """Return the name that the report uses."""
         return "distillation from the dense model" + (" and cross-entropy of the labels" if self.labelled else "")
 
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
@@ -97,13 +97,13 @@ class LayerByLayer:
     Attributes:
         dense: The model as it was, in eval mode.
         distillation: How far two outputs are from each other.
-        taps: The nodes that are compared, by name, and the mean square that each one's error is divided by.
+        mean_squares: The nodes that are compared, by name, and the mean square that each one's error is divided by.
         seed: What random views of the samples are drawn from.
     """
 
     dense: TracedModel
     distillation: Distillation
-    taps: Mapping[str, float]
+    mean_squares: Mapping[str, float]
     seed: int
 
     @classmethod
@@ -115,21 +115,21 @@ class LayerByLayer:
         With fixed mean squares the loss of a batch is the mean of its parts', whichever way it is cut.
         """
         squares = dict.fromkeys(names, 0.0)
-        tapped = WithIntermediateOutputs(dense.graph_module, names)
+        watched = WithIntermediateOutputs(dense.graph_module, names)
         with torch.no_grad():
             for flat in inputs:
-                for name, value in tapped(*flat)[1].items():
+                for name, value in watched(*flat)[1].items():
                     squares[name] += float(value.float().square().mean()) / len(inputs)
         return cls(dense, distillation, squares, 0)
 
     @property
     def name(self) -> str:
-        """Return what the report calls it."""
-        return f"distillation from the dense model and its {len(self.taps)} layers"
+        """Return the name that the report uses."""
+        return f"distillation from the dense model and its {len(self.mean_squares)} layers"
 
     def prepared(self, model: fx.GraphModule) -> nn.Module:
         """Return the model as ``loss`` takes it."""
-        return WithIntermediateOutputs(model, tuple(self.taps))
+        return WithIntermediateOutputs(model, tuple(self.mean_squares))
 
     def varied(self, batch: Batch, step: int) -> Batch:
         """Return other views of the same samples."""
@@ -138,7 +138,7 @@ class LayerByLayer:
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Return the distance to the dense model's outputs plus the mean distance of its layers."""
         with torch.no_grad():
-            expected, inside = WithIntermediateOutputs(self.dense.graph_module, tuple(self.taps))(*batch.inputs)
+            expected, inside = WithIntermediateOutputs(self.dense.graph_module, tuple(self.mean_squares))(*batch.inputs)
         outputs, found = model(*batch.inputs)
         loss = self.distillation.loss(outputs, expected)
         if inside:
@@ -148,7 +148,7 @@ class LayerByLayer:
 
     def _distance(self, name: str, found: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
         """Return the mean squared error of a node as a share of its mean square."""
-        return (found.float() - expected.float()).square().mean() / max(self.taps[name], SMALLEST_SQUARE)
+        return (found.float() - expected.float()).square().mean() / max(self.mean_squares[name], SMALLEST_SQUARE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +166,7 @@ class OwnLoss(_AsItIs):
     name: str
 
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
-        """Return what the function returns.
+        """Return the value of the function.
 
         Raises:
             UserError: It fails, or returns no number that depends on the model.

@@ -1,4 +1,4 @@
-"""How much a model's outputs feel each unit: what its absence would do to them, to the second order."""
+"""Sensitivity of a model's outputs to each unit: what its absence would do to them, to the second order."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Batches = Iterable[tuple[Any, ...]]
 def sensitivity(
     model: TracedModel, units: Units, distillation: Distillation, recorder: InputRecorder, batches: Batches
 ) -> FloatArray:
-    """Return for each unit the mean square of what its removal changes the loss of one sample by.
+    """Return the sensitivity to each unit: the mean square of the change of one sample's loss when it goes.
 
     The loss is that of answers drawn from the model's own outputs, whose mean squared gradient is the
     curvature of the distance to these outputs (the Fisher information).  What a unit adds on average over
@@ -52,7 +52,7 @@ class _Probe(fx.Interpreter):
     """Runs a graph in which every layer that multiplies by a weight gets a bias more, whose gradient tells."""
 
     def __init__(self, model: TracedModel, recorder: InputRecorder, units: Units, distillation: Distillation) -> None:
-        """Take what the inputs of the weights were like."""
+        """Take the means of the inputs of the weights."""
         super().__init__(model.graph_module)
         self.units, self.distillation, self.recorder = units, distillation, recorder
         self.weights = {weight.name: model.tensor(weight.name) for weight in units.weights}
@@ -72,7 +72,7 @@ class _Probe(fx.Interpreter):
         return result + self.shifts[name].reshape(-1, *[1] * behind)
 
     def effects(self, flat: tuple[Any, ...]) -> Tensor:
-        """Return for each unit the first-order change of the loss of one drawn answer, float64."""
+        """Return the first-order change of one drawn answer's loss by each unit, shape (units,), float64."""
         self.shifts = {}
         wanted = [weight.requires_grad for weight in self.weights.values()]
         try:
@@ -127,7 +127,7 @@ class _Probe(fx.Interpreter):
         return total
 
     def _constant_part(self, name: str, gradient: Tensor, shifted: Tensor | None) -> Tensor:
-        """Return what of a weight's gradient comes from the mean of its inputs, where that is known."""
+        """Return the part of a weight's gradient that the mean of its inputs causes; zero where that is not known."""
         mean = self.recorder.mean(name)
         outs, ins = (1, 0) if self.transposed[name] else (0, 1)
         if mean is None or shifted is None or gradient.ndim < 2:

@@ -19,7 +19,7 @@ def masked_conjugate_gradients(
         right: Right-hand sides, shape (groups, rows, K).
         support: Which elements may differ from zero, boolean, the shape of ``right``.
         tolerance: A row is solved when its residual is this small relative to its right-hand side.
-        steps: At most so many steps; what is reached by then is returned.
+        steps: The most steps to take; what is reached by then is returned.
 
     Returns:
         The solutions, the shape of ``right``.

@@ -1,4 +1,4 @@
-"""Which channels the others can stand in for: the order in which they go when those that stay are refitted."""
+"""Backward elimination of channels: the order in which they go when those that stay are refitted."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from smartc.masks.layouts import Channels
 from smartc.masks.units import FloatArray, Units
 from smartc.passes.training_mode import TrainingMode
 
-# Positions that the covariance of a layer's inputs is taken from: so many, and so many per channel.
+# Positions that the covariance of a layer's inputs is taken from: a number for all, and a number per channel.
 POSITIONS, POSITIONS_PER_CHANNEL = 16384, 4
 # Less variance than that, relative to the mean square, is what rounding leaves of none.
 NOISE = 1e-12
 # Cost of a change of a weight, relative to the mean variance of the inputs.
 RIDGE = 1e-2
-# Wider matrices take longer than what they tell is worth: a classifier's behind a flattened image.
+# Wider matrices, such as a classifier's behind a flattened image, take too long for what they tell.
 MOST_CHANNELS = 4096
-# Of so many channels one goes at a time; of more, as large a part.
+# Of this many channels one goes at a time; of more, as large a part.
 FINEST = 64
 
 
 def elimination_order(model: TracedModel, units: Units, batches: Batches) -> FloatArray:
-    """Return for each channel unit when it goes, the higher the later; NaN where no layer's inputs tell.
+    """Return the place of each channel unit in the order of elimination; NaN where no layer's inputs tell.
 
     In each group of units, that unit goes next whose loss the readers of the others make up for best: by least
     squares, the variance of the readers' outputs that is lost grows least, each reader's relative to what it has.
@@ -86,14 +86,14 @@ class _Reader:
     squares: Tensor
 
     def of(self, members: IntArray) -> _Reader:
-        """Return what is known of some units' channels: all that is needed while the others stay."""
+        """Return the reader of some units' channels alone: all that is needed while the others stay."""
         inside = np.isin(self.units, members)
         at = torch.from_numpy(np.flatnonzero(inside))
         inverse, squares = (matrix[:, at][:, :, at] for matrix in (self.inverse, self.squares))
         return _Reader(self.units[inside], inverse, squares)
 
     def losses(self, count: int) -> FloatArray:
-        """Return for each of so many units the variance of the outputs that goes with it; zero for those gone."""
+        """Return the variance of the outputs that goes with each unit, shape (count,); zero for those gone."""
         inverse, squares = (matrix.diagonal(dim1=1, dim2=2) for matrix in (self.inverse, self.squares))
         losses = np.bincount(self.units, (squares / inverse).sum(0).numpy(), minlength=count).astype(np.float64)
         for unit in np.flatnonzero(np.bincount(self.units) > 1):
@@ -119,7 +119,7 @@ class _Reader:
 
 
 def _eliminate(members: IntArray, readers: Sequence[_Reader], order: FloatArray) -> None:
-    """Write when each of a group's units goes, if a reader tells."""
+    """Write the place of each of a group's units in the order, if a reader tells."""
     if not readers:
         return
     alive, gone = members, 0
@@ -158,7 +158,7 @@ def _weight_name(node: fx.Node) -> str | None:
 
 
 def _reader(walk: ActivationWalk, node: fx.Node, layout: Channels) -> _Reader | None:
-    """Return what is known of one layer; None where its inputs are not the channels of the axis, or say nothing."""
+    """Return the reader of one layer; None where its inputs are not the channels of the axis, or say nothing."""
     name = _weight_name(node)
     assert name is not None
     weight = walk.model.tensor(name).detach().cpu()

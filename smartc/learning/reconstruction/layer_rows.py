@@ -76,7 +76,7 @@ class LayerRows:
         return x.transpose(1, 2)
 
     def taps(self, positions: Tensor, output: Sequence[int], source: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Return where each output position reads.
+        """Return the input positions that each output position reads.
 
         Args:
             positions: Flat output positions, shape (P,).
@@ -99,7 +99,7 @@ class LayerRows:
         return flat, inside
 
     def _along(self, axis: int, position: Tensor, offset: Tensor) -> tuple[Tensor, Tensor | bool]:
-        """Return where an output position reads along one axis, and whether it reads there at all."""
+        """Return the positions that are read along one axis, and whether they lie inside it."""
         stride, padding, dilation = self.stride[axis], self.padding[axis], self.dilation[axis]
         if not self.transposed:
             return position * stride - padding + offset * dilation, True

@@ -46,7 +46,7 @@ class MaskedLayer:
         return cls(view, name, tuple(weight.shape), rows * kept, kept, bias, _shift(walk.model, node, place))
 
     def lacking(self, rows: Rows) -> Tensor:
-        """Return what the layer's outputs lack to the given ones, shape (groups, rows, out // groups)."""
+        """Return the given outputs less the layer's, shape (groups, rows, out // groups)."""
         given = rows.inputs @ self.weight.to(rows.inputs).transpose(1, 2)
         if self.bias is not None:
             given = given + self.bias.to(given)[:, None]
@@ -64,7 +64,7 @@ class MaskedLayer:
 
 
 def readers(model: TracedModel, name: str) -> int:
-    """Return how many calls read a tensor under any of its names."""
+    """Return the number of calls that read a tensor under any of its names."""
     names = {name, *model.names_of(name)}
     return sum(len(node.users) for node in model.graph.nodes if node.op == "get_attr" and node.target in names)
 
@@ -77,7 +77,7 @@ def _bias(node: fx.Node) -> fx.Node | None:
 
 
 def _shift(model: TracedModel, node: fx.Node, bias: fx.Node | None) -> tuple[str, int] | None:
-    """Return what takes a constant shift of a layer's outputs: its bias, or the norm that alone reads it."""
+    """Return the tensor that takes a constant shift of a layer's outputs, and the sign: its bias, or a norm's mean."""
     if bias is not None:
         name = stored_name(bias)
         return (name, 1) if name is not None and readers(model, name) == 1 else None

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from smartc.learning.reconstruction.conjugate_gradients import STEPS, masked_conjugate_gradients
 
-# Up to so many columns the systems of all rows are factored in one batch; above, each distinct support once.
+# Up to this many columns the systems of all rows are factored in one batch; above, each distinct support once.
 BATCHED_COLUMNS = 64
 BATCH_ELEMENTS = 1 << 22
 # Keeps columns that are never active out of the solution; far below any ridge that matters.
@@ -98,7 +98,7 @@ def solve_on_supports(gram: Tensor, right: Tensor, support: Tensor) -> Tensor:
 
     Returns:
         The solutions, zero outside the supports: by Cholesky factors of each distinct support, or by conjugate
-        gradients where there are so many supports that those take fewer operations.
+        gradients where those take fewer operations, because supports are many.
     """
     if gram.shape[1] <= BATCHED_COLUMNS:
         return _solve_batched(gram, right, support)

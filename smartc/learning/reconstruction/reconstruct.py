@@ -22,7 +22,7 @@ from smartc.passes.shared.base import PassResult
 from smartc.passes.training_mode import TrainingMode
 
 RIDGE = 1e-1
-# Rows that a layer is fitted to: so many, and so many per unknown of an output channel.
+# Rows that a layer is fitted to: a number for all, and a number per unknown of an output channel.
 ROWS = 16384
 ROWS_PER_UNKNOWN = 4
 # Share of the outputs' energy that an error this small is rounding: each output is off by 1e-5 of its size.
@@ -214,7 +214,7 @@ class _Reconstruction:
         return Remark(place, f"refitted: {left:.1%} of its squared output error is left", changed=True)
 
     def _wanted(self, twin: fx.Node, node: fx.Node) -> Sequence[Tensor]:
-        """Return what a layer's outputs should be: the dense ones, and what a shortcut around it has lost."""
+        """Return the outputs to fit a layer to: the dense ones, and what a shortcut around it has lost."""
         outputs, shortcut = self.dense.values[twin], shortcut_of(node)
         other = None if shortcut is None else shortcut.other
         if shortcut is None or other not in self.pruned.values or other in self.same:

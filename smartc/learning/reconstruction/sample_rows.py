@@ -11,7 +11,7 @@ from torch import Tensor
 
 from smartc.learning.reconstruction.layer_rows import LayerRows
 
-# One of so many inputs is held out to judge each layer by; of fewer inputs, one of so many positions.
+# One in this many inputs is held out to judge each layer by; of fewer inputs, one in this many positions.
 HELD_OUT = 4
 CHUNK_ELEMENTS = 1 << 22
 SEED = 0
@@ -45,7 +45,7 @@ def sampled_rows(
         inputs: Its input for each batch.
         outputs: Its output for each batch.
         counts: How many inputs each batch holds.
-        limit: Draw about so many rows, and at least one of each entry of a batch.
+        limit: The number of rows to draw, about; at least one of each entry of a batch.
     """
     generator = torch.Generator().manual_seed(SEED)
     entries = sum(len(view.channels_first(output)) for output in outputs)
@@ -89,7 +89,7 @@ def drawn_positions(size: int, count: int, generator: torch.Generator) -> Tensor
 
 
 def _parted(positions: Tensor, owner: int, owners: int) -> Iterator[tuple[bool, Tensor]]:
-    """Yield which positions of an input are to be fitted to, and which are held out."""
+    """Yield the positions of an input that are fitted to, and those that are held out."""
     if owners >= HELD_OUT:
         yield owner % HELD_OUT == HELD_OUT - 1, positions
         return

@@ -57,7 +57,7 @@ def _sum_with(node: fx.Node, reader: fx.Node, norm: fx.Node | None) -> Shortcut 
 def with_shortcut(
     outputs: Sequence[Tensor], shortcut: Shortcut, dense: Sequence[Tensor], pruned: ActivationWalk
 ) -> list[Tensor]:
-    """Return what a layer's outputs should be for the sum to be the dense model's.
+    """Return the outputs of a layer with which the sum is the dense model's.
 
     Args:
         outputs: The dense layer's outputs, one per batch.

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from smartc.learning.soft_top_k.root import MOST_PASSES, REACH, Bracket, TopKBudget, critical_scores, newton, search
 
-# Columns of so few units are computed in float32, longer ones in float64, so that their sums are exact enough.
+# Columns of no more units are computed in float32, longer ones in float64, so that their sums are exact enough.
 SHORT_COLUMN = 32
 # What rounding leaves of a budget, relative: the worst sum of SHORT_COLUMN float32 numbers is off by 3e-7.
 TOLERANCES = {torch.float32: 5e-7, torch.float64: 4e-15}
-# Sigmoids are followed along straight lines for so long: as their second derivatives are smaller than they are, what
-# that spends is off by half the square of this, relative.
+# Log-odds that sigmoids are followed for along straight lines: as their second derivatives are smaller than they
+# are, what that spends is off by half the square of this, relative.
 STRAIGHT = {torch.float32: 1e-3, torch.float64: 5e-8}
 # Log-odds beyond these are taken for these: what is left of a sigmoid there is below rounding, also after a shift as
 # far as REACH, and what is far below it would be slow to compute with.
@@ -142,7 +142,7 @@ class _ColumnSums:
         self.soft = torch.empty_like(scores)
 
     def __call__(self, shift: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what is spent and its slope."""
+        """Return the sum that is spent, and its slope."""
         soft = torch.mul(self.odds_against, (-shift).exp(), out=self.soft).add_(1).reciprocal_()
         paid = soft if self.cost is None else torch.mul(soft, self.cost, out=self.buffer)
         spent = paid.sum(0)
@@ -150,7 +150,7 @@ class _ColumnSums:
         return spent, slope
 
     def settle(self, move: Tensor) -> None:
-        """Follow the straight lines for so long."""
+        """Follow the straight lines by a move in log-odds."""
         slope = torch.addcmul(self.soft, self.soft, self.soft, value=-1, out=self.buffer)
         self.soft.addcmul_(slope, move)
 

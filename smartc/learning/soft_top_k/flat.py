@@ -20,13 +20,13 @@ from smartc.kernels.training.long_rows import (
 )
 from smartc.learning.soft_top_k.root import MOST_PASSES, REACH, Bracket, TopKBudget, critical_scores, search_one
 
-# Elements per chunk and thread: three times so many fit into a core's second-level cache, and calls cost little.
+# Elements per chunk and thread: three times as many fit into a core's second-level cache, and calls cost little.
 CHUNK = 131_072
 # Rows of this length are summed in their own type, their sums in float64: measured for ties, within 1.5e-7.
 SUM_ROW = 128
 # What rounding leaves of a budget, relative: float32 holds a sigmoid to 6e-8 and its sum to 1.5e-7.
 TOLERANCES = {torch.float32: 2.4e-7, torch.float64: 4e-15}
-# A sigmoid is a straight line up to rounding for so long: its second derivative is at most 0.1.
+# Log-odds that a sigmoid is a straight line for, up to rounding: its second derivative is at most 0.1.
 STRAIGHT = {torch.float32: 5e-4, torch.float64: 2e-8}
 # Passes before a warm start counts as failed: a good one takes one or two.
 WARM = Bracket(0.0, math.inf, 8)
@@ -57,7 +57,7 @@ class FlatTopK:
     def solve(self, amount: float, total: float, start: float, soft: Tensor) -> float:
         """Write the soft indicators and return the threshold in units of score, NaN where none is found.
 
-        Where most is kept, it is found by what is left out: the sum of so many ones would drown that in rounding.
+        Where most is kept, it is found by what is left out: the sum of many ones would drown that in rounding.
 
         Args:
             amount: Strictly between zero and the total.
@@ -120,7 +120,7 @@ class _FlatSums:
         self.chunks = list(_chunks(problem.scores, problem.cost, soft))
 
     def __call__(self, shift: float) -> tuple[float, float]:
-        """Return what is spent and its slope."""
+        """Return the sum that is spent, and its slope."""
         move, self.shift = shift - self.shift, shift
         update = self._mover(move) if abs(move) <= SMALL_MOVE else self._evaluator()
         spent = square = 0.0
@@ -139,7 +139,7 @@ class _FlatSums:
             f.lerp_(torch.mul(f, f, out=self.buffer[: f.numel()]), -move)
 
     def _evaluator(self) -> _Update:
-        """Return what computes a chunk.
+        """Return the function that computes a chunk.
 
         The anchor is subtracted first, which is exact for the scores that matter, however large they are.
         """
@@ -152,7 +152,10 @@ class _FlatSums:
         return evaluate
 
     def _mover(self, move: float) -> _Update:
-        """Return what moves a chunk: the sigmoid of ``x + d`` is ``f / (f + (1 - f) exp(-d))``, f that of ``x``."""
+        """Return the function that moves a chunk.
+
+        The sigmoid of ``x + d`` is ``f / (f + (1 - f) exp(-d))``, f that of ``x``.
+        """
         # The move is rounded, by less than the soft indicators are, so that one minus this is exact: then 1 stays 1.
         unit = 2 * torch.finfo(self.soft.dtype).eps
         slope = round(-math.expm1(-move) / unit) * unit
@@ -173,7 +176,7 @@ class _KernelSums:
         self.spent = self.slope = math.nan
 
     def __call__(self, shift: float) -> tuple[float, float]:
-        """Return what is spent and its slope."""
+        """Return the sum that is spent, and its slope."""
         given = self.anchor, self.per_temperature, shift
         self.spent, square = soft_indicators(self.scores, self.cost, *given, self.soft)
         self.slope = self.spent - square
@@ -206,7 +209,7 @@ def flat_gradient(soft: Tensor, cost: Tensor | None, temperature: float, incomin
 
 
 def _share(soft: Tensor, cost: Tensor | None, incoming: Tensor) -> float:
-    """Return what a unit of cost gains, by which the others' gradients are less."""
+    """Return the gain of a unit of cost, by which the others' gradients are less."""
     if _has_kernel(soft, cost, incoming):
         along, spread = gradient_sums(soft, cost, incoming)
         return along / spread if spread else 0.0

@@ -20,7 +20,7 @@ from smartc.learning.soft_top_k.flat import TOLERANCES, FlatTopK, flat_gradient,
 from smartc.learning.soft_top_k.root import REACH
 
 WHERE = "soft_top_k"
-# An amount may exceed the total by so much, relative: a sum of a million float32 costs is off by no more.
+# The excess of an amount over the total that is allowed, relative: a sum of a million float32 costs is off by no more.
 SLACK = 1e-6
 # Elements that are solved side by side on a CPU: few enough for its cache, enough for the calls to cost little.
 SLAB = 262_144

@@ -121,7 +121,7 @@ def newton(
 
 
 def _beyond(missing: Tensor, slack: Tensor) -> Tensor:
-    """Return what is missing, zero where that is within the slack."""
+    """Return the missing amount, zero where it is within the slack."""
     if slack.numel() == 1 and slack.device.type == "cpu":
         return torch.nn.functional.hardshrink(missing, slack.item())
     return torch.where(missing.abs() <= slack, 0, missing)

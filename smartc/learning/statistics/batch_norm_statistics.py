@@ -20,7 +20,7 @@ POOL_BYTES = 1 << 30
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
-    """Mean and summed squared deviation of each channel over so many values, float64."""
+    """Mean and summed squared deviation of each channel over a number of values, float64."""
 
     count: int
     mean: Tensor

@@ -1,4 +1,4 @@
-"""How much what each input channel of a weight sees varies, from a few samples."""
+"""The variance of what each input channel of a weight sees, from a few samples."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CONSTANT = 0.02
 
 
 def input_energy(model: TracedModel, batches: Iterable[tuple[Any, ...]]) -> dict[str, torch.Tensor]:
-    """Return for each weight that multiplies activations the variance of these per input channel.
+    """Return the variance per input channel of the activations that each weight multiplies.
 
     What does not vary adds a constant to the layer's outputs, which a bias or a batch norm takes up; it
     counts for ``CONSTANT`` of its square, as padding and what has no bias do not.
@@ -33,20 +33,20 @@ def input_energy(model: TracedModel, batches: Iterable[tuple[Any, ...]]) -> dict
 
 
 def recorded(model: TracedModel, batches: Iterable[tuple[Any, ...]]) -> InputRecorder:
-    """Return what the inputs of a model's weights are like on flattened inputs."""
+    """Return the statistics of what a model's weights see on flattened inputs."""
     recorder = InputRecorder(model)
     for flat in batches:
         recorder.record(flat)
     return recorder
 
 
-def weighted_squares(model: TracedModel, name: str, seen: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """Return a weight's squares in float64, each times how much its input varies where that is known.
+def weighted_squares(model: TracedModel, name: str, variances: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Return a weight's squares in float64, each times the variance of its input where that is known.
 
     The inputs of a grouped convolution are not in the order of one axis: there the squares stay alone.
     """
     squares = model.tensor(name).detach().double().square()
-    inputs = seen.get(name)
+    inputs = variances.get(name)
     if inputs is None or squares.ndim < 2 or len(inputs) != squares.shape[1]:
         return squares
     return squares * inputs.double().reshape(1, -1, *[1] * (squares.ndim - 2))
@@ -89,7 +89,7 @@ class InputRecorder(fx.Interpreter):
         return self.totals[name][0] / self.counts[name] if name in self.totals else None
 
     def energies(self) -> dict[str, torch.Tensor]:
-        """Return what ``input_energy`` returns."""
+        """Return the variances by weight, as ``input_energy`` does."""
         energies = {}
         for name, (total, squares) in self.totals.items():
             mean, square = total / self.counts[name], squares / self.counts[name]
@@ -111,7 +111,7 @@ class InputRecorder(fx.Interpreter):
 
 
 def _source(node: fx.Node) -> fx.Node | None:
-    """Return what a call multiplies by a weight; None where that is stored, too."""
+    """Return the operand that a call multiplies by a weight; None where that is stored, too."""
     weight = operator_of(node).weight
     source = arguments_of(node)[weight.source] if weight is not None and len(node.args) > weight.source else None
     return source if isinstance(source, fx.Node) and source.op != "get_attr" else None

@@ -21,7 +21,7 @@ class LatestInputs:
         Args:
             module: What is called.
             model: What it computes; tells how arguments become a graph's inputs.
-            samples: So many are remembered, of batches that can be cut; else one batch more at most.
+            samples: The number to remember, of batches that can be cut; else one batch more at most.
         """
         self._model, self._most = model, samples
         self._batches: deque[tuple[Any, ...]] = deque()
@@ -30,12 +30,12 @@ class LatestInputs:
     def take(self) -> list[tuple[Any, ...]]:
         """Return the flattened inputs of the latest batches, on the CPU, and look no longer."""
         self._watch.remove()
-        taken, room = [], self._most
-        while self._batches and room > 0:
+        taken, left = [], self._most
+        while self._batches and left > 0:
             batch = self._batches.pop()
-            most = room if self._model.dynamic_batch else None
+            most = left if self._model.dynamic_batch else None
             taken.append(tuple(v[:most].cpu() if isinstance(v, torch.Tensor) else v for v in batch))
-            room -= sample_count(batch)
+            left -= sample_count(batch)
         self._batches.clear()
         return taken
 

@@ -93,12 +93,12 @@ class Checkpoint:
         search.done = int(facts["done"])
         search.fractional = float(facts["fractional"])
         search.curve[:] = [
-            SearchState(**{**moment, "density": tuple(moment["density"])}) for moment in json.loads(facts["curve"])
+            SearchState(**{**state, "density": tuple(state["density"])}) for state in json.loads(facts["curve"])
         ]
         _restore(search, optimizer, tensors)
 
     def _read(self) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
-        """Return what the file holds."""
+        """Return the facts and the tensors that the file holds."""
         try:
             with safe_open(self.path, "pt") as file:
                 return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -113,8 +113,8 @@ class Checkpoint:
 
 
 def _curve(search: MaskSearch) -> list[dict[str, Any]]:
-    """Return the moments as plain values."""
-    return [vars(moment) for moment in search.curve]
+    """Return the states of the curve as plain values."""
+    return [vars(state) for state in search.curve]
 
 
 def _state(search: MaskSearch, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

@@ -19,8 +19,8 @@ from smartc.passes.share_statistics import ShareStatistics
 from smartc.passes.shared.base import run_passes
 from smartc.passes.training_mode import TrainingMode
 
-# So many moments of a search are kept for its curve.
-MOMENTS = 100
+# States of a search that are kept for its curve.
+CURVE_POINTS = 100
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class MaskSearch:
         done: Steps done.
         keep: Which units stay, once that is decided.
         fractional: The share of the masks that was neither kept nor removed when they were made hard.
-        curve: Some of the moments.
+        curve: The states after some of the steps.
         before_hard: Called when the masks are about to become hard.
         on_hard: Called when they have.
     """
@@ -121,11 +121,11 @@ class MaskSearch:
     @property
     def search_steps(self) -> int:
         """Return the number of steps before the masks are hard."""
-        return self.learner.start.steps
+        return self.learner.inputs.steps
 
     @property
     def met(self) -> float:
-        """Return how much of the budget is met, 0 to 1."""
+        """Return the share of the budget that is met, 0 to 1."""
         return self.learner.met
 
     def step(self, loss: torch.Tensor | float | None = None) -> SearchState:
@@ -135,25 +135,25 @@ class MaskSearch:
             loss: What the step's loss was, for the learning curve.
 
         Returns:
-            Where the search stood before; the state of the masks only where it is due for the curve.
+            The state before the step; that of the masks only where it is due for the curve.
 
         Raises:
             UserError: The masks got no gradient.
         """
         number = None if loss is None else float(torch.as_tensor(loss).detach())
-        due = self.done % max(self.steps // MOMENTS, 1) == 0 or self.done + 1 == self.steps
+        due = self.done % max(self.steps // CURVE_POINTS, 1) == 0 or self.done + 1 == self.steps
         if due:
             self.learner.settle()
-        moment = (
-            self._moment(number) if due else SearchState(self.done, self.learner.current_temperature, None, (), number)
+        state = (
+            self._state(number) if due else SearchState(self.done, self.learner.current_temperature, None, (), number)
         )
         if due:
-            self.curve.append(moment)
+            self.curve.append(state)
         self.done += 1
         if self.searching:
             self.learner.advance(self.done)
             self.harden_if_due()
-        return moment
+        return state
 
     def harden_if_due(self) -> None:
         """Decide which units stay once the search has taken all of its steps."""
@@ -170,8 +170,8 @@ class MaskSearch:
         if self.on_hard is not None:
             self.on_hard(self)
 
-    def _moment(self, loss: float | None) -> SearchState:
-        """Return where the search stands."""
+    def _state(self, loss: float | None) -> SearchState:
+        """Return the state of the search."""
         mask = self._mask(self.learner.latest)
         looked = self._looked
         # One that serves several steps is looked at once; it is held, so that no other takes its place in memory.
@@ -182,7 +182,11 @@ class MaskSearch:
         return SearchState(self.done, temperature, looked.fractional, looked.density, loss)
 
     def _mask(self, of: Callable[..., torch.Tensor]) -> torch.Tensor:
-        """Return what computes masks of the learner's weights as they are, on the CPU."""
+        """Return a mask of the learner's weights as they are, on the CPU.
+
+        Args:
+            of: The learner, or its method that returns the mask.
+        """
         with torch.no_grad():
             return of(*(self.masked.tensor(name) for name in self.learner.measured)).detach().cpu()
 

@@ -8,14 +8,19 @@ from pathlib import Path
 from smartc.core.errors import Argument, UserError
 
 PRECISIONS = ("float32", "bfloat16")
-# Without a number of steps, so many passes over the samples, within these bounds.
+# Where no number of steps is given: passes over the samples, and the fewest and the most steps that these make.
 EPOCHS, FEWEST, MOST = 2, 200, 20_000
 # Where the number of samples is not known.
 STREAM_STEPS = 1000
-# Samples of a step, fewer where there are few.
-BATCH, FEWEST_OF_A_STEP = 64, 8
+# Samples of a step; fewer where there are few samples.
+BATCH, SMALLEST_BATCH = 64, 8
 # With fewer samples than this a batch norm's statistics stay as they are: those of a few are worse.
 ENOUGH_FOR_STATISTICS = 1000
+
+
+def few_samples(count: int | None) -> bool:
+    """Return whether samples are too few for the statistics of a batch norm; None of them is a stream of many."""
+    return count is not None and count < ENOUGH_FOR_STATISTICS
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ class Settings:
         """
         if self.batch is not None:
             return self.batch
-        return BATCH if samples is None else max(min(BATCH, samples // 8), min(FEWEST_OF_A_STEP, samples))
+        return BATCH if samples is None else max(min(BATCH, samples // 8), min(SMALLEST_BATCH, samples))
 
     def steps_for(self, samples: int | None) -> int:
         """Return the number of steps.

@@ -11,13 +11,12 @@ from torch import nn
 
 from smartc.core.errors import UserError
 from smartc.data.batch import Batch, Samples
+from smartc.learning.learners.schedule import Schedule
 from smartc.learning.objectives.objective import Objective
 from smartc.learning.training.checkpoint import Checkpoint
 from smartc.learning.training.distributed import Processes
 from smartc.learning.training.mask_search import MaskSearch, SearchState
-from smartc.learning.training.weight_optimizer import RATE, set_rate, weight_optimizer
-
-PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
+from smartc.learning.training.weight_optimizer import set_rate, weight_optimizer
 
 
 @dataclass(frozen=True)
@@ -38,13 +37,13 @@ class Training:
     batch: int
     seed: int = 0
     precision: str = "float32"
-    rate: float = RATE
+    rate: float = Schedule.weight_rate
     masks_first: bool = False
 
     def autocast(self) -> AbstractContextManager[object]:
         """Return the context in which the model runs."""
-        dtype = PRECISIONS[self.precision]
-        return nullcontext() if dtype is None else torch.autocast(_device_type(), dtype)
+        dtype = getattr(torch, self.precision)
+        return nullcontext() if dtype == torch.float32 else torch.autocast(_device_type(), dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +55,7 @@ class Run:
         samples: What it is trained on.
         objective: What is minimised.
         training: For how long.
-        workers: The processes that share the work.
+        processes: The processes that share the work.
         checkpoint: Where the state is kept, if anywhere.
         watch: Told of every step.
     """
@@ -65,7 +64,7 @@ class Run:
     samples: Samples
     objective: Objective
     training: Training
-    workers: Processes
+    processes: Processes
     checkpoint: Checkpoint | None
     watch: Callable[[SearchState], None]
 
@@ -81,9 +80,9 @@ class Run:
         if self.checkpoint is not None:
             self.checkpoint.restore(search, optimizer)
         search.harden_if_due()
-        several = self.workers.world > 1
+        several = self.processes.world > 1
         module = self.objective.prepared(search.model_of_several() if several else search.model)
-        module = self.workers.wrapped(module) if several else module
+        module = self.processes.wrapped(module) if several else module
         batches = self.samples.shuffled(training.batch, training.seed, start=search.done)
         with self._own_randomness():
             while search.done < training.steps:
@@ -98,7 +97,7 @@ class Run:
         """Move the weights once and return the loss."""
         torch.manual_seed(self.training.seed + self.search.done)
         with self.training.autocast():
-            loss = self.objective.loss(module, self.workers.share(batch))
+            loss = self.objective.loss(module, self.processes.share(batch))
         if not bool(torch.isfinite(loss)):
             fact = f"the loss is {float(loss.detach())} at step {self.search.done}"
             raise UserError(fact, where=self.objective.name, fix="Check the data, and the loss if it is your own")
@@ -116,5 +115,5 @@ class Run:
 
 
 def _device_type() -> str:
-    """Return where training runs."""
+    """Return the type of the device that training runs on."""
     return "cuda" if torch.cuda.is_available() else "cpu"

@@ -7,10 +7,7 @@ import math
 import torch
 from torch import nn
 
-# A step moves a tensor by at most about this part of its root mean square: where batch norms take up what
-# that does to the size of activations, and where nothing does.
-RATE, GENTLE_RATE = 1e-2, 2e-4
-# What a tensor of next to nothing, such as a bias that starts at zero, is taken to be worth.
+# What a tensor of next to nothing, such as a bias that starts at zero, is taken to be in size.
 SMALLEST = 1e-2
 # Steps over which the rate rises, as part of all.
 RISE = 0.05
@@ -18,6 +15,11 @@ RISE = 0.05
 
 def weight_optimizer(model: nn.Module, without: set[str], rate: float) -> torch.optim.Optimizer:
     """Return Adam over all parameters but some, each with a rate relative to its size.
+
+    Args:
+        model: Holds the parameters.
+        without: The names of those to leave out.
+        rate: A step moves a tensor by at most about this part of its root mean square.
 
     Source: the relative step of Adafactor, arXiv 1804.04235.
     """

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from smartc import soft_top_k
-from smartc.kernels import tensor_pool as rooms
+from smartc.kernels import tensor_pool
 from smartc.kernels.training import compiled
 from smartc.kernels.training.compiled import serves
 from smartc.kernels.training.long_rows import (
@@ -182,7 +182,7 @@ def test_rows_without_a_solution_nearby_are_told() -> None:
 
 @pytest.mark.parametrize("layout", [Pattern((16, 16), 4), Tiles((16, 16), 8, 4)])
 def test_a_product_that_is_still_read_is_not_written_over(layout: MaskLayout, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rooms, "SMALLEST", 1)
+    monkeypatch.setattr(tensor_pool, "SMALLEST", 1)
     weight, mask, memory = torch.randn(16, 16, requires_grad=True), torch.rand(layout.count), Memory(True)
     first = layout.apply(weight, mask, memory).square().sum()
     (before,) = torch.autograd.grad(first, weight, retain_graph=True)

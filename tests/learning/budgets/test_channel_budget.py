@@ -44,7 +44,7 @@ def test_keeps_what_the_choice_of_tiles_keeps(name: str, asked: RequestedBudget)
         own = replace(search, scores=importance)
         choice = choose(own, budget)
         assert np.array_equal(keep, own.kept_units(choice.kept))
-        said = found.choice(keep)
+        said = found.channel_choice(keep)
         assert np.array_equal(said.kept, choice.kept)
         assert (said.reasons, said.note) == (choice.reasons, choice.note)
         if budget.kind == "sparsity":
@@ -90,7 +90,7 @@ def test_a_smaller_share_of_time_never_takes_longer() -> None:
     cycles = []
     for share in np.linspace(0.5, 1, 6):
         found = ChannelBudget(*searched("residual_bottlenecks", parse_budget(None, f"{share:.6f}x")))
-        cycles.append(float(search.cost(found.choice(found.keep(importance)).kept)))
+        cycles.append(float(search.cost(found.channel_choice(found.keep(importance)).kept)))
     assert (np.diff(cycles) >= 0).all()
 
 

@@ -15,7 +15,7 @@ from smartc.frontend.capture import trace
 from smartc.ir.traced_model import TracedModel
 from smartc.learning.budgets.live_weights import LiveWeights
 from smartc.learning.budgets.unit_budget import CountBudget, PatternBudget, PricedBudget
-from smartc.masks.granularity import Granularity, parse_granularity
+from smartc.masks.granularity import BlockGranularity, parse_granularity
 from smartc.masks.layouts import BoolArray
 from smartc.masks.units import FloatArray, find_units
 from smartc.targets.latency import Measure
@@ -45,7 +45,7 @@ def network() -> TracedModel:
 def live_weights(measure: Measure = "latency") -> LiveWeights:
     """Return what the network's 8 x 8 blocks cost."""
     layers = analysed(network())
-    return LiveWeights(find_units(network(), layers, Granularity("block", 8, 8)), layers, NPU, measure)
+    return LiveWeights(find_units(network(), layers, BlockGranularity(8, 8)), layers, NPU, measure)
 
 
 def random_worth(seed: int, count: int) -> FloatArray:
@@ -202,7 +202,7 @@ def test_costs_are_those_of_single_layers() -> None:
 def test_nothing_to_mask_costs_what_the_network_does() -> None:
     model = trace(nn.Sequential(nn.Linear(4, 4), nn.ReLU()), torch.randn(2, 4))
     layers = analysed(model)
-    weights = LiveWeights(find_units(model, layers, Granularity("block", 8, 8)), layers, NPU)
+    weights = LiveWeights(find_units(model, layers, BlockGranularity(8, 8)), layers, NPU)
     assert weights.total == weights.least == weights.other > 0
     budget = PricedBudget(weights, weights.total)
     assert budget.cost is not None

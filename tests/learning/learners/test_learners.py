@@ -9,11 +9,13 @@ import pytest
 import torch
 
 from smartc.compile import emit
-from smartc.learning.learners.fixed import CYCLES, AcDc, Taylor
+from smartc.learning.decided import decided
+from smartc.learning.learners.ac_dc import CYCLES, AcDc
 from smartc.learning.learners.learner import fractional_share, standard_scores
 from smartc.learning.learners.pdp import Pdp
 from smartc.learning.learners.registry import LEARNERS
-from smartc.learning.masking import decided, learning_facts
+from smartc.learning.learners.taylor import Taylor
+from smartc.learning.learning_facts import learning_facts
 from smartc.learning.training.mask_search import MaskSearch
 from smartc.proof.comparison import comparison_for
 from tests.support.learning_networks import distance, job, search, train

@@ -13,11 +13,14 @@ from torch import nn
 
 import smartc
 from smartc.core.errors import UserError
-from smartc.learning.learners import smart
-from smartc.learning.learners.smart import COLDEST, HOTTEST, Smart
-from smartc.learning.masking import new_search
+from smartc.learning.begin_search import new_search
+from smartc.learning.learners import schedule, smart
+from smartc.learning.learners.schedule import SCHEDULES, Schedule
+from smartc.learning.learners.smart import Smart
+from smartc.masks.granularity import BlockGranularity, ChannelGranularity, Granularity
 from tests.support.learning_networks import SHAPE, images, job, search, train
 
+BLOCKS = SCHEDULES[BlockGranularity]
 # The sum of some hundred numbers in float32.
 ROUNDING = 1e-5
 BUDGETS: list[tuple[str, dict[str, Any]]] = [
@@ -40,7 +43,7 @@ def _sums(learner: Smart) -> torch.Tensor:
     with torch.no_grad():
         mask = learner.soft().double()
     assert bool(((mask >= 0) & (mask <= 1)).all())
-    size = learner.start.budget.group_size
+    size = learner.inputs.budget.group_size
     if size:
         return mask.view(-1, size).sum(1)
     return (mask if learner.cost is None else mask * learner.cost.double()).sum()
@@ -64,14 +67,14 @@ def test_the_budget_of_the_moment_is_met_at_every_step(granularity: str, budget:
     train(found, _sgd(found), look)
     assert len(errors) == found.search_steps > 2
     assert max(errors) < ROUNDING
-    assert temperatures[0] == pytest.approx(HOTTEST)
+    assert temperatures[0] == pytest.approx(BLOCKS.hottest)
     assert all(later < sooner for sooner, later in itertools.pairwise(temperatures))
     assert met == sorted(met)
     assert met[-1] == 1
     # Prices change as the search goes, a count does not.
     if learner.cost is None:
         assert limits == sorted(limits, reverse=True)
-        assert limits[-1] == pytest.approx(learner.start.budget.limit)
+        assert limits[-1] == pytest.approx(learner.inputs.budget.limit)
 
 
 def test_at_the_start_everything_is_kept_and_at_the_end_next_to_nothing_is_fractional() -> None:
@@ -86,7 +89,9 @@ def test_at_the_start_everything_is_kept_and_at_the_end_next_to_nothing_is_fract
     assert found.units.count > 200
     assert found.fractional < 0.01
     end = found.search_steps
-    assert found.curve[end - 1].temperature == pytest.approx(HOTTEST * (COLDEST / HOTTEST) ** (1 - 1 / end))
+    assert found.curve[end - 1].temperature == pytest.approx(
+        BLOCKS.hottest * (BLOCKS.coldest / BLOCKS.hottest) ** (1 - 1 / end)
+    )
     assert found.curve[end].temperature is None
 
 
@@ -126,7 +131,7 @@ def test_the_optimizer_of_the_user_does_not_move_the_scores(granularity: str) ->
 @pytest.mark.parametrize("granularity", ["4x4", "2:4"])
 def test_evaluations_before_a_step_is_noted_change_nothing(granularity: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Then the user's optimizer has moved the scores, and a mask that is to serve several steps may be due."""
-    monkeypatch.setattr(smart, "SHORTEST_SEARCH", 4)
+    monkeypatch.setattr(schedule, "SHORTEST_SEARCH", 4)
     ended = []
     for evaluates in (False, True):
         found = search(granularity, steps=24)
@@ -150,13 +155,13 @@ def test_evaluations_before_a_step_is_noted_change_nothing(granularity: str, mon
 
 @pytest.mark.parametrize("granularity", ["4x4", "2:4"])
 def test_scores_reach_as_far_where_masks_move_less_often(granularity: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    start = replace(search(granularity).learner.start, steps=400)
+    inputs = replace(search(granularity).learner.inputs, steps=400)
     reached = []
     for hold in (1, 4):
-        monkeypatch.setattr(smart, "_hold", lambda start, hold=hold: hold)
-        learner = Smart(start)
+        monkeypatch.setattr(Schedule, "hold", lambda own, steps, hold=hold: hold)
+        learner = Smart(inputs)
         first = learner.values.clone()
-        for step in range(start.steps):
+        for step in range(inputs.steps):
             if not learner.held:
                 learner.scores.grad = torch.ones_like(learner.scores)
             learner.advance(step + 1)
@@ -197,9 +202,9 @@ def test_a_step_without_gradients_is_an_error() -> None:
 
 @pytest.mark.parametrize("granularity", ["4x4", "2:4"])
 def test_in_a_long_search_a_mask_serves_several_steps(granularity: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(smart, "MOVES", 5)
-    monkeypatch.setattr(smart, "MOVES_OF_PATTERNS", 5)
-    monkeypatch.setattr(smart, "SHORTEST_SEARCH", 21)
+    for kind, row in SCHEDULES.items():
+        monkeypatch.setitem(SCHEDULES, kind, replace(row, moves=5))
+    monkeypatch.setattr(schedule, "SHORTEST_SEARCH", 21)
     found = search(granularity, steps=60)  # 21 of them search
     learner = found.learner
     assert isinstance(learner, Smart)
@@ -229,23 +234,24 @@ def test_in_a_long_search_a_mask_serves_several_steps(granularity: str, monkeypa
     ],
 )
 def test_masks_serve_longer_where_a_search_is_long(granularity: str, holds: dict[int, int]) -> None:
-    start = search(granularity).learner.start
-    assert {steps: Smart(replace(start, steps=steps)).hold for steps in holds} == holds
+    inputs = search(granularity).learner.inputs
+    assert {steps: Smart(replace(inputs, steps=steps)).hold for steps in holds} == holds
 
 
 def test_masks_that_learn_from_few_samples_move_at_every_step() -> None:
-    few = new_search(job(), 10**5, batch_norm=False, few=True).learner
-    assert few.start.steps > smart.LONGEST_HOLD * smart.MOVES
+    few = new_search(job(), 10**5, batch_norm=False, few_samples=True).learner
+    assert few.inputs.steps > BLOCKS.longest_hold * BLOCKS.moves
     assert few.hold == 1
 
 
 def test_of_channels_scores_decide_which_and_the_first_worth_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(smart, "REACH_OF_CHANNELS", 10.0)
+    kind: type[Granularity] = ChannelGranularity
+    monkeypatch.setitem(SCHEDULES, kind, replace(SCHEDULES[kind], reach=10.0))
     found = search("channel", steps=2000, sparsity=0.5)
     learner = found.learner
     assert isinstance(learner, Smart)
-    layer_of, importance = found.units.layer_of, learner.start.importance
-    first = learner.start.budget.keep(importance)
+    layer_of, importance = found.units.layer_of, learner.inputs.importance
+    first = learner.inputs.budget.keep(importance)
     unwanted = torch.from_numpy(first).float()
     while found.searching:
         (learner.soft() * unwanted * torch.rand(len(first))).sum().backward()  # type: ignore[no-untyped-call]
@@ -270,7 +276,7 @@ def test_what_is_next_to_gone_is_gone(granularity: str, budget: dict[str, Any]) 
     mask = learner.soft()
     assert (mask == 0).any()
     assert mask[mask > 0].min() > smart.NEXT_TO_ZERO
-    learner.temperature.fill_(HOTTEST)
+    learner.temperature.fill_(BLOCKS.hottest)
     assert learner.soft().gt(0).all()
 
 

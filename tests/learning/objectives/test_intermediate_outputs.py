@@ -54,8 +54,8 @@ def test_values_are_those_of_the_nodes() -> None:
 def test_gradients_flow_from_what_was_kept() -> None:
     model = trace(TwoOutputs(), torch.randn(2, 4))
     (first, _) = [node.name for node in model.calls(torch.ops.aten.linear.default)]
-    tapped = WithIntermediateOutputs(model.graph_module, [first])
-    tapped(torch.randn(3, 4))[1][first].square().sum().backward()
+    watched = WithIntermediateOutputs(model.graph_module, [first])
+    watched(torch.randn(3, 4))[1][first].square().sum().backward()
     gradients = {name: parameter.grad is not None for name, parameter in model.graph_module.named_parameters()}
     assert gradients == {"first.weight": True, "first.bias": True, "second.weight": False, "second.bias": False}
 
@@ -63,6 +63,6 @@ def test_gradients_flow_from_what_was_kept() -> None:
 def test_one_run_keeps_nothing_of_the_one_before() -> None:
     model = trace(TwoOutputs(), torch.randn(2, 4))
     (first, _) = [node.name for node in model.calls(torch.ops.aten.linear.default)]
-    tapped = WithIntermediateOutputs(model.graph_module, [first])
-    one, two = tapped(torch.zeros(1, 4))[1], tapped(torch.ones(2, 4))[1]
+    watched = WithIntermediateOutputs(model.graph_module, [first])
+    one, two = watched(torch.zeros(1, 4))[1], watched(torch.ones(2, 4))[1]
     assert (len(one[first]), len(two[first])) == (1, 2)

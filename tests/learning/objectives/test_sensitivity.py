@@ -1,4 +1,4 @@
-"""How much outputs feel each unit."""
+"""The sensitivity of outputs to each unit."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from smartc.ir.traced_model import TracedModel
 from smartc.learning.objectives.distillation import Distillation
 from smartc.learning.objectives.sensitivity import sensitivity
 from smartc.learning.statistics.input_energy import recorded
-from smartc.masks.granularity import Granularity, parse_granularity
+from smartc.masks.granularity import ChannelGranularity, Granularity, parse_granularity
 from smartc.masks.units import Units, find_units
 from smartc.targets.target import load_target
 
@@ -31,7 +31,7 @@ def _units(model: TracedModel, granularity: Granularity) -> Units:
     return find_units(model, analysed(model), granularity)
 
 
-def _felt(model: TracedModel, units: Units, x: torch.Tensor) -> torch.Tensor:
+def _sensitivity(model: TracedModel, units: Units, x: torch.Tensor) -> torch.Tensor:
     distillation = Distillation.of(model).fitted([model.run((x,))])
     singles = [(one[None],) for one in x]
     return torch.from_numpy(sensitivity(model, units, distillation, recorded(model, singles), singles))
@@ -41,9 +41,9 @@ def test_it_is_the_squared_slope_of_a_mask_on_what_varies() -> None:
     torch.manual_seed(0)
     module, x = Curved().double().eval(), torch.randn(2, 3, 9, 9, dtype=torch.float64)
     model = trace(module, x)
-    units = _units(model, Granularity("channel"))
+    units = _units(model, ChannelGranularity())
     # Of one sample the noise of the answer is common to all units.
-    found = _felt(model, units, x[:1])
+    found = _sensitivity(model, units, x[:1])
     mask = torch.ones(6, dtype=torch.float64, requires_grad=True)
     seen = functional.relu(module.first(x[:1])).detach()
     mean = seen.mean((0, 2, 3), keepdim=True)
@@ -52,20 +52,20 @@ def test_it_is_the_squared_slope_of_a_mask_on_what_varies() -> None:
     torch.testing.assert_close(found / found.sum(), slope.square() / slope.square().sum(), rtol=1e-9, atol=0)
 
 
-def test_a_channel_that_does_not_vary_is_not_felt() -> None:
+def test_outputs_are_not_sensitive_to_a_channel_that_does_not_vary() -> None:
     torch.manual_seed(1)
     module, x = Curved().eval(), torch.randn(2, 3, 9, 9)
     with torch.no_grad():
         module.first.weight[2] = 0
         module.first.bias[2] = 3.0
     model = trace(module, x)
-    found = _felt(model, _units(model, Granularity("channel")), x)
+    found = _sensitivity(model, _units(model, ChannelGranularity()), x)
     assert found[2] <= 1e-8 * found.max()
     assert int((found > 1e-4 * found.max()).sum()) == 5
 
 
 @pytest.mark.parametrize("granularity", ["channel", "8x8", "2:4"])
-def test_logits_feel_what_reaches_them_and_the_model_stays_as_it_was(granularity: str) -> None:
+def test_logits_are_sensitive_to_what_reaches_them_and_the_model_stays_as_it_was(granularity: str) -> None:
     torch.manual_seed(2)
     module = nn.Sequential(nn.Linear(32, 64), nn.GELU(), nn.Linear(64, 64), nn.GELU(), nn.Linear(64, 4)).eval()
     x = torch.randn(8, 32)
@@ -75,7 +75,7 @@ def test_logits_feel_what_reaches_them_and_the_model_stays_as_it_was(granularity
     wanted = [parameter.requires_grad for parameter in module.parameters()]
     before = torch.random.get_rng_state()
     units = _units(model, parse_granularity(granularity, load_target("npu-8x8")))
-    found = _felt(model, units, x)
+    found = _sensitivity(model, units, x)
     if granularity == "channel":
         assert torch.equal(found == 0, torch.arange(len(found)) < 8)
     else:

@@ -12,7 +12,7 @@ from smartc.frontend.capture import trace
 from smartc.ir.traced_model import TracedModel
 from smartc.learning.reconstruction import elimination
 from smartc.learning.reconstruction.elimination import FINEST, RIDGE, elimination_order
-from smartc.masks.granularity import Granularity
+from smartc.masks.granularity import ChannelGranularity
 from smartc.masks.units import FloatArray, Units, find_units
 from tests.masks.test_units import model as every_use
 
@@ -42,7 +42,7 @@ def two_layers(hidden: int, seed: int = 3) -> TracedModel:
 
 def channels_of(model: TracedModel) -> Units:
     """Return the channels of a model."""
-    return find_units(model, analysed(model), Granularity("channel"))
+    return find_units(model, analysed(model), ChannelGranularity())
 
 
 def inputs(*shape: int) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,8 +14,9 @@ from safetensors.torch import save_file
 
 import smartc
 from smartc.core.errors import UserError
-from smartc.learning.learners import smart
-from smartc.learning.learners.fixed import Taylor
+from smartc.learning.learners import schedule
+from smartc.learning.learners.schedule import SCHEDULES
+from smartc.learning.learners.taylor import Taylor
 from smartc.learning.training import checkpoint
 from smartc.learning.training.checkpoint import Checkpoint
 from smartc.learning.training.mask_search import SearchState
@@ -40,8 +42,8 @@ class Killed(Exception):
 def _compile(path: Path | None, *, kill: int = -1, resume: bool = False, **options: Any) -> smartc.Compiled:
     """Learn on few images, and be killed after some step."""
 
-    def watch(moment: SearchState, steps: int, met: float) -> None:
-        if moment.step == kill:
+    def watch(state: SearchState, steps: int, met: float) -> None:
+        if state.step == kill:
             raise Killed
 
     options = {"granularity": "4x4", "sparsity": 0.6, "data": images(24)} | options
@@ -89,8 +91,10 @@ def test_a_training_goes_on_where_it_was(
 def test_a_mask_that_serves_several_steps_goes_on_serving(
     tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("SHORTEST_SEARCH", "MOVES", "MOVES_OF_PATTERNS"):
-        monkeypatch.setattr(smart, name, 1)  # the search's four steps have one mask
+    # The search's four steps have one mask.
+    monkeypatch.setattr(schedule, "SHORTEST_SEARCH", 1)
+    for kind, row in SCHEDULES.items():
+        monkeypatch.setitem(SCHEDULES, kind, replace(row, moves=1))
     options = {"data": images(1000), "settings": {"batch": 8}} | options
     whole = _compile(None, **options)
     with pytest.raises(Killed):
@@ -105,8 +109,8 @@ def test_batch_norms_that_learn_and_dropout_go_on_too(tmp_path: Path) -> None:
     model = smartc.trace(torch.nn.Sequential(*layers, torch.nn.Conv2d(16, 16, 3)).eval(), torch.zeros(2, 3, 8, 8))
 
     def run(path: Path | None, **options: Any) -> smartc.Compiled:
-        def watch(moment: SearchState, steps: int, met: float) -> None:
-            if moment.step == options.get("kill"):
+        def watch(state: SearchState, steps: int, met: float) -> None:
+            if state.step == options.get("kill"):
                 raise Killed
 
         settings = smartc.Settings(steps=STEPS, batch=8, checkpoint=path, resume="resume" in options)
@@ -197,8 +201,8 @@ def test_what_is_written_comes_back(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["state"]
     Checkpoint(path, "a", resume=True).restore(second, optimizers[1])
     assert (second.done, second.curve) == (4, first.curve)
-    assert second.learner.start.budget.limit == first.learner.start.budget.limit
-    assert (second.learner.start.budget.cost == first.learner.start.budget.cost).all()
+    assert second.learner.inputs.budget.limit == first.learner.inputs.budget.limit
+    assert (second.learner.inputs.budget.cost == first.learner.inputs.budget.cost).all()
     for found in (first, second):
         found.steps = STEPS
         train(found, optimizers[found is second])
@@ -239,7 +243,7 @@ def test_the_plan_tells_of_channels_what_the_masks_came_to(tmp_path: Path, monke
     """Also where the search had ended before, and with other channels than the weights alone would leave."""
 
     def priorities(learner: Taylor) -> FloatArray:
-        layer_of = learner.start.units.layer_of
+        layer_of = learner.inputs.units.layer_of
         return 1e-6 + (layer_of < layer_of.max())
 
     monkeypatch.setattr(Taylor, "priorities", priorities)

@@ -74,7 +74,7 @@ def test_two_processes_learn_what_one_does(folder: Path, tmp_path: Path, data: s
     (plan, learning, weights), (other_plan, other, other_weights) = (_learned(tmp_path / name) for name in "12")
     assert plan["masks"] == other_plan["masks"]
     assert plan == other_plan
-    losses, other_losses = ([moment["loss"] for moment in one["curve"]] for one in (learning, other))
+    losses, other_losses = ([state["loss"] for state in one["curve"]] for one in (learning, other))
     # The loss of one process is that of its own samples; masks are those of all.
     assert len(losses) == len(other_losses) == 6
     for name in ("density", "fractional"):
@@ -131,6 +131,6 @@ def test_who_speaks(monkeypatch: pytest.MonkeyPatch, setting: dict[str, str], se
         monkeypatch.setenv(name, value)
     assert (in_torchrun(), is_first()) == (several, first)
     if not several:
-        with joined() as workers:
-            assert workers == Processes(0, 1)
-            assert workers.first
+        with joined() as processes:
+            assert processes == Processes(0, 1)
+            assert processes.first

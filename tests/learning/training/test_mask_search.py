@@ -8,7 +8,7 @@ import torch
 
 from smartc.learning.learners.learner import fractional_share
 from smartc.learning.training import mask_search
-from smartc.learning.training.mask_search import MOMENTS, MaskSearch
+from smartc.learning.training.mask_search import CURVE_POINTS, MaskSearch
 from tests.support.learning_networks import images, search, traced, train
 from tests.support.oracle import FLOAT32_TOLERANCE, relative_error
 
@@ -66,18 +66,18 @@ def test_what_is_learned_is_the_masked_model_without_masks(granularity: str) -> 
 
 def test_the_curve() -> None:
     found = search(steps=4)
-    moments = []
+    states = []
     while found.done < 4:
         found.model(images(8)).square().mean().backward()
-        moments.append(found.step(found.done / 8))
-    assert found.curve == moments
-    assert [moment.step for moment in moments] == [0, 1, 2, 3]
-    assert [moment.loss for moment in moments] == [0.0, 0.125, 0.25, 0.375]
-    assert moments[0].density == pytest.approx((1.0,) * len(found.units.names), abs=1e-5)
+        states.append(found.step(found.done / 8))
+    assert found.curve == states
+    assert [state.step for state in states] == [0, 1, 2, 3]
+    assert [state.loss for state in states] == [0.0, 0.125, 0.25, 0.375]
+    assert states[0].density == pytest.approx((1.0,) * len(found.units.names), abs=1e-5)
     assert found.keep is not None
-    assert moments[3].density == pytest.approx(tuple(found.units.density(torch.from_numpy(found.keep))))
-    assert moments[3].fractional == 0
-    assert moments[3].temperature is None
+    assert states[3].density == pytest.approx(tuple(found.units.density(torch.from_numpy(found.keep))))
+    assert states[3].fractional == 0
+    assert states[3].temperature is None
 
 
 @pytest.mark.parametrize("granularity", ["4x4", "channel"])
@@ -113,11 +113,11 @@ def test_evaluation_leaves_statistics_alone() -> None:
 
 
 def test_a_long_curve_is_thinned_and_ends_with_the_last_step() -> None:
-    found = search(learner="magnitude", steps=3 * MOMENTS + 50)
+    found = search(learner="magnitude", steps=3 * CURVE_POINTS + 50)
     found.harden_if_due()
     for _ in range(found.steps):
         found.step(torch.tensor(1.0))
-    assert MOMENTS <= len(found.curve) <= MOMENTS * 1.5
+    assert CURVE_POINTS <= len(found.curve) <= CURVE_POINTS * 1.5
     assert found.curve[0].step == 0
     assert found.curve[-1].step == found.steps - 1
 

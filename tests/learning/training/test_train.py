@@ -34,17 +34,17 @@ def _run(
     found: MaskSearch, objective: Objective | None = None, *, samples: Any = None, **training: Any
 ) -> list[SearchState]:
     """Train a search on images and return where it stood."""
-    seen: list[SearchState] = []
+    states: list[SearchState] = []
     Run(
         search=found,
         samples=load_samples(images(32), traced()) if samples is None else samples,
         objective=objective or _from_dense(),
         training=Training(found.steps, 8, **training),
-        workers=Processes(),
+        processes=Processes(),
         checkpoint=None,
-        watch=seen.append,
+        watch=states.append,
     ).train()
-    return seen
+    return states
 
 
 def _state(found: MaskSearch) -> list[torch.Tensor]:
@@ -54,9 +54,9 @@ def _state(found: MaskSearch) -> list[torch.Tensor]:
 
 def test_the_loss_falls_and_the_masks_are_hard_in_the_end() -> None:
     found = search(sparsity=0.3, steps=40)
-    moments = _run(found)
-    losses = [moment.loss for moment in moments if moment.loss is not None]
-    assert [moment.step for moment in moments] == list(range(40))
+    states = _run(found)
+    losses = [state.loss for state in states if state.loss is not None]
+    assert [state.step for state in states] == list(range(40))
     assert len(losses) == 40
     assert not found.searching
     assert sum(losses[-5:]) < sum(losses[20:25])
@@ -133,9 +133,9 @@ def test_a_training_begins_with_the_samples_of_its_step() -> None:
     found = search(learner="magnitude", steps=5)
     found.done = 3
     told = _Told([])
-    moments = _run(found, samples=told)
+    states = _run(found, samples=told)
     assert told.starts == [3]
-    assert [moment.step for moment in moments] == [3, 4]
+    assert [state.step for state in states] == [3, 4]
 
 
 def test_a_training_that_is_done_asks_for_nothing() -> None:

@@ -8,7 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from smartc.learning.training.weight_optimizer import RATE, SMALLEST, set_rate, weight_optimizer
+from smartc.learning.learners.schedule import Schedule
+from smartc.learning.training.weight_optimizer import SMALLEST, set_rate, weight_optimizer
+
+RATE = Schedule.weight_rate
 
 
 def sizes(module: nn.Module) -> dict[str, float]:
