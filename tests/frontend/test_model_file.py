@@ -92,7 +92,7 @@ def test_an_exported_program_may_be_given_its_own_shapes(model_files: Path, shap
     assert str(model.inputs[0]) == "input: float32 4x3x8x8"
 
 
-def test_model_hash(tmp_path: Path) -> None:
+def test_file_hash(tmp_path: Path) -> None:
     (tmp_path / "abc").write_bytes(b"abc")
     assert file_hash(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 

@@ -116,5 +116,5 @@ def test_worth_of_nothing_is_a_worth_like_another() -> None:
 
 def test_says_what_cannot_be_met() -> None:
     found = ChannelBudget(*searched("grouped_resnext", parse_budget(None, "0.0001x")))
-    with pytest.raises(UserError, match=r"^--latency 0\.0001x: removing channels makes the model at best "):
+    with pytest.raises(UserError, match=r"^latency='0\.0001x': removing channels makes the model at best "):
         found.keep(np.ones(found.search.groups.count))
