@@ -41,6 +41,7 @@ def _live(model: smartc.TracedModel) -> int:
     return sum(packed_for(model, use, target).live for use in uses)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_small_blocks_are_gathered_in_fewer_tiles(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     ordered = _compiled(seed, "2x2")
