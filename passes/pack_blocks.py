@@ -19,10 +19,17 @@ TOO_FEW = f"its zero tiles are stored: leaving them out would save less than {LE
 
 @dataclass(frozen=True, eq=False)
 class PackedBlocks:
-    """The weights of a model that are packed, by name, and for each weight what was done or why not."""
+    """The weights of a model that are packed, by name, and for each weight what was done or why not.
+
+    Attributes:
+        weights: In their packed form.
+        remarks: One for each weight.
+        target: The device whose tiles they are packed in.
+    """
 
     weights: Mapping[str, PackedWeight]
     remarks: tuple[Remark, ...]
+    target: Target
 
 
 def pack_blocks(model: TracedModel, target: Target) -> PackedBlocks:
@@ -42,7 +49,7 @@ def pack_blocks(model: TracedModel, target: Target) -> PackedBlocks:
         if pays:
             weights[first.name] = packed
         remarks.append(Remark(place, PACKED if pays else TOO_FEW, changed=pays))
-    return PackedBlocks(weights, tuple(remarks))
+    return PackedBlocks(weights, tuple(remarks), target)
 
 
 def packed_for(model: TracedModel, use: WeightUse, target: Target) -> PackedWeight:

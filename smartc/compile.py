@@ -1,35 +1,37 @@
-"""The pipeline: from a model to a proved, smaller one, on one screen."""
+"""A compile, stage by stage: capture, analyse, decide, remove, pack, lower, measure, prove, report."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from smartc.analysis.analyse import analysed
+from smartc.analysis.analyse import analysed, described
 from smartc.artifact.compiled import Compiled
-from smartc.core.errors import UserError
 from smartc.data.samples import load_samples
-from smartc.decision.decision import by_scores
-from smartc.decision.job import Clock, CompileJob, captured, check_choice
-from smartc.finish import finish
+from smartc.decision.carry_out import pack, remove
+from smartc.decision.decision import Decision
+from smartc.decision.dump import Dump
+from smartc.decision.job import Clock, CompileJob
+from smartc.decision.plan import make_plan
+from smartc.frontend.load_or_trace import load_or_trace
 from smartc.ir.traced_model import TracedModel
-from smartc.learning.learn import Watch, learn
-from smartc.learning.learners.registry import LEARNERS
-from smartc.learning.masking import mask_once, with_better_granularity
+from smartc.learning.decide import decide, settle_granularity
+from smartc.learning.learn import Watch
 from smartc.learning.training.settings import Settings
-from smartc.lowering.lower import BACKENDS
-from smartc.masks.granularity import parse_granularity
-from smartc.measuring.measured_target import with_costs
-from smartc.proof.comparison import comparison_for
-from smartc.selection.choose import parse_budget
-from smartc.selection.importance import LEARNERS as SCORES
-from smartc.targets.target import Target, load_target
-
-__all__ = ["Options", "check_backends", "compile", "finish", "start_job"]
+from smartc.lowering.files import lower_to
+from smartc.measuring.bench import bench_for, measured
+from smartc.measuring.measured_target import default_backends
+from smartc.measuring.put_back import KernelChoice, put_back
+from smartc.proof.comparison import Comparison, comparison_for
+from smartc.proof.prove import prove
+from smartc.reporting.finish_report import finish_report, found
+from smartc.request import Request, check
+from smartc.results.report import Report
+from smartc.targets.target import Target
 
 
 def compile(
@@ -50,6 +52,7 @@ def compile(
     backends: Sequence[str] | None = None,
     evaluate: Any = None,
     watch: Watch | None = None,
+    dump: str | Path | Dump | None = None,
 ) -> Compiled:
     """Make a trained model faster on a target by removing channels or blocks, and prove the result.
 
@@ -80,6 +83,7 @@ def compile(
             model or ``package.module:function``), whose value before and after the report states.
         watch: Called after each step of learning with where it stands, the number of all steps, and the
             share of the budget that is met.
+        dump: A folder, not there yet, for the graph as text after every stage, and the passes that ran.
 
     Returns:
         The compiled model.  With no backend its proof runs when the module, the report or a saved
@@ -89,68 +93,60 @@ def compile(
         UserError: An argument is wrong, the model cannot be captured, or the budget cannot be met.
         InternalError: A stage computes something else than the masked original.
     """
-    budget = (sparsity, latency, macs, bytes)
-    options = Options(target, budget, granularity, learner, data is not None, backends)
-    job = start_job(model_or_path, example_inputs, options)
+    asked = Request(target, (sparsity, latency, macs, bytes), granularity, learner, data is not None, backends)
+    job = start(model_or_path, example_inputs, asked, dump)
     samples = None if data is None else load_samples(data, job.original, preprocess)
-    outcome = comparison_for(job.original, samples, evaluate)
-    if granularity == "auto":
-        with job.clock("planning"):
-            job = with_better_granularity(job, samples)
-    if samples is not None:
-        decision = learn(job, samples, train, settings or Settings(), watch)
-    elif job.granularity.kind == "channel":
-        with job.clock("planning"):
-            decision = by_scores(job)
-    else:
-        with job.clock("planning"):
-            decision = mask_once(job)
-    return finish(job, decision, outcome, backends)
+    comparison = comparison_for(job.original, samples, evaluate)
+    job = settle_granularity(job, samples, granularity)
+    decision = decide(job, samples, train, settings or Settings(), watch)
+    return emit(job, decision, comparison, backends)
 
 
-@dataclass(frozen=True, eq=False)
-class Options:
-    """What was asked for, not yet checked."""
-
-    target: str | Target
-    budget: tuple[float | None, str | float | None, str | None, str | None]
-    granularity: str
-    learner: str | None
-    with_data: bool
-    backends: Sequence[str] | None = None
-
-
-def check_backends(backends: Sequence[str] | None) -> None:
-    """Fail unless there is a lowering to each backend."""
-    for backend in backends or ():
-        check_choice(backend, BACKENDS, "--backend")
-
-
-def start_job(model: Any, example_inputs: Any, options: Options) -> CompileJob:
-    """Check what was asked for, capture the model and analyse it.
+def start(model: Any, example_inputs: Any, asked: Request, dump: str | Path | Dump | None = None) -> CompileJob:
+    """Return the job of a compile: what was asked for, checked, and the model, captured and analysed.
 
     Raises:
         UserError: An option is wrong or the model cannot be captured.
     """
-    check_backends(options.backends)
-    known = LEARNERS if options.with_data else SCORES
-    learner = options.learner or ("smart" if options.with_data else "sp-lamp")
-    if learner in LEARNERS and learner not in known:
-        raise _needs_data(learner)
-    check_choice(learner, known, "--learner")
-    device = load_target(options.target) if isinstance(options.target, str) else options.target
-    device = with_costs(device, options.backends)
-    asked = "channel" if options.granularity == "auto" and not options.with_data else options.granularity
-    granularity = parse_granularity(asked, device)
-    budget = granularity.budget(parse_budget(*options.budget), given=any(part is not None for part in options.budget))
-    clock = Clock()
+    target, budget, granularity, learner = check(asked)
+    clock = Clock(Dump.to(dump))
     with clock("capture"):
-        original = captured(model, example_inputs)
+        original = load_or_trace(model, example_inputs)
+    clock.dump.stage("capture", original, *(f"{remark.where}: {remark.text}" for remark in original.remarks))
     with clock("analysis"):
         layers = analysed(original)
-    return CompileJob(original, layers, device, budget, granularity, learner, clock)
+    clock.dump.stage("analyse", original, *described(layers))
+    return CompileJob(original, layers, target, budget, granularity, learner, clock)
 
 
-def _needs_data(learner: str) -> UserError:
-    """Return the error for a learner that learns nothing without data."""
-    return UserError("learns from data, and none is given", where=f"--learner {learner}", fix="Add --data")
+def emit(
+    job: CompileJob, decision: Decision, comparison: Comparison, backends: Sequence[str] | None = None
+) -> Compiled:
+    """Return the compiled model of a decision: removed, packed and lowered until all pays, proved and reported.
+
+    With no backend nothing is lowered or measured, and the result is proved when something is first asked of it.
+    """
+    backends = default_backends(job.target) if backends is None else backends
+    bench, choice = bench_for(job, backends), KernelChoice(decision)
+    while True:
+        smaller = remove(job, choice.decision)
+        packed = pack(job, choice.decision, smaller)
+        plan = make_plan(job, choice.decision, packed, hashed=bool(backends))
+        files = lower_to(job, plan, packed, backends, choice.dense)
+        times = measured(job, bench, packed, files)
+        better = put_back(job, choice, times)
+        if better is None:
+            break
+        choice = better
+
+    def report() -> Report:
+        """Prove every stage and report on it."""
+        proofs = prove(job, decision, choice.decision, packed.model, files.lowered)
+        remarks = (*packed.remarks, *files.remarks, *bench.remarks)
+        findings = found(job, comparison, packed.model, proofs, remarks)
+        return finish_report(job, choice, plan, packed.model, findings, times)
+
+    if not backends:
+        return Compiled(packed.model, plan, report, None, partial(emit, job, decision, comparison, ("pt2",)))
+    proved = report()
+    return Compiled(packed.model, plan, lambda: proved, {part.file: part.write for part in files.lowered})

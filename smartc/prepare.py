@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import fx
 
 from smartc.artifact.compiled import Compiled
-from smartc.compile import Options, check_backends, finish, start_job
+from smartc.compile import emit, start
 from smartc.core.errors import UserError
 from smartc.data.samples import load_samples
+from smartc.decision.dump import Dump
 from smartc.decision.job import CompileJob
-from smartc.learning.masking import decided, learning_facts, new_search, with_better_granularity
+from smartc.learning.decide import settle_granularity
+from smartc.learning.masking import decided, learning_facts, new_search
 from smartc.learning.refit import refit_by_latest_inputs
 from smartc.learning.training.mask_search import MaskSearch, SearchState
 from smartc.proof.comparison import comparison_for
+from smartc.request import Request, check_backends
 from smartc.targets.target import Target
 
 
@@ -73,9 +77,9 @@ class Preparation:
         check_backends(backends)
         job = self.job
         samples = None if data is None else load_samples(data, job.original)
-        outcome = comparison_for(job.original, samples, evaluate)
+        comparison = comparison_for(job.original, samples, evaluate)
         learning = learning_facts(job, self.search, seed=self.seed)
-        return finish(job, decided(job, self.search, learning), outcome, backends)
+        return emit(job, decided(job, self.search, learning), comparison, backends)
 
 
 def prepare(
@@ -92,6 +96,7 @@ def prepare(
     learner: str = "smart",
     batch_norm: bool = True,
     seed: int = 0,
+    dump: str | Path | Dump | None = None,
 ) -> Preparation:
     """Put masks on a model, to be learned in a training loop of your own.
 
@@ -109,16 +114,15 @@ def prepare(
         learner: ``smart``, ``pdp``, ``sp-lamp``, ``magnitude``, ``taylor`` or ``ac-dc``.
         batch_norm: Whether batch norms use the batch's statistics, as in training; false for few data.
         seed: Noted in the report.
+        dump: As for ``smartc.compile``.
 
     Raises:
         UserError: An argument is wrong, the model cannot be captured, or the budget cannot be met.
     """
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise UserError(f"{steps} is no number of steps", where="steps", fix="Give how many steps the loop will take")
-    options = Options(target, (sparsity, latency, macs, bytes), granularity, learner, with_data=True)
-    job = start_job(model, example_inputs, options)
-    if granularity == "auto":
-        job = with_better_granularity(job, None)
+    asked = Request(target, (sparsity, latency, macs, bytes), granularity, learner, with_data=True)
+    job = settle_granularity(start(model, example_inputs, asked, dump), None, granularity)
     search = new_search(job, steps, batch_norm)
     refit_by_latest_inputs(search)
     search.harden_if_due()

@@ -43,6 +43,7 @@ ORDER = (
     "smartc.measuring",
     "smartc.reporting",
     "smartc.artifact",
+    "smartc.request",
     "smartc.compile",
     "smartc.prepare",
     "smartc.cli",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -33,6 +35,21 @@ class Pass(Protocol):
         ...
 
 
+Listener = Callable[[Pass, PassResult], None]
+# Told of every pass that runs; whoever dumps a compile listens.
+_LISTENER: ContextVar[Listener | None] = ContextVar("listener", default=None)
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Tell a listener of every pass that runs in the block."""
+    token = _LISTENER.set(listener)
+    try:
+        yield
+    finally:
+        _LISTENER.reset(token)
+
+
 def run_passes(model: TracedModel, passes: Sequence[Pass]) -> PassResult:
     """Run passes in order, checking the graph after each.
 
@@ -56,4 +73,7 @@ def _run_one(model: TracedModel, step: Pass) -> PassResult:
         raise
     except Exception as error:
         raise InternalError(f"{type(error).__name__}: {error}", where=f"pass {step.name}") from error
+    listener = _LISTENER.get()
+    if listener is not None:
+        listener(step, result)
     return result

@@ -1,4 +1,4 @@
-"""All of the analysis in one call."""
+"""The analyse stage: channels and layers of a captured model in one call."""
 
 from __future__ import annotations
 
@@ -10,3 +10,11 @@ from smartc.ir.traced_model import TracedModel
 def analysed(model: TracedModel) -> Layers:
     """Return a model's layers with its channel groups."""
     return find_layers(model, find_channel_groups(model))
+
+
+def described(layers: Layers) -> list[str]:
+    """Return a line on each channel group, each frozen axis and each layer."""
+    groups = layers.groups
+    lines = [f"group {group.name}: {len(group)} channels, {group.weight} coupled" for group in groups.groups]
+    lines += [f"frozen {name}, axis {axis}: {reason}" for (name, axis), reason in groups.frozen.items()]
+    return [*lines, *(f"layer {row.name}: {row.op}" for row in layers.rows)]

@@ -11,9 +11,11 @@ from smartc.artifact.write import check_writable
 from smartc.cli.calibrate import with_costs
 from smartc.cli.terminal import learning_bar, output, progress
 from smartc.core.errors import UserError
-from smartc.targets.target import load_target
+from smartc.targets.target import Target, load_target
 
 if TYPE_CHECKING:
+    from smartc.artifact.compiled import Compiled
+    from smartc.learning.learn import Watch
     from smartc.learning.training.settings import Settings
 
 LEARNING = ("preprocess", "train", "steps", "batch", "seed", "precision", "resume")
@@ -29,42 +31,56 @@ def run(arguments: argparse.Namespace) -> None:
     target = with_costs(target, backends)
     with progress("compiling"), learning_bar() as watch:
         # From here on torch is needed, which takes seconds to import.
-        from smartc.compile import compile
-        from smartc.frontend.model_file import load_model
         from smartc.learning.training.distributed import in_torchrun, is_first
         from smartc.selection.budget import parse_budget
 
         parse_budget(sparsity, arguments.latency, arguments.macs, arguments.bytes)
         settings = _settings(arguments)
-        model = load_model(
-            arguments.model,
-            factory=arguments.factory,
-            input_shapes=arguments.input,
-            allow_pickle=arguments.allow_pickle,
-        )
-        compiled = compile(
-            model,
-            target=target,
-            sparsity=sparsity,
-            latency=arguments.latency,
-            macs=arguments.macs,
-            bytes=arguments.bytes,
-            granularity=arguments.granularity,
-            learner=arguments.learner,
-            data=arguments.data,
-            preprocess=arguments.preprocess,
-            train=arguments.train,
-            settings=settings,
-            backends=backends if is_first() else (),
-            evaluate=arguments.eval if is_first() else None,
-            watch=watch,
-        )
+        compiled = _compiled(arguments, target, sparsity, settings, watch)
         if in_torchrun() and not is_first():
             return
         compiled.save(arguments.output)
         if settings.checkpoint is not None:
             settings.checkpoint.unlink(missing_ok=True)
     _show(arguments.output)
+
+
+def _compiled(
+    arguments: argparse.Namespace, target: Target, sparsity: float | None, settings: Settings, watch: Watch
+) -> Compiled:
+    """Load the model and compile it; of several processes the first alone lowers, evaluates and dumps."""
+    from smartc.compile import compile
+    from smartc.decision.dump import Dump
+    from smartc.frontend.model_file import load_model
+    from smartc.learning.training.distributed import is_first
+
+    backends = None if arguments.backend is None else _backends(arguments.backend)
+    dump = Dump.to(arguments.dump if is_first() else None)
+    with dump.listening():
+        model = load_model(
+            arguments.model,
+            factory=arguments.factory,
+            input_shapes=arguments.input,
+            allow_pickle=arguments.allow_pickle,
+        )
+    return compile(
+        model,
+        target=target,
+        sparsity=sparsity,
+        latency=arguments.latency,
+        macs=arguments.macs,
+        bytes=arguments.bytes,
+        granularity=arguments.granularity,
+        learner=arguments.learner,
+        data=arguments.data,
+        preprocess=arguments.preprocess,
+        train=arguments.train,
+        settings=settings,
+        backends=backends if is_first() else (),
+        evaluate=arguments.eval if is_first() else None,
+        watch=watch,
+        dump=dump,
+    )
 
 
 def _check_learning(arguments: argparse.Namespace) -> None:

@@ -113,6 +113,8 @@ def _add_compile(commands: Commands) -> _Parser:
     lowered = "onnx (default), tvm, both with a comma (default for cpu where TVM is installed), or pt2"
     parser.add_argument("--backend", metavar="B", help=lowered)
     parser.add_argument("-o", "--output", required=True, metavar="BUILD", help="folder to write")
+    dumped = "folder for the graph as text after every stage, and the passes that ran"
+    parser.add_argument("--dump", metavar="DIR", help=dumped)
     _add_learning(parser)
     return parser
 

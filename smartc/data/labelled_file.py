@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils import _pytree as pytree
 
 from smartc.core.errors import UserError
+from smartc.frontend.stored_sizes import without_bytes
 
 _KEYS = ("inputs", "labels")
 _PICKLED = "it holds Python objects, which could run code when loaded"
@@ -58,6 +60,8 @@ def read_content(path: Path, fix: str) -> Any:
         raise UserError("it is a folder", where=str(path), fix=fix) from error
     except OSError as error:
         raise UserError(f"it cannot be read ({error.strerror or error})", where=str(path), fix=fix) from error
+    except UserError:
+        raise
     except Exception as error:
         fact = _PICKLED if _is_pickled(path, error) else "it is damaged, or no file of arrays"
         raise UserError(fact, where=str(path), fix=fix) from error
@@ -87,7 +91,15 @@ def _read(path: Path) -> Any:
         from safetensors.torch import load_file
 
         return load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
+    return _backed(torch.load(path, map_location="cpu", weights_only=True), path)
+
+
+def _backed(content: Any, path: Path) -> Any:
+    """Return what a file holds, whose tensors must all have their bytes in it."""
+    if any(map(without_bytes, pytree.tree_leaves(content))):
+        fact = "it holds a sparse, nested, meta or expanded tensor, whose elements are not stored"
+        raise UserError(fact, where=str(path), fix="Save it as an ordinary tensor, by .contiguous()")
+    return content
 
 
 def to_tensor(value: Any) -> torch.Tensor:

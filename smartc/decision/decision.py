@@ -14,8 +14,7 @@ from smartc.decision.job import CompileJob
 from smartc.ir.traced_model import TracedModel
 from smartc.masks.layouts import BoolArray
 from smartc.masks.units import Units
-from smartc.passes.remove_channels import RemoveChannels
-from smartc.passes.shared.base import run_passes
+from smartc.passes.stages import run_stage
 from smartc.results.figures import Learning
 from smartc.selection.choose import Choice, KeptOptions, choose
 from smartc.selection.importance import unit_scores
@@ -30,7 +29,7 @@ class Decision:
 
     Attributes:
         model: The model with its weights as they shall be, zero where a mask removed them.
-        search: Its layers and groups on the target.
+        options: What each channel group may keep, with its layers, on the target.
         choice: How many channels each group keeps.
         keep: Which channels those are.
         units: The blocks or single weights that were masked, if any.
@@ -40,7 +39,7 @@ class Decision:
     """
 
     model: TracedModel
-    search: KeptOptions
+    options: KeptOptions
     choice: Choice
     keep: BoolArray
     units: Units | None = None
@@ -94,7 +93,7 @@ def _unread(model: TracedModel, groups: ChannelGroups) -> BoolArray:
 
 def _some_layer_slower(model: TracedModel, search: KeptOptions, keep: BoolArray) -> bool:
     """Return whether a layer would take longer without the channels than with them."""
-    smaller = run_passes(model, (RemoveChannels(search.groups, keep),)).model
+    smaller = run_stage("remove", model, groups=search.groups, keep=keep).model
     after = analysed(smaller)
     times = zip(after.rows, price_layers(smaller, after, search.target).total, strict=True)
     whole = price_layers(model, search.layers, search.target).total

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
-
-from torch import nn
 
 from smartc.analysis.find_layers import Layers
-from smartc.core.errors import UserError
-from smartc.frontend.capture import trace
+from smartc.decision.dump import NO_DUMP, Dump
 from smartc.ir.traced_model import TracedModel
 from smartc.masks.granularity import Granularity
 from smartc.selection.budget import Budget
@@ -22,15 +17,22 @@ from smartc.targets.target import Target
 
 @dataclass(frozen=True, eq=False)
 class Clock:
-    """Processor seconds by stage."""
+    """Processor seconds by stage, and the dump that hears of the passes of each.
 
+    Attributes:
+        dump: Where the graph is written after each stage, if anywhere.
+        seconds: By stage.
+    """
+
+    dump: Dump = NO_DUMP
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
         """Add the processor time of a block to a stage."""
         start = time.process_time()
-        yield
+        with self.dump.listening():
+            yield
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.process_time() - start
 
 
@@ -56,29 +58,7 @@ class CompileJob:
     learner: str
     clock: Clock
 
-
-def captured(model: Any, example_inputs: Any) -> TracedModel:
-    """Return the TracedModel of whatever the user gave.
-
-    Raises:
-        UserError: It is no model, or its inputs are missing.
-    """
-    if isinstance(model, TracedModel):
-        return model
-    if isinstance(model, (str, Path)):
-        from smartc.frontend.model_file import load_model
-
-        return load_model(model)
-    if not isinstance(model, nn.Module):
-        fix = "Give an nn.Module or a file's path"
-        raise UserError(f"a {type(model).__name__} is no model", where="smartc.compile", fix=fix)
-    if example_inputs is None:
-        fix = "Give example_inputs, a batch of at least one"
-        raise UserError("example inputs are missing", where=type(model).__name__, fix=fix)
-    return trace(model, example_inputs)
-
-
-def check_choice(given: str, known: Collection[str], option: str) -> None:
-    """Fail unless a word is one of the known."""
-    if given not in known:
-        raise UserError("not known", where=f"{option} {given}", fix=f"Choose one of {', '.join(known)}")
+    @property
+    def dump(self) -> Dump:
+        """Return the dump of the stages."""
+        return self.clock.dump

@@ -22,7 +22,7 @@ from smartc.core.version import __version__
 from smartc.decision.decision import Decision
 from smartc.decision.job import CompileJob
 from smartc.ir.traced_model import TracedModel
-from smartc.packing.channel_order import Ordered
+from smartc.packing.pack import PackedModel
 from smartc.selection.budget import Measure
 from smartc.targets.target import Target
 
@@ -114,15 +114,22 @@ class Plan:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def make_plan(job: CompileJob, decision: Decision, smaller: Ordered) -> Plan:
-    """Write down what was decided, and what the smaller model came to."""
-    search, choice, budget = decision.search, decision.choice, job.budget
+def make_plan(job: CompileJob, decision: Decision, smaller: PackedModel, *, hashed: bool = True) -> Plan:
+    """Return the plan: what was decided, and what the smaller model came to.
+
+    Args:
+        job: What is compiled.
+        decision: What is kept.
+        smaller: The model without the rest.
+        hashed: Whether to name the model by its hash, which takes a pass over all of its weights.
+    """
+    search, choice, budget = decision.options, decision.choice, job.budget
     decisions = tuple(
         GroupDecision(group.name, len(group), int(kept), group.weight, reason)
         for group, kept, reason in zip(search.groups.groups, choice.kept, choice.reasons, strict=True)
     )
     return Plan(
-        model={"name": job.original.name, "sha256": None},
+        model={"name": job.original.name, "sha256": model_hash(job.original) if hashed else None},
         target=job.target.to_dict(),
         budget={"kind": budget.kind, "asked": budget.asked, "reached": reached(job, decision, smaller.model)},
         learner=job.learner,
@@ -149,7 +156,7 @@ def kept_masks(decision: Decision) -> dict[str, Any]:
 
 def reached(job: CompileJob, decision: Decision, smaller: TracedModel) -> str:
     """Return what a budget came to, in its own unit."""
-    budget, search, choice = job.budget, decision.search, decision.choice
+    budget, search, choice = job.budget, decision.options, decision.choice
     if budget.kind == "sparsity":
         if decision.kept is not None:
             return f"{1 - float(decision.kept.mean()):.3f}" if len(decision.kept) else "0"
@@ -178,7 +185,7 @@ def kept_indices(
         model: Before.
         groups: Its channels.
         keep: Which of them stay.
-        moved: For each tensor the axes whose kept indices have another order, as ``Ordered`` has it.
+        moved: For each tensor the axes whose kept indices have another order, as ``PackedModel`` has it.
     """
     tensors: dict[str, Any] = {}
     for axis in groups.axes:

@@ -16,10 +16,7 @@ from torch.utils import _pytree as pytree
 from smartc.core.errors import UserError, first_line
 from smartc.core.quiet import quiet
 from smartc.ir.traced_model import BATCH_PRIME, InputSpec, Remark, TracedModel, Value, storage_key
-from smartc.passes.drop_assertions import DropAssertions
-from smartc.passes.make_functional import MakeFunctional
-from smartc.passes.merge_shuffles import MergeShuffles
-from smartc.passes.shared.base import run_passes
+from smartc.passes.stages import run_stage
 
 log = logging.getLogger(__name__)
 _DROPPED_IN_EVAL = ("AuxLogits", "InceptionAux", "StochasticDepth", "DropPath")
@@ -77,8 +74,7 @@ def from_program(
     state = program.state_dict if state is None else state
     named = dict(graph_module.named_buffers(remove_duplicate=False)) | dict(state)
     model = TracedModel(graph_module, inputs, examples, name, _aliases(named), frozenset(state), remarks)
-    canonical = run_passes(model.copy(), (DropAssertions(), MakeFunctional(), MergeShuffles()))
-    return canonical.model
+    return run_stage("capture", model.copy()).model
 
 
 def _unlifted(program: torch.export.ExportedProgram, name: str) -> torch.fx.GraphModule:

@@ -1,8 +1,9 @@
-"""Look for code in an exported program before torch loads it.
+"""Look for code, and for sizes without bytes, in an exported program before torch loads it.
 
-``torch.export.load`` unpickles whatever an archive holds, evaluates its size expressions and builds
-Python source from its names.  An archive that ``torch.export.save`` made from an ordinary model needs
-none of that: its pickles hold tensors only, and its names and expressions have a plain grammar.
+``torch.export.load`` unpickles whatever an archive holds, evaluates its size expressions, imports what its
+trees of inputs and outputs name and builds Python source from its names.  An archive that
+``torch.export.save`` made from an ordinary model needs none of that: its pickles hold tensors only, its
+trees are containers that torch knows, and its names and expressions have a plain grammar.
 """
 
 from __future__ import annotations
@@ -15,6 +16,10 @@ from typing import IO, Any
 
 import torch
 
+from smartc.frontend.size_expression import is_size_expression
+from smartc.frontend.stored_sizes import declared_too_much
+from smartc.frontend.tree_spec import is_tree_spec
+
 _PICKLED_OBJECTS = ("data/constants/custom_obj", "data/constants/opaque_obj", "data/aotinductor/")
 _WORD = re.compile(r"\w*", re.ASCII)
 _PARAMETER = re.compile(r"[^\"'\\\n\r]*")
@@ -22,13 +27,6 @@ _OPERATOR = re.compile(
     r"torch\.ops\.[a-z]\w*\.\w+(\.\w+)?|torch\.(_sym_|sym_)\w+|math\.[a-z]\w*|_operator\.[a-z]\w*", re.ASCII
 )
 _CALLS_ANYTHING = ("_operator.call", "_operator.attrgetter", "_operator.methodcaller")
-# Symbols such as s0, functions such as Mod, and Symbol('s0', integer=True); any other name in lower case
-# could be one of Python's own functions.
-_SIZE = re.compile(
-    r"\s|[-+*/%(),<>=~&|]|\d+(?:\.\d+)?(?:e[-+]?\d+)?|'\w+'|\b[a-z]{1,4}\d+\b|\b[a-z]+=(?:True|False)\b"
-    r"|\b[A-Z]\w*|\b(?:int_)?oo\b",
-    re.ASCII,
-)
 
 
 def find_code(archive: IO[bytes]) -> str | None:
@@ -101,13 +99,33 @@ def _is_plain(key: str, text: str) -> bool:
     if key in ("target", "as_operator"):
         return bool(_OPERATOR.fullmatch(text)) and "__" not in text and text not in _CALLS_ANYTHING
     if key == "expr_str":
-        return not _SIZE.sub("", text) and "__" not in text
-    if key == "in_spec":
-        return all(_WORD.fullmatch(name) for name in _keyword_names(text))
+        return is_size_expression(text)
+    if key.endswith("_spec"):
+        return is_tree_spec(text) and (key != "in_spec" or all(map(_WORD.fullmatch, _keyword_names(text))))
     return True
 
 
 def _keyword_names(in_spec: str) -> list[str]:
-    """Return the names of keyword arguments in a serialised tree of inputs."""
+    """Return the names of keyword arguments in a serialised tree of inputs; a wrong one where it has another form."""
     children = json.loads(in_spec)[1]["children_spec"]
-    return [str(name) for name in json.loads(children[1]["context"])] if len(children) > 1 else []
+    names = json.loads(children[1]["context"]) if len(children) > 1 else []
+    return [str(name) for name in names] if isinstance(names, list) else ["-"]
+
+
+def find_unbacked(archive: IO[bytes]) -> str | None:
+    """Return the first record of an archive that declares more memory than it has bytes for, or None.
+
+    Raises:
+        RuntimeError: It is damaged.
+        ValueError: One of its descriptions is not JSON.
+    """
+    archive.seek(0)
+    reader = torch._C.PyTorchFileReader(archive)
+    for record in reader.get_all_records():
+        if record.endswith("_config.json"):
+            folder = record.rpartition("/")[0]
+            for name, entry in json.loads(reader.get_record(record))["config"].items():
+                stored = reader.get_record_size(f"{folder}/{entry['path_name']}")
+                if not entry.get("use_pickle") and declared_too_much(entry["tensor_meta"], stored):
+                    return str(name)
+    return None

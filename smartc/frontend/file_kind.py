@@ -11,6 +11,8 @@ from smartc.core.errors import UserError
 
 Kind = Literal["program", "torch", "pickle", "safetensors"]
 
+# torch stores its files as they are; whoever packs an archive again seldom makes it a hundred times smaller.
+MOST_EXPANSION = 100
 SAVE_AGAIN = "Save the model again, by torch.export.save(torch.export.export(model, inputs), path)"
 _LEGACY_TORCH = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
 _PICKLES = tuple(bytes((0x80, protocol)) for protocol in range(2, 6))
@@ -43,12 +45,18 @@ def recognise(stream: IO[bytes], file: Path) -> Kind:
 def _recognise_zip(stream: IO[bytes], file: Path) -> Kind:
     """Tell the archives of torch apart by the names of what they hold."""
     try:
-        names = zipfile.ZipFile(stream).namelist()
+        members = zipfile.ZipFile(stream).infolist()
+        names = [member.filename for member in members]
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         fix = "Copy or download it again"
         raise UserError("it is truncated or damaged", where=str(file), fix=fix) from error
     finally:
+        size = stream.seek(0, 2)
         stream.seek(0)
+    claimed = sum(member.file_size for member in members)
+    if claimed > MOST_EXPANSION * size:
+        fact = f"it is a zip archive of {size} bytes whose files claim {claimed}"
+        raise UserError(fact, where=str(file), fix=SAVE_AGAIN)
     inner = {name.partition("/")[2] for name in names}
     if "archive_format" in inner:
         return "program"

@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
+from torch.utils import _pytree as pytree
 
 from smartc.core.errors import UserError, first_line
 from smartc.core.quiet import quiet
 from smartc.frontend.capture import from_program, trace
-from smartc.frontend.exported_archive import find_code
+from smartc.frontend.exported_archive import find_code, find_unbacked
 from smartc.frontend.file_kind import SAVE_AGAIN, Kind, recognise
 from smartc.frontend.input_option import check_agrees, example_inputs, parse_input
 from smartc.frontend.model_state import build_module, refuse_factory
+from smartc.frontend.stored_sizes import without_bytes
 from smartc.ir.traced_model import TracedModel
 
 _HASH_BLOCK = 1 << 20
@@ -98,17 +100,24 @@ def _load_program(stream: IO[bytes], file: Path, allow_pickle: bool) -> TracedMo
     """Load what ``torch.export.save`` wrote."""
     code, program = None, None
     try:
+        unbacked = find_unbacked(stream)
+        if unbacked is not None:
+            raise _without_bytes(file, unbacked)
         if not allow_pickle:
             code = find_code(stream)
         if code is None:
             stream.seek(0)
             with quiet():
                 program = torch.export.load(stream)
+    except UserError:
+        raise
     except Exception as error:
         fact = f"torch {torch.__version__} cannot load this exported program: {first_line(error)}"
         raise UserError(fact, where=str(file), fix=SAVE_AGAIN) from error
     if program is None:
         raise _may_run_code(file, str(code))
+    if any(map(without_bytes, pytree.tree_leaves(program.example_inputs))):
+        raise _without_bytes(file, "an example input")
     return from_program(program, file.name)
 
 
@@ -150,6 +159,12 @@ def _is_sound_pickle(stream: IO[bytes]) -> bool:
         return bool(list(pickletools.genops(record)))
     except (RuntimeError, ValueError):
         return False
+
+
+def _without_bytes(file: Path, name: str) -> UserError:
+    """Return the error for a file that declares more than it holds."""
+    fact = f"it declares more elements for {name} than it holds bytes for"
+    return UserError(fact, where=str(file), fix="Copy or download it again, or save the model again")
 
 
 def _may_run_code(file: Path, what: str) -> UserError:

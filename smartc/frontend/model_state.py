@@ -11,6 +11,7 @@ from torch import nn
 
 from smartc.core.errors import UserError, first_line
 from smartc.core.load_by_name import load_function
+from smartc.frontend.stored_sizes import without_bytes
 
 # Where training loops put the weights in a checkpoint.
 _NESTED_STATES = ("state_dict", "model_state_dict", "model")
@@ -45,9 +46,18 @@ def _state(content: Any, file: Path) -> Mapping[str, Any]:
     if isinstance(content, Mapping):
         for candidate in (content, *(content.get(key) for key in _NESTED_STATES)):
             if isinstance(candidate, Mapping) and any(map(torch.is_tensor, candidate.values())):
-                return candidate
+                return _backed(candidate, file)
     fix = "Save the module's state_dict, or an exported program"
     raise UserError(f"it holds {type(content).__name__} without a model", where=str(file), fix=fix)
+
+
+def _backed(state: Mapping[str, Any], file: Path) -> Mapping[str, Any]:
+    """Return a state_dict whose tensors all have their bytes in the file."""
+    bare = next((name for name, value in state.items() if without_bytes(value)), None)
+    if bare is not None:
+        fact = f"{bare} is sparse, nested, on the meta device or an expanded view, so that its elements are not stored"
+        raise UserError(fact, where=str(file), fix="Save it as an ordinary tensor, by .contiguous()")
+    return state
 
 
 def _load_state(module: nn.Module, state: Mapping[str, Any], where: str) -> None:

@@ -16,12 +16,9 @@ from smartc.ir.traced_model import Remark, TracedModel
 from smartc.lowering.to_onnx import OnnxSession, to_onnx
 from smartc.lowering.to_program import save_program, to_program
 from smartc.lowering.to_safetensors import from_safetensors, to_safetensors
-from smartc.masks.packed_weight import PackedWeight
-from smartc.passes.fold_batch_norm import FoldBatchNorm
-from smartc.passes.pack_blocks import pack_blocks
-from smartc.passes.shared.base import run_passes
+from smartc.passes.pack_blocks import PackedBlocks
+from smartc.passes.stages import run_stage
 from smartc.proof.reference import Reference, Verification
-from smartc.targets.target import Target
 
 BACKENDS = ("pt2", "onnx", "tvm")
 
@@ -79,8 +76,7 @@ def lower(
     backends: Sequence[str],
     metadata: Mapping[str, str],
     *,
-    target: Target | None = None,
-    packed_onnx: bool = True,
+    packed: PackedBlocks | None = None,
     dense: Mapping[str, bool] | None = None,
 ) -> tuple[list[Lowered], list[Remark]]:
     """Return the files of the chosen backends, and why a chosen one is missing; ``.pt2`` is always there.
@@ -89,19 +85,17 @@ def lower(
         model: What is lowered.
         backends: Of ``BACKENDS``.
         metadata: Goes into the ONNX model's properties under ``smartc.``.
-        target: Weights with enough zero tiles of its size are stored packed, and ``weights.safetensors``
-            is there if any are; None stores every weight whole.
-        packed_onnx: Whether that holds for the ONNX model too, or it stores its zeros.
+        packed: The weights that are stored without their zero tiles, in ``weights.safetensors`` and in
+            the ONNX file; None stores every weight whole.
         dense: Layers, by the user's name, whose zeros TVM's code computes like other weights.
     """
     lowered: list[Lowered] = [_program(model, to_program(model))]
     remarks: list[Remark] = []
-    packed = None if target is None else pack_blocks(model, target)
-    if target is not None and packed is not None and packed.weights:
-        lowered.append(_weights(model, packed.weights, target))
+    if packed is not None and packed.weights:
+        lowered.append(_weights(model, packed))
         remarks += packed.remarks
     if "onnx" in backends:
-        tile = target.sparsity.tile[::-1] if target is not None and packed_onnx else None
+        tile = None if packed is None else packed.target.sparsity.tile[::-1]
         try:
             lowered.append(_onnx(model.to(torch.float32), metadata, tile))
         except UserError as error:
@@ -111,9 +105,9 @@ def lower(
     return lowered, remarks
 
 
-def _weights(model: TracedModel, weights: Mapping[str, PackedWeight], target: Target) -> Lowered:
+def _weights(model: TracedModel, packed: PackedBlocks) -> Lowered:
     """Return the file of packed weights; its proof runs the model on what it holds."""
-    content = to_safetensors(model, weights, target)
+    content = to_safetensors(model, packed.weights, packed.target)
 
     def run(flat: tuple[Any, ...]) -> Any:
         return model.with_tensors(from_safetensors(content)).run(flat)
@@ -184,7 +178,7 @@ def _onnx(model: TracedModel, metadata: Mapping[str, str], tile: tuple[int, int]
 
 def _onnx_content(model: TracedModel, metadata: Mapping[str, str], tile: tuple[int, int] | None) -> bytes:
     """Return the ONNX file's content."""
-    folded = run_passes(model, (FoldBatchNorm(),)).model
+    folded = run_stage("lower", model).model
     content: bytes = to_onnx(folded, to_program(folded), metadata, tile=tile).SerializeToString()
     return content
 

@@ -21,8 +21,7 @@ from smartc.core.quiet import quiet
 from smartc.ir.traced_model import TracedModel
 from smartc.kernels.inference.walk import relax_module
 from smartc.kernels.machine import Machine, machine_for
-from smartc.passes.fold_batch_norm import FoldBatchNorm
-from smartc.passes.shared.base import run_passes
+from smartc.passes.stages import run_stage
 from smartc.proof.reference import seeded_inputs
 
 
@@ -117,7 +116,7 @@ def to_tvm(
         UserError: TVM has no form for an operator of the model, or no processor of the name.
     """
     machine = machine_for(mcpu)
-    folded = run_passes(model.to(torch.float32), (FoldBatchNorm(),)).model
+    folded = run_stage("lower", model.to(torch.float32)).model
     examples = seeded_inputs(folded, batch=batch)
     _check_batch(folded, batch)
     module, layers = relax_module(_static_program(folded, examples), machine, dense or {})

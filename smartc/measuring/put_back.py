@@ -33,27 +33,29 @@ class KernelChoice:
     reasons: Mapping[str, str] = field(default_factory=dict)
 
 
-def put_back(job: CompileJob, forms: KernelChoice, measured: Measurement) -> KernelChoice | None:
-    """Return the forms in which what was removed and does not pay is back; None where all pays.
+def put_back(job: CompileJob, choice: KernelChoice, measured: Measurement | None) -> KernelChoice | None:
+    """Return the choice in which what was removed and does not pay is back; None where all pays or nothing is measured.
 
     Blocks pay where they take less time than dense ONNX Runtime by more than the spread.  Channels do unless
     the layers of their group take more, by more than the spread, in every file: one that is slow with them
     would not be faster without.  Weights that nobody trained get back what was removed; trained ones keep
     their zeros, which are computed.
     """
-    if forms.decision.units is None:
-        slow = dict(_slow_groups(forms.decision, measured))
-        return replace(forms, decision=with_groups(forms.decision, slow)) if slow else None
-    found = dict(_that_do_not_pay(job, forms, measured))
+    if measured is None:
+        return None
+    if choice.decision.units is None:
+        slow = dict(_slow_groups(choice.decision, measured))
+        return replace(choice, decision=with_groups(choice.decision, slow)) if slow else None
+    found = dict(_that_do_not_pay(job, choice, measured))
     if not found:
         return None
     rows = {name: _rows(job, name) for name in found}
     reasons = {row: reason for name, reason in found.items() for row in rows[name]}
-    forms = replace(forms, reasons={**forms.reasons, **reasons})
-    if forms.decision.learning is None:
-        return replace(forms, decision=with_blocks(job, forms.decision, found))
+    choice = replace(choice, reasons={**choice.reasons, **reasons})
+    if choice.decision.learning is None:
+        return replace(choice, decision=with_blocks(job, choice.decision, found))
     layers = [layer_name(row.node) for row in job.layers.rows if row.name in reasons]
-    return replace(forms, dense={**forms.dense, **dict.fromkeys(layers, True)})
+    return replace(choice, dense={**choice.dense, **dict.fromkeys(layers, True)})
 
 
 def with_blocks(job: CompileJob, decision: Decision, weights: Collection[str]) -> Decision:
@@ -73,21 +75,21 @@ def with_groups(decision: Decision, reasons: Mapping[int, str]) -> Decision:
     keep, absent, choice = decision.keep.copy(), np.ones_like(decision.keep), decision.choice
     counts, texts = choice.kept.copy(), list(choice.reasons)
     for number, reason in reasons.items():
-        units = decision.search.groups.groups[number].units
+        units = decision.options.groups.groups[number].units
         absent[units] = keep[units]
         keep[units] = True
         counts[number], texts[number] = len(units), reason
     decision = replace(decision, keep=keep, choice=Choice(counts, tuple(texts), choice.note))
     if decision.learning is None:
         return decision
-    model = mask_readers(decision.model, decision.search.groups, absent)
+    model = mask_readers(decision.model, decision.options.groups, absent)
     # An analysis is of the nodes of one graph.
-    return replace(decision, model=model, search=replace(decision.search, layers=analysed(model)))
+    return replace(decision, model=model, options=replace(decision.options, layers=analysed(model)))
 
 
 def _slow_groups(decision: Decision, measured: Measurement) -> Iterator[tuple[int, str]]:
     """Yield the channel groups whose layers are slower with fewer channels, and why they are put back."""
-    layers, touched = decision.search.layers, decision.search.layers.touched
+    layers, touched = decision.options.layers, decision.options.layers.touched
     for number, group in enumerate(layers.groups.groups):
         kept = int(decision.keep[group.units].sum())
         if kept == len(group):
@@ -110,14 +112,14 @@ def _fastest(names: Sequence[str], networks: Iterable[NetworkTimes]) -> Timing:
     return min((_sum(names, network) for network in networks), key=lambda timing: timing.ms)
 
 
-def _that_do_not_pay(job: CompileJob, forms: KernelChoice, measured: Measurement) -> Iterator[tuple[str, str]]:
+def _that_do_not_pay(job: CompileJob, choice: KernelChoice, measured: Measurement) -> Iterator[tuple[str, str]]:
     """Yield the weights whose blocks save no time, and why they are put back."""
-    decision = forms.decision
+    decision = choice.decision
     if decision.units is None or decision.kept is None:
         return
     for weight in decision.units.weights:
         part, rows = decision.kept[weight.part], _rows(job, weight.name)
-        if part.all() or any(row in forms.reasons for row in rows):
+        if part.all() or any(row in choice.reasons for row in rows):
             continue
         dense, packed = measured.dense.of(rows), measured.compiled.of(rows)
         if dense is not None and packed is not None and not packed.beats(dense):

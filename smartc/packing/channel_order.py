@@ -9,8 +9,8 @@ from smartc.analysis.analyse import analysed
 from smartc.analysis.channels.labels import IntArray
 from smartc.ir.traced_model import Remark, TracedModel
 from smartc.packing.find_channel_order import find_channel_order
-from smartc.passes.permute_channels import PermuteChannels, axis_orders
-from smartc.passes.shared.base import run_passes
+from smartc.passes.permute_channels import axis_orders
+from smartc.passes.stages import run_stage
 from smartc.targets.target import Target
 
 
@@ -42,4 +42,4 @@ def in_fewest_tiles(model: TracedModel, target: Target) -> Ordered:
         for remark in found.remarks
         if remark.changed
     )
-    return Ordered(run_passes(model, (PermuteChannels(groups, found.order),)).model, names, tuple(remarks))
+    return Ordered(run_stage("pack", model, groups=groups, order=found.order).model, names, tuple(remarks))

@@ -59,7 +59,7 @@ def build_report(
     job: CompileJob, decision: Decision, smaller: TracedModel, findings: Findings, budget: Budget
 ) -> Report:
     """Return the report of a compilation."""
-    original, search, choice, target = job.original, decision.search, decision.choice, job.target
+    original, search, choice, target = job.original, decision.options, decision.choice, job.target
     compiled = analysed(smaller)
     before = _figures(original, job.layers, target)
     after = _figures(smaller, compiled, target)
@@ -146,7 +146,7 @@ def _nothing(like: Figures) -> Figures:
 
 def _decision(row: ModelLayer, decision: Decision, original: TracedModel, smaller: TracedModel) -> tuple[Kind, str]:
     """Return what was done to a layer and why."""
-    weight, search, choice = row.shape.weight, decision.search, decision.choice
+    weight, search, choice = row.shape.weight, decision.options, decision.choice
     if decision.units is not None and weight is not None and decision.kept is not None:
         return _masked(row, weight, decision.units, decision.kept)
     if weight is None:

@@ -58,13 +58,13 @@ def unread(model: TracedModel, groups: ChannelGroups, gone: BoolArray) -> Traced
 
 def removed(model: TracedModel, decision: Decision) -> TracedModel:
     """Return the model without the channels."""
-    return run_passes(model, (RemoveChannels(decision.search.groups, decision.keep),)).model
+    return run_passes(model, (RemoveChannels(decision.options.groups, decision.keep),)).model
 
 
 def assert_no_layer_slower(model: TracedModel, decision: Decision) -> None:
     """Fail if a layer takes longer without the channels."""
     smaller = removed(model, decision)
-    after, before = analysed(smaller), decision.search.layers
+    after, before = analysed(smaller), decision.options.layers
     times = {row.name: time for row, time in zip(before.rows, price_layers(model, before, NPU).total, strict=True)}
     for row, time in zip(after.rows, price_layers(smaller, after, NPU).total, strict=True):
         assert time <= times[row.name] * (1 + 1e-9), row.name
@@ -106,7 +106,7 @@ def test_one_channel_of_a_dead_layer_stays() -> None:
     model = trace(nn.Sequential(nn.Linear(4, 24), nn.ReLU(), nn.Linear(24, 3)).eval(), torch.randn(2, 4))
     dead = model.with_tensors({"2.weight": torch.zeros(3, 24)})
     decision = unread_channels(dead, job(model))
-    assert np.flatnonzero(decision.keep).tolist() == [int(decision.search.groups.groups[0].units[0])]
+    assert np.flatnonzero(decision.keep).tolist() == [int(decision.options.groups.groups[0].units[0])]
     assert decision.choice.reasons == ("keeps the 1 of 24 channels that are read",)
     x = torch.randn(3, 4)
     assert torch.equal(removed(dead, decision).graph_module(x), dead.graph_module(x))
@@ -131,7 +131,7 @@ def test_nothing_goes_where_tiles_would_no_longer_lie_as_they_did() -> None:
 def test_by_scores_keeps_the_best_of_each_group() -> None:
     model, _ = captured("plain_chain")
     decision = by_scores(job(model))
-    search = decision.search
+    search = decision.options
     for group, kept in zip(search.groups.groups, decision.choice.kept, strict=True):
         inside = decision.keep[group.units]
         scores = search.scores[group.units]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -69,6 +71,7 @@ def _replacing(old: bytes, new: bytes) -> Edit:
             """"input=__import__('os').mkdir('m')\"""",
         ),
         (b'"0.weight"', b'"0.weight\\"+x+\\""', """'0.weight"+x+"'"""),
+        (rb"Symbol\('s\d+', positive=True, integer=True\)", b"9**9**9**9", "'9**9**9**9'"),
     ],
 )
 def test_text_that_could_become_source(model_files: Path, tmp_path: Path, old: bytes, new: bytes, text: str) -> None:
@@ -76,6 +79,80 @@ def test_text_that_could_become_source(model_files: Path, tmp_path: Path, old: b
     assert Refusal(tmp_path)("program.pt") == (
         f"program.pt: it holds the text {text} in models/model.json, which can run code when it is loaded. {TRUST}"
     )
+
+
+EVIL = {"type": "builtins.dict", "context": '{"__enum__": true, "fqn": "evil_module:E", "name": "a"}'}
+
+
+@pytest.mark.parametrize("side", ["in_spec", "out_spec"])
+def test_a_tree_that_names_a_module(
+    model_files: Path, tmp_path: Path, side: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "evil_module.py").write_text("raise SystemExit('it ran')")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def edit(name: str, content: bytes) -> bytes:
+        if name != "models/model.json":
+            return content
+        described = json.loads(content)
+        signature = described["graph_module"]["module_call_graph"][0]["signature"]
+        signature[side] = json.dumps([1, {**EVIL, "children_spec": []}])
+        return json.dumps(described).encode()
+
+    _edited(model_files / "program.pt", tmp_path / "program.pt", edit)
+    message = Refusal(tmp_path)("program.pt")
+    assert "evil_module" not in sys.modules
+    assert message.startswith("program.pt: it holds the text '[1, {")
+    assert message.endswith(f"in models/model.json, which can run code when it is loaded. {TRUST}")
+
+
+@pytest.mark.parametrize("field", ["sizes", "storage_offset"])
+def test_sizes_without_bytes(model_files: Path, tmp_path: Path, field: str) -> None:
+    def edit(name: str, content: bytes) -> bytes:
+        if name != "data/weights/model_weights_config.json":
+            return content
+        described = json.loads(content)
+        meta = next(entry["tensor_meta"] for key, entry in described["config"].items() if key == "0.weight")
+        if field == "sizes":
+            meta["sizes"][0] = {"as_int": 10**9}
+            meta["strides"] = [{"as_int": 0}] * len(meta["sizes"])
+        else:
+            meta["storage_offset"] = {"as_int": 10**6}
+        return json.dumps(described).encode()
+
+    _edited(model_files / "program.pt", tmp_path / "program.pt", edit)
+    assert Refusal(tmp_path)("program.pt") == (
+        "program.pt: it declares more elements for 0.weight than it holds bytes for. "
+        "Copy or download it again, or save the model again."
+    )
+
+
+def test_an_example_without_bytes(model_files: Path, tmp_path: Path) -> None:
+    def edit(name: str, content: bytes) -> bytes:
+        if name != "data/sample_inputs/model.pt":
+            return content
+        large = io.BytesIO()
+        torch.save(((torch.zeros(1).expand(10**9, 3, 8, 8),), {}), large)
+        return large.getvalue()
+
+    _edited(model_files / "program.pt", tmp_path / "program.pt", edit)
+    assert "it declares more elements for an example input than it holds bytes for" in Refusal(tmp_path)("program.pt")
+
+
+@pytest.mark.parametrize(
+    "bare", [torch.zeros(1).expand(10**9), torch.empty(2, 2, device="meta"), torch.eye(3).to_sparse()]
+)
+def test_a_state_without_bytes(tmp_path: Path, bare: torch.Tensor) -> None:
+    torch.save({"first.weight": torch.zeros(2, 2), "bare": bare}, tmp_path / "state.pt")
+    message = Refusal(tmp_path)("state.pt", factory="tests.support.small_networks:Tied", input_shapes=("2x3x4x4",))
+    assert message.startswith("state.pt: bare is sparse, nested, on the meta device or an expanded view")
+
+
+def test_an_archive_that_claims_too_much(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("model/archive_format", "pt2")
+        archive.writestr("model/data/weights/weight_0", bytes(1 << 24))
+    assert "whose files claim 16777219" in Refusal(tmp_path)("bomb.pt")
 
 
 def test_a_pickle_of_an_object(model_files: Path, tmp_path: Path) -> None:

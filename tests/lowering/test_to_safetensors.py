@@ -113,7 +113,7 @@ def test_refuses_another_file() -> None:
 
 def test_lowering_proves_the_packed_weights(case: tuple[TracedModel, PackedBlocks]) -> None:
     model = case[0]
-    lowered, remarks = lower(model, (), {"version": "0"}, target=NPU)
+    lowered, remarks = lower(model, (), {"version": "0"}, packed=pack_blocks(model, NPU))
     assert [part.file for part in lowered] == ["model.pt2", "weights.safetensors"]
     assert [remark.where for remark in remarks if remark.changed] == ["conv", "grouped", "up", "linear", "matmul"]
     inputs = (torch.randn(3, 16, 8, 8),)
@@ -122,5 +122,7 @@ def test_lowering_proves_the_packed_weights(case: tuple[TracedModel, PackedBlock
 
 def test_nothing_is_packed_without_a_target_or_zeros(case: tuple[TracedModel, PackedBlocks]) -> None:
     without = trace(nn.Conv2d(16, 16, 3).eval(), torch.randn(2, 16, 5, 5))
-    assert [part.file for part in lower(without, (), {"version": "0"}, target=NPU)[0]] == ["model.pt2"]
+    assert [part.file for part in lower(without, (), {"version": "0"}, packed=pack_blocks(without, NPU))[0]] == [
+        "model.pt2"
+    ]
     assert [part.file for part in lower(case[0], (), {"version": "0"})[0]] == ["model.pt2"]

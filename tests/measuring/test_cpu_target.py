@@ -11,15 +11,15 @@ import torch
 from torch import nn
 
 import smartc
-from smartc import finish
 from smartc.analysis.find_layers import Layers
 from smartc.artifact.compiled import Compiled
 from smartc.cli import calibrate as command_calibrate
 from smartc.cli.main import main
-from smartc.finish import NO_TVM
 from smartc.ir.traced_model import Remark, TracedModel
+from smartc.lowering import files
 from smartc.lowering.lower import Lowered
-from smartc.measuring import measured_target
+from smartc.measuring import bench, measured_target
+from smartc.measuring.bench import NO_TVM
 from smartc.measuring.calibrate import calibrate
 from smartc.measuring.cost_table_file import write_table
 from smartc.measuring.measurement import Dense, NetworkTimes
@@ -63,9 +63,9 @@ def inject(
     def lowered_to(
         model: TracedModel, backends: Sequence[str], metadata: Mapping[str, str], **options: Any
     ) -> tuple[list[Lowered], list[Remark]]:
-        files = {"onnx": "model.onnx", "tvm": "model.so"}
+        names = {"onnx": "model.onnx", "tvm": "model.so"}
         timed = [
-            Lowered(files[name], f"masked == {name}", Path.touch, model.run, torch.float32, lambda inputs: None)
+            Lowered(names[name], f"masked == {name}", Path.touch, model.run, torch.float32, lambda inputs: None)
             for name in backends
         ]
         dense_layers.append(dict(options["dense"]))
@@ -79,9 +79,9 @@ def inject(
         after = {row.name: Timing(compiled.get(row.name, 1.0), 0.05) for row in layers.rows}
         return network_of(before), {name: network_of(after) for name in lowered}
 
-    monkeypatch.setattr(finish, "measure", measured)
-    monkeypatch.setattr(finish, "lower", lowered_to)
-    monkeypatch.setattr(finish, "dense_timer", lambda model, metadata: None)
+    monkeypatch.setattr(bench, "measure", measured)
+    monkeypatch.setattr(files, "lower", lowered_to)
+    monkeypatch.setattr(bench, "dense_timer", lambda model, metadata: None)
     return asked, dense_layers
 
 
@@ -142,7 +142,7 @@ def test_the_report_is_measured_throughout(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_channels_go_with_onnx_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     asked, _ = inject(monkeypatch, {"0": 0.5, "2": 0.5})
-    for module in (finish, measured_target):
+    for module in (bench, measured_target):
         monkeypatch.setattr(module, "has_tvm", lambda: False)
     monkeypatch.setattr("smartc.measuring.cost_table_file.installed_versions", dict)
     compiled = smartc.compile(network(), X, target="cpu", sparsity=0.4)
@@ -174,13 +174,13 @@ def test_channels_stay_away_where_one_file_is_no_slower(monkeypatch: pytest.Monk
     assert len(asked) == 1, "within the spread"
     assert compiled.report.layer("0").decision == "channel"
     asked, _ = inject(monkeypatch, {"0": 3.0, "2": 0.5})
-    measured = finish.measure
+    measured = bench.measure
 
     def one_is_fast(*arguments: Any) -> tuple[NetworkTimes, dict[str, NetworkTimes]]:
-        before, files = measured(*arguments)
-        return before, {**files, "model.onnx": before}
+        before, after = measured(*arguments)
+        return before, {**after, "model.onnx": before}
 
-    monkeypatch.setattr(finish, "measure", one_is_fast)
+    monkeypatch.setattr(bench, "measure", one_is_fast)
     compiled = smartc.compile(network(), X, target="cpu", sparsity=0.4, backends=("onnx", "tvm"))
     assert len(asked) == 1
     assert compiled.report.layer("0").decision == "channel"

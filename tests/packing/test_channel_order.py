@@ -49,7 +49,7 @@ def test_small_blocks_are_gathered_in_fewer_tiles(seed: int, monkeypatch: pytest
     moved = [remark for remark in ordered.report.remarks if "another order" in remark.text]
     assert all(remark.text.startswith("its channels have another order: ") for remark in moved)
     saved = sum(int(remark.text.split(": ")[1].split()[0]) for remark in moved)
-    monkeypatch.setattr("smartc.finish.in_fewest_tiles", lambda model, target: Ordered(model))
+    monkeypatch.setattr("smartc.packing.pack.in_fewest_tiles", lambda model, target: Ordered(model))
     plain = _compiled(seed, "2x2")
     assert _live(plain.model) - _live(ordered.model) == saved > 0
     assert ordered.report.latency.compiled <= plain.report.latency.compiled

@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from smartc.compile import Options, start_job
+from smartc.compile import start
 from smartc.decision.job import CompileJob
 from smartc.frontend.capture import trace
 from smartc.ir.traced_model import TracedModel
 from smartc.learning.masking import new_search
 from smartc.learning.training.mask_search import MaskSearch
+from smartc.request import Request
 
 SHAPE = (3, 8, 8)
 WIDTH, TOKENS, WORDS = 16, 6, 13
@@ -72,7 +73,8 @@ def traced() -> TracedModel:
 def job(granularity: str = "4x4", learner: str = "smart", **budget: Any) -> CompileJob:
     """Return what is to be learned on the convolutions."""
     budgets = tuple(budget.get(kind) for kind in ("sparsity", "latency", "macs", "bytes"))
-    return start_job(traced(), None, Options("npu-8x8", budgets, granularity, learner, with_data=True))  # type: ignore[arg-type]
+    asked = Request("npu-8x8", budgets, granularity, learner, with_data=True)  # type: ignore[arg-type]
+    return start(traced(), None, asked)
 
 
 def search(granularity: str = "4x4", learner: str = "smart", steps: int = 12, **budget: Any) -> MaskSearch:

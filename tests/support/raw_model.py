@@ -16,7 +16,7 @@ from smartc.passes.shared.base import Pass, PassResult
 def raw(module: nn.Module, inputs: Any) -> TracedModel:
     """Capture a module without the passes that make it canonical."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(capture, "run_passes", lambda model, passes: PassResult(model))
+        patch.setattr(capture, "run_stage", lambda stage, model: PassResult(model))
         return trace(module, inputs)
 
 

@@ -54,8 +54,6 @@ class Learner(nn.Module):
     share = 0.0
     # Whether masks find their way though the weights stay as they are.
     moves_alone = False
-    # The temperature at the moment, where there is one.
-    temperature: float | None = None
 
     def __init__(self, start: LearnerInputs) -> None:
         """Begin with everything kept."""
@@ -76,6 +74,11 @@ class Learner(nn.Module):
     def share_for(cls, few: bool, channels: bool) -> float:
         """Return how much of all steps goes to a search with few samples, or for channels."""
         return cls.share
+
+    @property
+    def current_temperature(self) -> float | None:
+        """Return the temperature of the soft masks; None where there is none."""
+        return None
 
     @property
     def refits(self) -> bool:

@@ -100,8 +100,8 @@ class Smart(Learner):
         return self.start.units.granularity.kind == "channel"
 
     @property
-    def temperature(self) -> float:  # type: ignore[override]
-        """Return the temperature."""
+    def current_temperature(self) -> float:
+        """Return the temperature, in standard deviations of the first scores."""
         return float(self.temperature)
 
     @property

@@ -144,7 +144,9 @@ class MaskSearch:
         due = self.done % max(self.steps // MOMENTS, 1) == 0 or self.done + 1 == self.steps
         if due:
             self.learner.settle()
-        moment = self._moment(number) if due else SearchState(self.done, self.learner.temperature, None, (), number)
+        moment = (
+            self._moment(number) if due else SearchState(self.done, self.learner.current_temperature, None, (), number)
+        )
         if due:
             self.curve.append(moment)
         self.done += 1
@@ -176,7 +178,7 @@ class MaskSearch:
         if looked is None or (looked.mask.data_ptr(), looked.version) != (mask.data_ptr(), mask._version):
             density = tuple(float(share) for share in self.units.density(mask))
             self._looked = looked = _Looked(mask, mask._version, fractional_share(mask), density)
-        temperature = self.learner.temperature if self.searching else None
+        temperature = self.learner.current_temperature if self.searching else None
         return SearchState(self.done, temperature, looked.fractional, looked.density, loss)
 
     def _mask(self, of: Callable[..., torch.Tensor]) -> torch.Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from smartc.compile import finish
+from smartc.compile import emit
 from smartc.learning.learners.fixed import CYCLES, AcDc, Taylor
 from smartc.learning.learners.learner import fractional_share, standard_scores
 from smartc.learning.learners.pdp import Pdp
@@ -45,7 +45,7 @@ def test_the_budget_is_met_and_the_result_proved(learner: str, granularity: str,
     train(found, _adam(found))
     made = job(granularity, learner, **budget)
     comparison = comparison_for(made.original, None, None)
-    compiled = finish(made, decided(made, found, learning_facts(made, found)), comparison, ())
+    compiled = emit(made, decided(made, found, learning_facts(made, found)), comparison, ())
     report = compiled.report
     assert [proof.stage for proof in report.verify] == [
         "masks in the graph == masked (float64)",

@@ -52,21 +52,21 @@ def test_the_budget_of_the_moment_is_met_at_every_step(granularity: str, budget:
     found = search(granularity, steps=400 if granularity == "channel" else 80, **budget)
     learner = found.learner
     assert isinstance(learner, Smart)
-    errors, limits, heats, met = [], [], [], []
+    errors, limits, temperatures, met = [], [], [], []
 
     def look() -> None:
         met.append(found.met)
         if found.searching:
             errors.append(float((_sums(learner) / learner.limit - 1).abs().max()))
             limits.append(float(learner.limit))
-            heats.append(learner.temperature)
+            temperatures.append(learner.current_temperature)
 
     look()
     train(found, _sgd(found), look)
     assert len(errors) == found.search_steps > 2
     assert max(errors) < ROUNDING
-    assert heats[0] == pytest.approx(HOTTEST)
-    assert all(later < sooner for sooner, later in itertools.pairwise(heats))
+    assert temperatures[0] == pytest.approx(HOTTEST)
+    assert all(later < sooner for sooner, later in itertools.pairwise(temperatures))
     assert met == sorted(met)
     assert met[-1] == 1
     # Prices change as the search goes, a count does not.

@@ -1,0 +1,79 @@
+"""What was asked for: checked before any work begins."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from smartc.core.errors import UserError
+from smartc.learning.learners.registry import LEARNERS
+from smartc.lowering.lower import BACKENDS
+from smartc.masks.granularity import Granularity, parse_granularity
+from smartc.measuring.measured_target import with_costs
+from smartc.selection.budget import Budget, parse_budget
+from smartc.selection.importance import LEARNERS as SCORES
+from smartc.targets.target import Target, load_target
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """What was asked for, not yet checked.
+
+    Attributes:
+        target: A target, its name, or the path of its TOML file.
+        budget: Sparsity, latency, MACs and bytes, as ``smartc.compile`` takes them.
+        granularity: What a mask shall remove at a time, or ``auto``.
+        learner: Where masks shall come from; None is the default.
+        with_data: Whether there is something to learn from.
+        backends: What to lower to; None is the default.
+    """
+
+    target: str | Target
+    budget: tuple[float | None, str | float | None, str | None, str | None]
+    granularity: str
+    learner: str | None
+    with_data: bool
+    backends: Sequence[str] | None = None
+
+
+class Checked(NamedTuple):
+    """What was asked for, in the types that the stages take."""
+
+    target: Target
+    budget: Budget
+    granularity: Granularity
+    learner: str
+
+
+def check(asked: Request) -> Checked:
+    """Return what was asked for, checked; a machine that was never measured is measured here.
+
+    Raises:
+        UserError: Something is not known, or does not go with the rest.
+    """
+    check_backends(asked.backends)
+    learner = asked.learner or ("smart" if asked.with_data else "sp-lamp")
+    known = LEARNERS if asked.with_data else SCORES
+    if learner in LEARNERS and learner not in known:
+        fact = "learns from data, and none is given"
+        raise UserError(fact, where=f"--learner {learner}", fix="Add --data")
+    _check_choice(learner, known, "--learner")
+    target = load_target(asked.target) if isinstance(asked.target, str) else asked.target
+    target = with_costs(target, asked.backends)
+    wanted = "channel" if asked.granularity == "auto" and not asked.with_data else asked.granularity
+    granularity = parse_granularity(wanted, target)
+    given = any(part is not None for part in asked.budget)
+    return Checked(target, granularity.budget(parse_budget(*asked.budget), given=given), granularity, learner)
+
+
+def check_backends(backends: Sequence[str] | None) -> None:
+    """Raise unless there is a lowering to each backend."""
+    for backend in backends or ():
+        _check_choice(backend, BACKENDS, "--backend")
+
+
+def _check_choice(given: str, known: Collection[str], option: str) -> None:
+    """Raise unless a word is one of the known."""
+    if given not in known:
+        raise UserError("not known", where=f"{option} {given}", fix=f"Choose one of {', '.join(known)}")
