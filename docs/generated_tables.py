@@ -28,13 +28,6 @@ def target_keys() -> str:
     return "\n".join(_section(name, kind) for name, kind in get_type_hints(Target).items() if is_dataclass(kind))
 
 
-def target_key_names() -> list[str]:
-    """Return the dotted names of all keys but the root's."""
-    return [
-        f"{name}.{key}" for name, kind in get_type_hints(Target).items() if is_dataclass(kind) for key, _ in _keys(kind)
-    ]
-
-
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directives."""
     app.add_directive("smartc-commands", _directive(commands))

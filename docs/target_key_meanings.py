@@ -53,7 +53,7 @@ MEANINGS: dict[str, tuple[str, str]] = {
     "sparsity.nm": ("", "N:M pattern of the device; for the record, no time follows from it"),
     "overhead.launch_us": ("µs", "time before the first cycle of each layer"),
     "vector.lanes": ("operations per cycle", "width of the unit for elementwise work and pooling"),
-    "ops.supported": ("", "operators that the device runs itself, by short names such as `conv2d`"),
+    "ops.supported": ("", "what the device runs itself; the host runs the rest"),
     "ops.fallback.macs_per_cycle": ("MACs per cycle", "rate of the host for operators that are not supported"),
     "ops.fallback.elements_per_cycle": ("elements per cycle", "the same for elementwise work"),
     "calibration.mac_efficiency": ("share", "how much of the nominal rate of computing was reached in a measurement"),
