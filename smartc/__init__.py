@@ -69,7 +69,7 @@ sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for on first use, so that ``smartc --help`` need not wait for torch."""
+    """Import what is asked for on first use, so that the command line need not wait for torch."""
     if name not in _HOME:
         raise AttributeError(f"module 'smartc' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)

@@ -56,6 +56,9 @@ def compile(
 ) -> Compiled:
     """Make a trained model faster on a target by removing channels or blocks, and prove the result.
 
+    At most one budget is given: ``sparsity``, ``latency``, ``macs`` or ``bytes``.  The model that is given is left
+    as it is.
+
     Args:
         model_or_path: A module, a TracedModel, or a model file.
         example_inputs: A tensor, a tuple of arguments or a dict of keyword arguments; needed for a
@@ -70,11 +73,14 @@ def compile(
             without data channels.
         learner: Where masks come from: with data ``smart`` (the default), ``pdp``, ``sp-lamp``,
             ``magnitude``, ``taylor`` or ``ac-dc``; without data ``sp-lamp`` (the default) or ``magnitude``.
-        data: What to learn from, with labels or without: anything that ``load_samples`` takes.  Without
+        data: What to learn from: a tensor, a tuple or a dict of tensors, an iterable, DataLoader or Dataset of
+            these, a function that yields them, a file (.npz, .npy, .safetensors, .pt), a folder of images, or
+            ``package.module:function``.  One tensor more than the model has inputs holds labels; without
             labels the model as it is teaches.
-        preprocess: How images are normalised, see ``load_samples``.
+        preprocess: How images and uint8 arrays are normalised: ``imagenet``, ``half`` (-1 to 1), ``unit``
+            (0 to 1), or ``mean=0.48,0.45,0.41:std=0.23,0.22,0.22``.
         train: A loss of your own: a function or ``package.module:function``, called with the model, a
-            tuple of its inputs and the labels or None.
+            tuple of its inputs and the labels or None; returns a tensor of one number.
         settings: Steps, batch size, seed, precision and checkpoints of learning.
         backends: What to lower to beside ``.pt2``; empty stops before lowering.  ``("onnx",)`` if none is
             given, and ``"tvm"`` too for the target ``cpu`` where TVM is installed.  Where ONNX has no form
@@ -92,6 +98,17 @@ def compile(
     Raises:
         UserError: An argument is wrong, the model cannot be captured, or the budget cannot be met.
         InternalError: A stage computes something else than the masked original.
+
+    Example:
+        >>> import smartc, torch
+        >>> layers = (torch.nn.Conv2d(3, 16, 3), torch.nn.ReLU(), torch.nn.Conv2d(16, 8, 3))
+        >>> model = torch.nn.Sequential(*layers)
+        >>> compiled = smartc.compile(model, torch.randn(1, 3, 8, 8), target="npu-8x8", sparsity=0.5)
+        >>> compiled(torch.randn(4, 3, 8, 8)).shape
+        torch.Size([4, 8, 4, 4])
+        >>> compiled.report.latency.speed_up > 1
+        True
+        >>> compiled.save("build")
     """
     asked = Request(target, (sparsity, latency, macs, bytes), granularity, learner, data is not None, backends)
     job = start(model_or_path, example_inputs, asked, dump)
@@ -148,5 +165,4 @@ def emit(
 
     if not backends:
         return Compiled(packed.model, plan, report, None, partial(emit, job, decision, comparison, ("pt2",)))
-    proved = report()
-    return Compiled(packed.model, plan, lambda: proved, {part.file: part.write for part in files.lowered})
+    return Compiled(packed.model, plan, report(), {part.file: part.write for part in files.lowered})

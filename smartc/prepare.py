@@ -12,6 +12,7 @@ from torch import fx
 
 from smartc.artifact.compiled import Compiled
 from smartc.compile import emit, start
+from smartc.core.brief import brief
 from smartc.core.errors import UserError
 from smartc.data.samples import load_samples
 from smartc.decision.dump import Dump
@@ -27,10 +28,13 @@ from smartc.targets.target import Target
 
 @dataclass(frozen=True, eq=False)
 class Preparation:
-    """A masked model to train, and what its masks become.
+    """A masked model to train in a loop of your own, and what its masks become.
+
+    Train ``model``, call ``step`` after each step of the optimizer, and ``finish`` at the end.  ``smartc.prepare``
+    makes it.
 
     Attributes:
-        job: What is compiled, for what.
+        job: The compile job: the model as it was captured, its layers, the target and the budget.
         search: The masks and their learner.
         seed: What the report says the training was seeded with.
     """
@@ -38,6 +42,14 @@ class Preparation:
     job: CompileJob
     search: MaskSearch
     seed: int
+
+    def __repr__(self) -> str:
+        """Return in one line the model, the target, what is asked and how far the masks are."""
+        job, search = self.job, self.search
+        goal = f"{job.budget.kind} {brief(job.budget.asked, 12)} by {job.learner} and {job.granularity}"
+        names = f"{brief(job.original.name)} on {brief(job.target.name, 20)}"
+        state = "soft" if search.searching else "hard"
+        return f"Preparation({names}: {goal}, step {search.done} of {search.steps}, masks {state})"
 
     @property
     def model(self) -> fx.GraphModule:
@@ -55,7 +67,8 @@ class Preparation:
             loss: The step's loss, for the learning curve.
 
         Returns:
-            Where the search stood.
+            The state of the search before this step: its number, the temperature of the masks, and at some of
+            the steps how many masks are neither kept nor removed.
 
         Raises:
             UserError: The masks got no gradient.
@@ -69,6 +82,9 @@ class Preparation:
             data: Inputs on which the report compares the compiled model with the original.
             backends: What to lower to, as for ``smartc.compile``.
             evaluate: Labelled inputs or a metric, as for ``smartc.compile``.
+
+        Returns:
+            The compiled model, as ``smartc.compile`` returns it.
 
         Raises:
             UserError: An argument is wrong.
@@ -102,22 +118,42 @@ def prepare(
 
     Args:
         model: A module, a TracedModel or a model file; it is left as it is.
-        example_inputs: As for ``smartc.compile``.
+        example_inputs: A tensor, a tuple of arguments or a dict of keyword arguments; needed for a module.
         target: A target, its name, or the path of its TOML file.
         steps: How many steps the loop will take: the masks are learned in the first part of them and are
             hard in the rest.
-        sparsity: As for ``smartc.compile``, like the other budgets.
-        latency: See there.
-        macs: See there.
-        bytes: See there.
-        granularity: See there.
+        sparsity: Share of removable units to remove, 0 to 1; 0.5 if no budget is given.
+        latency: Time to reach on the target, as a share (``"0.6x"``) or in ms (``"1.5ms"``).
+        macs: Multiply-accumulates to reach, as a share or an amount (``"300M"``).
+        bytes: Bytes of weights to reach, as a share or an amount (``"2MB"``).
+        granularity: ``channel``; ``block``, the target's tile; ``RxC``; ``n:m``; or ``auto``: blocks where the
+            target skips zero tiles, unless channels lose less for the same budget.
         learner: ``smart``, ``pdp``, ``sp-lamp``, ``magnitude``, ``taylor`` or ``ac-dc``.
         batch_norm: Whether batch norms use the batch's statistics, as in training; false for few data.
         seed: Noted in the report.
         dump: As for ``smartc.compile``.
 
+    Returns:
+        The preparation: its ``model`` is to be trained.
+
     Raises:
         UserError: An argument is wrong, the model cannot be captured, or the budget cannot be met.
+
+    Example:
+        >>> import smartc, torch
+        >>> layers = (torch.nn.Conv2d(3, 16, 3), torch.nn.ReLU(), torch.nn.Conv2d(16, 8, 3))
+        >>> model, inputs = torch.nn.Sequential(*layers), torch.randn(8, 3, 8, 8)
+        >>> search = smartc.prepare(model, inputs, target="npu-8x8", granularity="4x4", steps=4)
+        >>> optimizer = torch.optim.SGD(search.model.parameters(), lr=0.01)
+        >>> for _ in range(4):
+        ...     optimizer.zero_grad()
+        ...     loss = search.model(inputs).square().mean()
+        ...     loss.backward()
+        ...     optimizer.step()
+        ...     state = search.step(loss)
+        >>> compiled = search.finish(backends=())
+        >>> compiled(inputs).shape
+        torch.Size([8, 8, 4, 4])
     """
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise UserError(f"{steps} is no number of steps", where="steps", fix="Give how many steps the loop will take")

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from smartc.core.errors import UserError
+from smartc.core.errors import Argument, UserError
 from smartc.learning.learners.registry import LEARNERS
 from smartc.lowering.lower import BACKENDS
 from smartc.masks.granularity import Granularity, parse_granularity
@@ -57,8 +57,8 @@ def check(asked: Request) -> Checked:
     known = LEARNERS if asked.with_data else SCORES
     if learner in LEARNERS and learner not in known:
         fact = "learns from data, and none is given"
-        raise UserError(fact, where=f"--learner {learner}", fix="Add --data")
-    _check_choice(learner, known, "--learner")
+        raise UserError(fact, where=Argument("learner", learner), fix=("Add ", Argument("data")))
+    _check_choice(learner, known, Argument("learner", learner))
     target = load_target(asked.target) if isinstance(asked.target, str) else asked.target
     target = with_costs(target, asked.backends)
     wanted = "channel" if asked.granularity == "auto" and not asked.with_data else asked.granularity
@@ -70,10 +70,10 @@ def check(asked: Request) -> Checked:
 def check_backends(backends: Sequence[str] | None) -> None:
     """Raise unless there is a lowering to each backend."""
     for backend in backends or ():
-        _check_choice(backend, BACKENDS, "--backend")
+        _check_choice(backend, BACKENDS, Argument("backends", (backend,)))
 
 
-def _check_choice(given: str, known: Collection[str], option: str) -> None:
+def _check_choice(given: str, known: Collection[str], where: Argument) -> None:
     """Raise unless a word is one of the known."""
     if given not in known:
-        raise UserError("not known", where=f"{option} {given}", fix=f"Choose one of {', '.join(known)}")
+        raise UserError("not known", where=where, fix=f"Choose one of {', '.join(known)}")

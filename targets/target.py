@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from smartc.core.errors import UserError
+from smartc.core.errors import Argument, UserError
 from smartc.targets.agreement import check_agreement, check_sources
 from smartc.targets.keys import Sources, Whole
 from smartc.targets.parse import plain, read_table
@@ -124,7 +124,7 @@ def load_target(name_or_path: str) -> Target:
     if name_or_path.endswith(".toml"):
         return Target.from_dict(_read_toml(Path(name_or_path), name_or_path), where=name_or_path)
     if name_or_path not in target_names():
-        raise UserError("unknown target", where=f"--target {name_or_path}", fix=_known(name_or_path))
+        raise UserError("unknown target", where=Argument("target", name_or_path), fix=_known(name_or_path))
     file = f"{name_or_path}.toml"
     return Target.from_dict(_read_toml(_SHIPPED / file, file), where=file)
 

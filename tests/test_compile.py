@@ -156,22 +156,22 @@ def test_the_users_model_is_left_as_it_was(network: tuple[nn.Module, tuple[Any, 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sparsity": 1.0}, "--sparsity 1.0: not a share of channels. Give a number from 0 to less than 1."),
-        ({"latency": "fast"}, "--latency fast: not a latency. Give a share such as 0.6x or a time such as 1.5ms."),
+        ({"sparsity": 1.0}, "sparsity=1.0: not a share of channels. Give a number from 0 to less than 1."),
+        ({"latency": "fast"}, "latency='fast': not a latency. Give a share such as 0.6x or a time such as 1.5ms."),
         (
             {"granularity": "row"},
-            "--granularity row: not known. "
+            "granularity='row': not known. "
             "Choose one of auto, channel, block, RxC such as 16x8, RxC/shared, or n:m such as 2:4.",
         ),
         (
             {"granularity": "2:4", "sparsity": 0.7},
-            "--granularity 2:4: 2:4 removes 50.0% of the weights, and no other budget can be met by it. "
+            "granularity='2:4': 2:4 removes 50.0% of the weights, and no other budget can be met by it. "
             "Leave the budget out.",
         ),
-        ({"learner": "pdp"}, "--learner pdp: learns from data, and none is given. Add --data."),
-        ({"learner": "luck"}, "--learner luck: not known. Choose one of sp-lamp, magnitude."),
-        ({"backends": ("c",)}, "--backend c: not known. Choose one of pt2, onnx, tvm."),
-        ({"sparsity": 0.5, "latency": "0.5x"}, "--sparsity, --latency: both a sparsity and a latency are given."),
+        ({"learner": "pdp"}, "learner='pdp': learns from data, and none is given. Add data=..."),
+        ({"learner": "luck"}, "learner='luck': not known. Choose one of sp-lamp, magnitude."),
+        ({"backends": ("c",)}, "backends=('c',): not known. Choose one of pt2, onnx, tvm."),
+        ({"sparsity": 0.5, "latency": "0.5x"}, "sparsity=..., latency=...: both a sparsity and a latency are given."),
     ],
 )
 def test_wrong_options(network: tuple[nn.Module, tuple[Any, ...]], options: dict[str, Any], message: str) -> None:
@@ -181,7 +181,7 @@ def test_wrong_options(network: tuple[nn.Module, tuple[Any, ...]], options: dict
 
 
 def test_an_impossible_time_names_the_best(network: tuple[nn.Module, tuple[Any, ...]]) -> None:
-    with pytest.raises(UserError, match=r"--latency 0.001x: removing channels makes the model at best 0\.\d+x"):
+    with pytest.raises(UserError, match=r"latency='0.001x': removing channels makes the model at best 0\.\d+x"):
         smartc.compile(*network, target="npu-8x8", latency="0.001x")
 
 

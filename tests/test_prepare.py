@@ -114,12 +114,12 @@ def test_unfinished_masks_are_made_hard(tmp_path: Path) -> None:
         ({"steps": True}, "steps: True is no number of steps. Give how many steps the loop will take."),
         (
             {"learner": "luck"},
-            "--learner luck: not known. Choose one of smart, pdp, sp-lamp, magnitude, taylor, ac-dc.",
+            "learner='luck': not known. Choose one of smart, pdp, sp-lamp, magnitude, taylor, ac-dc.",
         ),
-        ({"sparsity": 1.0}, "--sparsity 1.0: not a share of channels. Give a number from 0 to less than 1."),
+        ({"sparsity": 1.0}, "sparsity=1.0: not a share of channels. Give a number from 0 to less than 1."),
         (
             {"granularity": "4:2"},
-            "--granularity 4:2: not known. "
+            "granularity='4:2': not known. "
             "Choose one of auto, channel, block, RxC such as 16x8, RxC/shared, or n:m such as 2:4.",
         ),
     ],
@@ -131,7 +131,7 @@ def test_wrong_options(options: dict[str, Any], message: str) -> None:
 
 
 def test_a_budget_that_cannot_be_met_is_told_at_once() -> None:
-    with pytest.raises(UserError, match=r"^--latency 0\.001x: removing .* at best 0\.\d+x"):
+    with pytest.raises(UserError, match=r"^latency='0\.001x': removing .* at best 0\.\d+x"):
         smartc.prepare(traced(), target="npu-8x8", granularity="4x4", latency="0.001x", steps=5)
 
 
@@ -139,5 +139,5 @@ def test_wrong_arguments_of_finish() -> None:
     search = smartc.prepare(traced(), target="npu-8x8", granularity="4x4", steps=5)
     with pytest.raises(UserError) as caught:
         search.finish(backends=("cobol",))
-    assert str(caught.value).startswith("--backend cobol: not known. Choose one of ")
+    assert str(caught.value).startswith("backends=('cobol',): not known. Choose one of ")
     assert search.search.keep is None

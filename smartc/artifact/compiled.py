@@ -13,45 +13,85 @@ from torch import fx
 
 from smartc.decision.plan import Plan
 from smartc.ir.traced_model import TracedModel
+from smartc.reporting.notebook import render_in_notebook, render_note
 from smartc.results.report import Report
 
 
 @dataclass(frozen=True, eq=False)
 class Compiled:
-    """A compiled model.
+    """A compiled model: to be called, looked into and saved.
+
+    ``smartc.compile``, ``Preparation.finish`` and ``smartc.load`` return one.  A notebook shows its report.
 
     Attributes:
-        model: The smaller model.
-        plan: What was kept.
-        prove: Checks the model against the masked original and returns the report; run once, before
-            the module, the report or a file is handed out.
-        lowered: Per file name, what writes it; None if compilation stopped before lowering.
-        lower: Does what is left of it.
+        model: The smaller model, as a graph.
+        plan: What was kept of every tensor, by the names of your ``state_dict``.
+        proof: The report, or what checks the model against the masked original and returns it; run once,
+            before the module, the report or a file is handed out.
+        lowered: What writes each file of the model, by the file's name; None if compilation stopped before
+            lowering.
+        lower: Lowers the model where that was left out, and returns the result.
     """
 
     model: TracedModel
     plan: Plan
-    prove: Callable[[], Report]
+    proof: Report | Callable[[], Report]
     lowered: Mapping[str, Callable[[Path], None]] | None
     lower: Callable[[], Compiled] | None = None
 
+    def __repr__(self) -> str:
+        """Return in one line the model, the target, and what was reached; the proof is not run for it."""
+        if self.proved:
+            return f"Compiled({self.report.headline}, proved)"
+        return f"Compiled({self.plan.headline}, not proved yet)"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the report's head and picture, once there is a report."""
+        if self.proved:
+            return render_in_notebook(self.report)
+        return render_note(f"{self.plan.headline}. Not proved yet: that is done when the report is first asked for.")
+
+    @property
+    def proved(self) -> bool:
+        """Return whether the proof has run."""
+        return isinstance(self.proof, Report) or "report" in vars(self)
+
     @cached_property
     def report(self) -> Report:
-        """Return the report, layer by layer."""
-        return self.prove()
+        """Return the report: what each layer cost before and after, and the proof of the result.
+
+        Raises:
+            InternalError: The model computes something else than the masked original.
+        """
+        return self.proof if isinstance(self.proof, Report) else self.proof()
 
     @cached_property
     def module(self) -> fx.GraphModule:
-        """Return an ``nn.Module`` with the original's inputs and output structure."""
+        """Return an ``nn.Module`` with the original's inputs and output structure, proved before it is returned.
+
+        Raises:
+            InternalError: The model computes something else than the masked original.
+        """
         _ = self.report
         return self.model.graph_module
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the compiled model."""
+        """Return the model's outputs.
+
+        Args:
+            *args: Inputs, as the original takes them.
+            **kwargs: The same, by name.
+
+        Raises:
+            InternalError: The model computes something else than the masked original.
+        """
         return self.module(*args, **kwargs)
 
     def save(self, folder: str | Path) -> None:
-        """Write the artifact: all files or, on any failure, none.
+        """Write a folder with the model, the plan and the report: all files or, on any failure, none.
+
+        Args:
+            folder: Where to; it may be new, empty, or one that smartc wrote, which is replaced.
 
         Raises:
             UserError: The folder is not ours to replace, or the disk is full or read-only.
@@ -82,22 +122,40 @@ class Compiled:
 
 
 def load(folder: str | Path) -> Compiled:
-    """Return the compiled model of an artifact folder.
+    """Return the compiled model that a folder holds.
+
+    Args:
+        folder: What ``Compiled.save`` or ``smartc compile`` wrote.
+
+    Returns:
+        The compiled model with its plan and its report; to save it again writes the same files.
 
     Raises:
-        UserError: The folder is no artifact of smartc, or a file in it is missing or changed.
+        UserError: smartc did not write the folder, or a file in it is missing or changed.
+
+    Example:
+        >>> import smartc, torch
+        >>> layers = (torch.nn.Conv2d(3, 16, 3), torch.nn.ReLU(), torch.nn.Conv2d(16, 8, 3))
+        >>> inputs = torch.randn(1, 3, 8, 8)
+        >>> compiled = smartc.compile(torch.nn.Sequential(*layers), inputs, target="npu-8x8", backends=("pt2",))
+        >>> compiled.save("build")
+        >>> loaded = smartc.load("build")
+        >>> torch.equal(loaded(inputs), compiled(inputs))
+        True
     """
-    from smartc.artifact.manifest import check_files
+    from smartc.artifact.manifest import REQUIRED, check_files, read_manifest
     from smartc.frontend.model_file import load_model
 
     folder = Path(folder)
     check_files(folder)
+    check_files(folder, *REQUIRED)
+    listed = read_manifest(folder)["files"]
     plan = Plan.from_dict(json.loads((folder / "plan.json").read_text(encoding="utf-8")), str(folder / "plan.json"))
     report = Report.load(folder / "report.json")
     model = replace(load_model(folder / "model.pt2"), name=report.model)
-    contents = {path.name: path.read_bytes() for path in _lowered_files(folder)}
+    contents = {path.name: path.read_bytes() for path in _lowered_files(folder) if path.name in listed}
     lowered = {name: partial(_write_bytes, content) for name, content in contents.items()}
-    return Compiled(model, plan, lambda: report, lowered)
+    return Compiled(model, plan, report, lowered)
 
 
 def _with_sizes(report: Report, beside: Path) -> Report:

@@ -13,6 +13,8 @@ from smartc.core.errors import UserError
 
 MANIFEST = "manifest.json"
 SCHEMA = 1
+# What every build holds, whatever it was lowered to.
+REQUIRED = ("model.pt2", "plan.json", "report.json")
 _AGAIN = "Compile the model again"
 
 
@@ -65,6 +67,21 @@ def check_files(folder: str | Path, *names: str) -> None:
         fault = _fault(path, listed[name])
         if fault:
             raise UserError(fault, where=str(path), fix=_AGAIN)
+
+
+def check_complete(folder: str | Path) -> None:
+    """Raise unless a folder holds a whole build, each file as it was written, and nothing else.
+
+    Raises:
+        UserError: As ``check_files``, or a file is there that the manifest does not list, or the manifest
+            lacks one that every build has.
+    """
+    check_files(folder)
+    check_files(folder, *REQUIRED)
+    foreign = unlisted(Path(folder))
+    if foreign:
+        fact = f"it holds {foreign[0]}, which its {MANIFEST} does not list"
+        raise UserError(fact, where=str(folder), fix="Move that file away, or compile the model again")
 
 
 def is_ours(folder: Path) -> bool:

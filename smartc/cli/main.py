@@ -12,6 +12,7 @@ from importlib import import_module
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, NoReturn
 
+from smartc.cli.options import as_option, logged_as_options
 from smartc.core.errors import SmartcError, UserError
 from smartc.core.version import __version__
 
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as leaving:  # argparse after --help and --version
         return leaving.code if isinstance(leaving.code, int) else 0
     except SmartcError as error:
-        return _failed(str(error), error.exit_code, argv)
+        return _failed(error.message(as_option), error.exit_code, argv)
     except KeyboardInterrupt:
         return _failed("interrupted", INTERRUPTED, argv)
     except BrokenPipeError:
@@ -58,6 +59,8 @@ def _run(arguments: argparse.Namespace) -> int:
     """Import the chosen command and run it."""
     debug = getattr(arguments, "debug", False)
     logging.basicConfig(level=logging.INFO if debug else logging.ERROR, format="smartc: %(message)s")
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(logged_as_options)
     # As python itself does for a script: package.module:name is looked for in the current folder too.
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())

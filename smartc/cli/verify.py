@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from smartc.artifact.manifest import check_files, read_manifest
+from smartc.artifact.manifest import check_complete, read_manifest
 from smartc.cli.terminal import output, progress
 from smartc.core.errors import InternalError
 from smartc.reporting.facts import verification_text
@@ -14,7 +14,7 @@ from smartc.results.figures import Verification
 
 def run(arguments: argparse.Namespace) -> None:
     """Check hashes, then outputs."""
-    check_files(arguments.build)
+    check_complete(arguments.build)
     console = output()
     count = len(read_manifest(arguments.build)["files"])
     console.say(f"files ok: {count} as they were written")

@@ -1,4 +1,4 @@
-"""Objects of the user's own code, named on the command line as ``package.module:name``."""
+"""Objects of the user's own code, named in a text as ``package.module:name``."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from smartc.core.errors import UserError
+from smartc.core.errors import Phrase, UserError
 
 
-def load_function(reference: str, where: str) -> Callable[..., Any]:
+def load_function(reference: str, where: Phrase) -> Callable[..., Any]:
     """Return the function or class that ``package.module:name`` names.
 
     Args:
         reference: The text; the name may be dotted.
-        where: The option that holds it, for errors.
+        where: The argument that holds it, for errors.
 
     Raises:
         UserError: The text has another form, the module does not import, or it has no such function.
@@ -36,7 +36,7 @@ def load_function(reference: str, where: str) -> Callable[..., Any]:
     return function
 
 
-def _import(name: str, where: str) -> Any:
+def _import(name: str, where: Phrase) -> Any:
     """Import a module of the user's."""
     try:
         return import_module(name)

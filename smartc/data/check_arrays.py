@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from smartc.core.errors import UserError
+from smartc.core.errors import Argument, Phrase, UserError
 from smartc.data.arrays import Arrays, InputLayout
 from smartc.data.labelled import check_finite, dtype_text, shape_text
 from smartc.ir.traced_model import InputSpec, TracedModel, arguments_of, operator_name, stored_name
@@ -13,7 +13,7 @@ from smartc.ir.traced_model import InputSpec, TracedModel, arguments_of, operato
 _STORED_ONLY = (torch.uint16, torch.uint32, torch.uint64)
 
 
-def checked(arrays: Arrays, layout: InputLayout, where: str) -> Arrays:
+def checked(arrays: Arrays, layout: InputLayout, where: Phrase) -> Arrays:
     """Return arrays that a model takes, in memory as compact as what was given allows.
 
     Raises:
@@ -35,7 +35,7 @@ def checked(arrays: Arrays, layout: InputLayout, where: str) -> Arrays:
     return Arrays(tensors, labels)
 
 
-def _check_shape(spec: InputSpec, tensor: torch.Tensor, where: str) -> None:
+def _check_shape(spec: InputSpec, tensor: torch.Tensor, where: Phrase) -> None:
     """Fail unless all sizes but the number of samples are the input's."""
     fits = tensor.ndim == len(spec.shape) and all(
         size in (None, given) for size, given in zip(spec.shape[1:], tensor.shape[1:], strict=True)
@@ -47,7 +47,7 @@ def _check_shape(spec: InputSpec, tensor: torch.Tensor, where: str) -> None:
     raise UserError(fact, where=where, fix="Move its axes into that order" if moved else "Reshape it")
 
 
-def _check_type(spec: InputSpec, tensor: torch.Tensor, where: str) -> None:
+def _check_type(spec: InputSpec, tensor: torch.Tensor, where: Phrase) -> None:
     """Fail unless floats get floats or uint8, and whole numbers get whole numbers."""
     floats = tensor.is_floating_point()
     if floats if not spec.dtype.is_floating_point else not (floats or tensor.dtype == torch.uint8):
@@ -56,7 +56,7 @@ def _check_type(spec: InputSpec, tensor: torch.Tensor, where: str) -> None:
         raise UserError(fact, where=where, fix=fix if spec.dtype.is_floating_point else "Give whole numbers")
 
 
-def _check_lengths(specs: tuple[InputSpec, ...], arrays: Arrays, where: str) -> None:
+def _check_lengths(specs: tuple[InputSpec, ...], arrays: Arrays, where: Phrase) -> None:
     """Fail unless every array has as many samples as the first, and at least one."""
     names = [*(spec.name for spec in specs), "labels"]
     for name, tensor in zip(names[1:], arrays.all[1:], strict=False):
@@ -75,7 +75,7 @@ def _check_preprocess(layout: InputLayout, arrays: Arrays) -> None:
     if not scaled:
         kinds = ", ".join(dtype_text(tensor) for tensor in arrays.tensors)
         fact = f"it is for images and uint8 arrays, and the data are {kinds}"
-        raise UserError(fact, where=layout.preprocess.where, fix="Leave --preprocess out")
+        raise UserError(fact, where=layout.preprocess.where, fix=("Leave ", Argument("preprocess"), " out"))
     for spec in scaled:
         layout.preprocess.check_channels(spec)
 
@@ -87,7 +87,7 @@ def _compact(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return (tensor.long() if tensor.dtype in _STORED_ONLY else tensor).contiguous()
 
 
-def _check_indices(model: TracedModel, tensors: tuple[torch.Tensor, ...], where: str) -> None:
+def _check_indices(model: TracedModel, tensors: tuple[torch.Tensor, ...], where: Phrase) -> None:
     """Fail if an index is outside the table that it is for; a model fails late at that, or on a GPU for good."""
     rows: dict[str, int] = {}
     for call in model.calls():

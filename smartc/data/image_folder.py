@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from smartc.core.errors import UserError
+from smartc.core.errors import Argument, UserError
 from smartc.data.arrays import Arrays, InputLayout
 from smartc.data.batch import Batch, shuffled_places
 from smartc.data.image_file import Frame, decode_image, frame_of, verify_image
@@ -93,7 +93,7 @@ def image_folder(folder: Path, layout: InputLayout) -> ImageFolder:
     frame = frame_of(layout.model, str(folder))
     if layout.preprocess is None:
         fact = "a folder of images does not say how the model was trained to see them"
-        raise UserError(fact, where=str(folder), fix=f"Give --preprocess {PREPROCESS_FORMS}")
+        raise UserError(fact, where=str(folder), fix=("Give ", Argument("preprocess"), f" {PREPROCESS_FORMS}"))
     layout.preprocess.check_channels(layout.model.inputs[0])
     files = _images_in(folder)
     decoded = None

@@ -10,12 +10,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from smartc.core.errors import UserError
+from smartc.core.errors import Argument, Phrase, UserError
 from smartc.core.load_by_name import load_function
 from smartc.data.labelled_file import read_labelled
 from smartc.ir.traced_model import InputSpec
 
 _ELEMENTS_AT_ONCE = 2**22
+# What a report calls inputs and labels that are in no file.
+_PAIR = "labelled inputs"
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +34,11 @@ class Labelled:
     labels: torch.Tensor
     source: str
 
+    @property
+    def where(self) -> Argument:
+        """Return the place for errors."""
+        return Argument("evaluate", ... if self.source == _PAIR else self.source)
+
 
 @dataclass(frozen=True, eq=False)
 class Metric:
@@ -44,6 +51,11 @@ class Metric:
     def name(self) -> str:
         """Return the function's own name."""
         return self.source.rpartition(":")[2].rpartition(".")[2]
+
+    @property
+    def where(self) -> Argument:
+        """Return the place for errors."""
+        return Argument("evaluate", self.source if ":" in self.source else self.function)
 
 
 def load_labelled(spec: Any) -> Labelled | Metric:
@@ -59,7 +71,7 @@ def load_labelled(spec: Any) -> Labelled | Metric:
     if callable(spec):
         return Metric(spec, getattr(spec, "__qualname__", type(spec).__name__))
     if isinstance(spec, str) and ":" in spec and not Path(spec).exists():
-        return Metric(load_function(spec, f"--eval {spec}"), spec)
+        return Metric(load_function(spec, Argument("evaluate", spec)), spec)
     if isinstance(spec, (str, Path)):
         inputs, labels = read_labelled(Path(spec))
         return _checked(inputs, labels, Path(spec).name, str(spec))
@@ -67,7 +79,7 @@ def load_labelled(spec: Any) -> Labelled | Metric:
         fix = "Give a file, a pair of tensors (inputs, labels), or a function of the model"
         raise UserError(f"{type(spec).__name__} holds no labelled inputs", where="evaluate", fix=fix)
     inputs, labels = spec
-    return _checked(inputs, labels, "labelled inputs", "evaluate")
+    return _checked(inputs, labels, _PAIR, "evaluate")
 
 
 def check_fits(labelled: Labelled | Metric, inputs: Sequence[InputSpec]) -> None:
@@ -78,7 +90,7 @@ def check_fits(labelled: Labelled | Metric, inputs: Sequence[InputSpec]) -> None
     """
     if isinstance(labelled, Metric):
         return
-    where = f"--eval {labelled.source}"
+    where = labelled.where
     if len(inputs) != 1:
         fact = f"the model has {len(inputs)} inputs and the labelled file has one"
         raise UserError(fact, where=where, fix="Give a metric of your own, as package.module:function")
@@ -107,7 +119,7 @@ def _checked(inputs: torch.Tensor, labels: torch.Tensor, source: str, where: str
     return Labelled(inputs, labels.long(), source)
 
 
-def check_finite(inputs: torch.Tensor, where: str, what: str = "inputs") -> None:
+def check_finite(inputs: torch.Tensor, where: Phrase, what: str = "inputs") -> None:
     """Raise if any sample holds NaN or infinity; axis 0 is the sample."""
     if not (inputs.is_floating_point() and inputs.numel()):
         return

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
-from smartc.core.errors import UserError
+from smartc.core.errors import Phrase, UserError
 from smartc.data.arrays import Arrays
 from smartc.data.labelled_file import to_tensor
 from smartc.frontend.capture import split_arguments
@@ -29,7 +29,7 @@ def is_batch(data: Any, model: TracedModel) -> bool:
     return named or arrays in (len(model.inputs), len(model.inputs) + 1)
 
 
-def match_inputs(batch: Any, model: TracedModel, where: str) -> Arrays:
+def match_inputs(batch: Any, model: TracedModel, where: Phrase) -> Arrays:
     """Return a batch's arrays in the order of the model's inputs, with its labels.
 
     Args:
@@ -57,7 +57,7 @@ def match_inputs(batch: Any, model: TracedModel, where: str) -> Arrays:
     return Arrays(tuple(tensors[:expected]), tensors[expected] if len(tensors) > expected else None)
 
 
-def _named(arrays: Mapping[str, Any], model: TracedModel, where: str) -> Arrays:
+def _named(arrays: Mapping[str, Any], model: TracedModel, where: Phrase) -> Arrays:
     """Match arrays by their names; where the model has one input, any name will do for it."""
     names = [spec.name for spec in model.inputs]
     label = next((name for name in LABEL_NAMES if name in arrays and name not in names), None)
@@ -110,7 +110,7 @@ def _is_sequence(batch: Any) -> bool:
     return isinstance(batch, (tuple, list))
 
 
-def _tensor(value: Any, name: str, where: str) -> torch.Tensor:
+def _tensor(value: Any, name: str, where: Phrase) -> torch.Tensor:
     """Return one array as a tensor in main memory."""
     try:
         tensor = to_tensor(value).cpu()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from smartc.core.errors import UserError
+from smartc.core.errors import Argument, UserError
 from smartc.ir.traced_model import InputSpec
 
 PREPROCESS_FORMS = "imagenet, half, unit, or mean=0.48,0.45,0.41:std=0.23,0.22,0.22"
@@ -31,9 +31,9 @@ class Preprocess:
     std: tuple[float, ...]
 
     @property
-    def where(self) -> str:
+    def where(self) -> Argument:
         """Return the place for errors."""
-        return f"--preprocess {self.text}"
+        return Argument("preprocess", self.text)
 
     def check_channels(self, spec: InputSpec) -> None:
         """Raise unless the input has a channel for each number."""
@@ -68,7 +68,7 @@ def parse_preprocess(text: str) -> Preprocess:
     """
     if text in _PRESETS:
         return Preprocess(text, *_PRESETS[text])
-    where, fix = f"--preprocess {text}", f"Choose one of {PREPROCESS_FORMS}"
+    where, fix = Argument("preprocess", text), f"Choose one of {PREPROCESS_FORMS}"
     match = _FORM.fullmatch(text)
     if match is None:
         raise UserError("not known", where=where, fix=fix)

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 from torch.utils.data import Dataset
 
-from smartc.core.errors import UserError
+from smartc.core.errors import Argument, UserError
 from smartc.core.load_by_name import load_function
 from smartc.data.arrays import InMemory, InputLayout, input_layout
 from smartc.data.batch import Batch, Samples
@@ -63,6 +63,6 @@ def _named(data: str | Path, layout: InputLayout) -> Samples:
     if path.is_dir():
         return image_folder(path, layout)
     if isinstance(data, str) and ":" in data and not path.exists():
-        where = f"--data {data}"
+        where = Argument("data", data)
         return streamed(Opening(load_function(data, where), layout, where, data))
     return samples_in_file(path, layout)

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch.utils.data import Dataset, IterableDataset, default_collate
 
-from smartc.core.errors import SmartcError, UserError, first_line
+from smartc.core.errors import Argument, SmartcError, UserError, first_line
 from smartc.data.arrays import Arrays, InMemory, InputLayout
 from smartc.data.batch import Batch, Samples
 from smartc.data.check_arrays import checked
@@ -38,7 +38,7 @@ class Opening:
 
     open: Callable[[], Any]
     layout: InputLayout
-    where: str
+    where: str | Argument
     source: str
 
     def epoch(self, seed: int, number: int) -> Iterator[Arrays]:
@@ -56,7 +56,7 @@ class Opening:
                 batch = self._guarded(lambda: next(batches, _END))
             if batch is _END:
                 break
-            where = f"{self.where}, batch {place}"
+            where = (self.where, f", batch {place}")
             arrays = checked(match_inputs(batch, self.layout.model, where), self.layout, where)
             first = first or arrays.kinds
             if arrays.kinds != first:

@@ -17,6 +17,7 @@ from smartc.analysis.channels.channel_groups import ChannelGroups, surviving
 from smartc.analysis.channels.labels import IntArray
 from smartc.analysis.find_layers import Layers
 from smartc.analysis.prices import price_layers
+from smartc.core.brief import brief
 from smartc.core.errors import UserError
 from smartc.core.version import __version__
 from smartc.decision.decision import Decision
@@ -67,6 +68,18 @@ class Plan:
     granularity: str = "channel"
     masks: Mapping[str, Any] = field(default_factory=dict)
     smartc: str = field(default=__version__)
+
+    def __repr__(self) -> str:
+        """Return the headline, and what the masks were."""
+        return f"Plan({self.headline}, by {self.learner} and {self.granularity})"
+
+    @property
+    def headline(self) -> str:
+        """Return in one line the model, the target, and what was asked and reached."""
+        budget, target = self.budget, self.target.get("target", {})
+        goal = f"{budget['kind']} {brief(budget['asked'], 12)} asked, {brief(budget['reached'], 12)} reached"
+        names = f"{brief(self.model.get('name'))} on {brief(target.get('name'), 20)}"
+        return f"{names}: {goal}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return what plan.json holds."""

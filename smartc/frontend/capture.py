@@ -35,6 +35,15 @@ def trace(module: nn.Module, example_inputs: Any) -> TracedModel:
 
     Raises:
         UserError: The module does not run on these inputs, or torch.export refuses it.
+
+    Example:
+        >>> import smartc, torch
+        >>> layers = (torch.nn.Conv2d(3, 16, 3), torch.nn.ReLU(), torch.nn.Conv2d(16, 8, 3))
+        >>> traced = smartc.trace(torch.nn.Sequential(*layers), torch.randn(1, 3, 8, 8))
+        >>> print(traced.inputs[0])
+        input: float32 Nx3x8x8
+        >>> for share in ("0.9x", "0.7x"):
+        ...     compiled = smartc.compile(traced, target="npu-8x8", latency=share, backends=())
     """
     args, kwargs = split_arguments(example_inputs)
     name = type(module).__name__

@@ -1,4 +1,4 @@
-"""The ``--input`` option: the shape, and where it matters the name and type, of one input of a model."""
+"""The text of one input of a model: its shape, and where it matters its name and type."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from smartc.core.errors import UserError
+from smartc.core.errors import Argument, Phrase, UserError
 from smartc.ir.traced_model import InputSpec
 
 _FORM = re.compile(r"(?:(?P<name>[A-Za-z_]\w*)=)?(?:(?P<dtype>[a-z]\w*):)?(?P<shape>(?:N|[1-9]\d*)(?:x[1-9]\d*)*)")
@@ -21,7 +21,7 @@ _MOST_ELEMENTS = 2**28
 
 @dataclass(frozen=True)
 class InputOption:
-    """One ``--input``; ``name`` and ``dtype`` are None where the text does not give them."""
+    """One of ``input_shapes``; ``name`` and ``dtype`` are None where the text does not give them."""
 
     text: str
     name: str | None
@@ -29,9 +29,9 @@ class InputOption:
     shape: tuple[int, ...]
 
     @property
-    def where(self) -> str:
+    def where(self) -> Argument:
         """Return the place for errors."""
-        return f"--input {self.text}"
+        return _argument(self.text)
 
     def example(self, dtype: torch.dtype) -> torch.Tensor:
         """Return a value: seeded noise, or for integers zeros, which are valid as any index.
@@ -56,14 +56,14 @@ def parse_input(text: str) -> InputOption:
     match = _FORM.fullmatch(text)
     if match is None:
         fix = "Give sizes such as 1x3x224x224, with a name and a type where needed, as in ids=int64:1x128"
-        raise UserError("it is not a shape", where=f"--input {text}", fix=fix)
+        raise UserError("it is not a shape", where=_argument(text), fix=fix)
     name, kind = match["name"], match["dtype"]
     if kind is not None and kind not in _DTYPES:
-        raise UserError(f"{kind} is not a type", where=f"--input {text}", fix=f"The types are {', '.join(_DTYPES)}")
+        raise UserError(f"{kind} is not a type", where=_argument(text), fix=f"The types are {', '.join(_DTYPES)}")
     shape = tuple(_FREE_BATCH if size == "N" else int(size) for size in match["shape"].split("x"))
     if math.prod(shape) > _MOST_ELEMENTS:
         fact = f"it has {math.prod(shape)} elements and the limit is {_MOST_ELEMENTS}"
-        raise UserError(fact, where=f"--input {text}", fix="Give a smaller example")
+        raise UserError(fact, where=_argument(text), fix="Give a smaller example")
     return InputOption(text, name, getattr(torch, kind) if kind else None, shape)
 
 
@@ -93,10 +93,10 @@ def check_agrees(options: Sequence[InputOption], inputs: Sequence[InputSpec]) ->
     Raises:
         UserError: The number of inputs, a name, a type or a size differs.
     """
-    fix = "Leave --input out: an exported program brings its shapes"
+    fix = ("Leave ", _argument(), " out: an exported program brings its shapes")
     if len(options) != len(inputs):
         fact = f"the model takes {_listing(inputs)} and {len(options)} inputs are given"
-        raise UserError(fact, where="--input", fix=fix)
+        raise UserError(fact, where=_argument(), fix=fix)
     specs = {spec.name: spec for spec in inputs}
     for option, spec in zip(options, inputs, strict=True):
         if option.name is not None and option.name not in specs:
@@ -105,13 +105,18 @@ def check_agrees(options: Sequence[InputOption], inputs: Sequence[InputSpec]) ->
         _check_one(option, specs[option.name] if option.name else spec, fix)
 
 
-def _check_one(option: InputOption, spec: InputSpec, fix: str) -> None:
+def _check_one(option: InputOption, spec: InputSpec, fix: Phrase) -> None:
     """Compare one option with the input it is for."""
     alike = len(option.shape) == len(spec.shape) and option.shape[1:] == spec.shape[1:]
     if not alike:
         raise UserError(f"wrong input shape; the model takes {spec}", where=option.where, fix=fix)
     if option.dtype not in (None, spec.dtype):
         raise UserError(f"wrong input type; the model takes {spec}", where=option.where, fix=fix)
+
+
+def _argument(*texts: str) -> Argument:
+    """Return the argument that gives inputs, with the texts that are at fault."""
+    return Argument("input_shapes", texts or ...)
 
 
 def _listing(inputs: Sequence[InputSpec]) -> str:

@@ -15,7 +15,7 @@ from typing import IO, Any
 import torch
 from torch.utils import _pytree as pytree
 
-from smartc.core.errors import UserError, first_line
+from smartc.core.errors import Argument, UserError, first_line
 from smartc.core.quiet import quiet
 from smartc.frontend.capture import from_program, trace
 from smartc.frontend.exported_archive import find_code, find_unbacked
@@ -41,7 +41,8 @@ def load_model(
     Args:
         path: An exported program, a ``state_dict`` (of torch or safetensors), or a pickled module.
         factory: For a ``state_dict``: ``package.module:name`` of what builds the module, without arguments.
-        input_shapes: Each as ``--input`` takes it; an exported program needs none.
+        input_shapes: For each input a text such as ``1x3x224x224`` or ``ids=int64:1x128``; an exported
+            program needs none.
         allow_pickle: Whether the file may run code when it is loaded.
 
     Raises:
@@ -60,7 +61,7 @@ def load_model(
         content = _load_content(stream, file, kind, allow_pickle)
     module = build_module(content, file, factory)
     if not options:
-        fix = "Give the shape of each input, as in --input 1x3x224x224"
+        fix = ("Give the shape of each input, as in ", Argument("input_shapes", ("1x3x224x224",)))
         raise UserError("it does not say which inputs the model takes", where=str(file), fix=fix)
     kinds = (tensor.dtype for tensor in module.parameters() if tensor.is_floating_point())
     traced = trace(module, example_inputs(options, next(kinds, torch.float32)))
@@ -168,6 +169,7 @@ def _without_bytes(file: Path, name: str) -> UserError:
 
 
 def _may_run_code(file: Path, what: str) -> UserError:
-    """Return the error for a file that only ``--allow-pickle`` may load."""
-    fix = "Pass --allow-pickle if you trust its source, or ask for an exported program or a state_dict"
+    """Return the error for a file that is loaded only where ``allow_pickle`` is true."""
+    asked = "if you trust its source, or ask for an exported program or a state_dict"
+    fix = ("Pass ", Argument("allow_pickle", True), f" {asked}")
     return UserError(f"it holds {what}, which can run code when it is loaded", where=str(file), fix=fix)

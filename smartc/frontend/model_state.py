@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from smartc.core.errors import UserError, first_line
+from smartc.core.errors import Argument, Phrase, UserError, first_line
 from smartc.core.load_by_name import load_function
 from smartc.frontend.stored_sizes import without_bytes
 
@@ -24,9 +24,9 @@ def build_module(content: Any, file: Path, factory: str | None) -> nn.Module:
         return content
     state = _state(content, file)
     if factory is None:
-        fix = "Name what builds the module, as in --model package.module:factory"
+        fix = ("Name what builds the module, as in ", Argument("factory", "package.module:factory"))
         raise UserError("it is a state_dict, which has no structure", where=str(file), fix=fix)
-    where = f"--model {factory}"
+    where = Argument("factory", factory)
     try:
         module = load_function(factory, where)()
     except UserError:
@@ -37,7 +37,7 @@ def build_module(content: Any, file: Path, factory: str | None) -> nn.Module:
     if not isinstance(module, nn.Module):
         fact = f"it returns {type(module).__name__}"
         raise UserError(fact, where=where, fix="It must return a torch.nn.Module")
-    _load_state(module, state, f"{file}, {where}")
+    _load_state(module, state, (str(file), ", ", where))
     return module
 
 
@@ -60,7 +60,7 @@ def _backed(state: Mapping[str, Any], file: Path) -> Mapping[str, Any]:
     return state
 
 
-def _load_state(module: nn.Module, state: Mapping[str, Any], where: str) -> None:
+def _load_state(module: nn.Module, state: Mapping[str, Any], where: Phrase) -> None:
     """Load strictly, but for names that are tied to a name that is there."""
     fix = "Use the factory that the weights were trained with"
     try:
@@ -88,4 +88,4 @@ def refuse_factory(factory: str | None, file: Path, what: str) -> None:
     """Raise if a factory is given for a file that has a structure of its own."""
     if factory is not None:
         fact = f"it is {what}, which brings its own structure"
-        raise UserError(fact, where=str(file), fix=f"Leave --model {factory} out")
+        raise UserError(fact, where=str(file), fix=("Leave ", Argument("factory", factory), " out"))

@@ -12,6 +12,8 @@ from torch import fx, nn
 from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
+from smartc.core.brief import brief
+
 # Stands for the batch wherever a number is needed: a prime that no layer has as a size, so that
 # a product with it can be told apart from channels.
 BATCH_PRIME = 1009
@@ -105,6 +107,12 @@ class TracedModel:
     aliases: Mapping[str, tuple[str, ...]]
     state_names: frozenset[str]
     remarks: tuple[Remark, ...] = ()
+
+    def __repr__(self) -> str:
+        """Return in one line the name, the inputs and the size."""
+        inputs = brief(", ".join(map(str, self.inputs)), 44)
+        parameters = sum(tensor.numel() for tensor in self.graph_module.parameters())
+        return f"TracedModel({brief(self.name)}({inputs}): {len(list(self.calls()))} calls, {parameters:,} parameters)"
 
     @property
     def graph(self) -> fx.Graph:

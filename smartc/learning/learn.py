@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from smartc.core.errors import UserError
+from smartc.core.errors import Argument, UserError
 from smartc.core.load_by_name import load_function
 from smartc.data.batch import Samples
 from smartc.decision.decision import Decision
@@ -122,7 +122,7 @@ def _objective(
     """Return the user's loss, or the distance to the dense model."""
     original = job.original
     if train is not None:
-        function = load_function(train, f"--train {train}") if isinstance(train, str) else train
+        function = load_function(train, Argument("train", train)) if isinstance(train, str) else train
         name = train if isinstance(train, str) else getattr(train, "__qualname__", "the function given")
         return OwnLoss(function, original, name)
     distillation = _distillation(original, calibration)

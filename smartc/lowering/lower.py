@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from smartc.core.errors import UserError
+from smartc.core.errors import Argument, UserError
 from smartc.ir.traced_model import Remark, TracedModel
 from smartc.lowering.to_onnx import OnnxSession, to_onnx
 from smartc.lowering.to_program import save_program, to_program
@@ -148,7 +148,7 @@ def _tvm(model: TracedModel, dense: Mapping[str, bool]) -> Lowered:
         from smartc.lowering.to_tvm import to_tvm
     except ImportError as error:
         fix = "Install it with pip install 'smartc[tvm]'"
-        raise UserError(f"TVM is not installed: {error}", where="--backend tvm", fix=fix) from error
+        raise UserError(f"TVM is not installed: {error}", where=Argument("backends", ("tvm",)), fix=fix) from error
     from smartc.lowering.time_tvm import TvmTimer
 
     module = to_tvm(model, dense=dense)

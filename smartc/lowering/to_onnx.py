@@ -14,7 +14,7 @@ import onnx_graphsurgeon as graphsurgeon
 import onnxruntime
 import torch
 
-from smartc.core.errors import UserError, first_line
+from smartc.core.errors import Argument, UserError, first_line
 from smartc.core.quiet import quiet
 from smartc.ir.traced_model import TracedModel
 from smartc.lowering.packed_initializers import pack_initializers
@@ -73,7 +73,7 @@ def _exported(model: TracedModel, program: torch.export.ExportedProgram) -> onnx
         raise UserError(
             f"ONNX cannot express it: {_root_cause(error)}",
             where=model.name,
-            fix="Leave onnx out of --backend; model.pt2 has the same network",
+            fix=("Leave onnx out of ", Argument("backends"), "; model.pt2 has the same network"),
         ) from error
     assert exported is not None
     return exported.model_proto
@@ -150,7 +150,7 @@ class OnnxSession:
             raise UserError(
                 f"ONNX Runtime refuses it: {str(error).splitlines()[0]}",
                 where=name,
-                fix="Leave onnx out of --backend; model.pt2 has the same network",
+                fix=("Leave onnx out of ", Argument("backends"), "; model.pt2 has the same network"),
             ) from error
 
     def run(self, flat: tuple[Any, ...]) -> list[np.ndarray[Any, Any]]:

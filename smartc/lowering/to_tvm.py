@@ -16,7 +16,7 @@ import torch
 import tvm
 from tvm import relax
 
-from smartc.core.errors import InternalError, UserError
+from smartc.core.errors import Argument, InternalError, UserError
 from smartc.core.quiet import quiet
 from smartc.ir.traced_model import TracedModel
 from smartc.kernels.inference.walk import relax_module
@@ -81,10 +81,11 @@ class TvmModule:
             with _silent():
                 self.executable.export_library(str(path))
         except Exception as error:
+            compiler = "Install a C++ compiler (g++ or clang++) for the processor"
             raise UserError(
                 f"the library cannot be linked: {str(error).strip().splitlines()[-1]}",
                 where=str(path),
-                fix="Install a C++ compiler (g++ or clang++) for the processor, or leave tvm out of --backend",
+                fix=(f"{compiler}, or leave tvm out of ", Argument("backends")),
             ) from error
 
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from smartc.core.errors import UserError
+from smartc.core.errors import Argument, UserError
 from smartc.selection.budget import Budget
 from smartc.targets.target import Target
 
@@ -52,7 +52,7 @@ class Granularity:
         share = 1 - self.rows / self.columns
         if given and (budget.kind != "sparsity" or abs(budget.amount - share) > 1e-9):
             fact = f"{self} removes {share:.1%} of the weights, and no other budget can be met by it"
-            raise UserError(fact, where=f"--granularity {self}", fix="Leave the budget out")
+            raise UserError(fact, where=Argument("granularity", str(self)), fix="Leave the budget out")
         return Budget("sparsity", share, f"{share:g}")
 
 
@@ -74,4 +74,4 @@ def parse_granularity(text: str, target: Target) -> Granularity:
     pattern = re.fullmatch(r"(\d{1,3}):(\d{1,3})", text, re.ASCII)
     if pattern and 0 < int(pattern[1]) < int(pattern[2]):
         return Granularity("n:m", int(pattern[1]), int(pattern[2]))
-    raise UserError("not known", where=f"--granularity {text}", fix=f"Choose one of {CHOICES}")
+    raise UserError("not known", where=Argument("granularity", text), fix=f"Choose one of {CHOICES}")

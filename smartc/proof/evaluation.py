@@ -82,7 +82,7 @@ def _as_input(inputs: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 def _scores(outputs: Any, labelled: Labelled) -> torch.Tensor:
     """Return the first output if it has scores for each label."""
     found = [leaf for leaf in pytree.tree_leaves(outputs) if torch.is_tensor(leaf)]
-    where, fix = f"--eval {labelled.source}", "Give a metric of your own, as package.module:function"
+    where, fix = labelled.where, "Give a metric of your own, as package.module:function"
     if not found or found[0].ndim < 2 or found[0].shape[2:] != labelled.labels.shape[1:]:
         shape = shape_text(found[0]) if found else "none"
         fact = f"the model's output has the shape {shape} and the labels {shape_text(labelled.labels)}"
@@ -102,4 +102,4 @@ def _call_metric(module: nn.Module, metric: Metric) -> float:
     except Exception as error:
         fact = f"it fails: {type(error).__name__}: {first_line(error)}"
         fix = "It is called with the model and must return a number"
-        raise UserError(fact, where=f"--eval {metric.source}", fix=fix) from error
+        raise UserError(fact, where=metric.where, fix=fix) from error

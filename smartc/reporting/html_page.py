@@ -19,6 +19,21 @@ def render_html(report: Report) -> str:
     """Return the page; it follows the reader's light or dark setting and reads without scripts too."""
     return Template(_asset("report.html")).substitute(
         title=escape(f"{report.model} on {report.target}"),
+        summary=render_summary(report),
+        layers=layers_table(report),
+        learning=learning_section(report.learning),
+        verified=_verified(report),
+        facts=_table((fact.label, fact.text) for fact in facts(report)),
+        remarks=_remarks(report),
+        files=_files(report),
+        css=stylesheet(),
+        script=_asset("report.js"),
+    )
+
+
+def render_summary(report: Report) -> str:
+    """Return the head of the page and its picture, to be styled by ``stylesheet``."""
+    summary = Template(_asset("summary.html")).substitute(
         model=escape(report.model),
         target=escape(report.target),
         device=escape(device(report)),
@@ -29,15 +44,13 @@ def render_html(report: Report) -> str:
         legend=_legend(report),
         chart=bar_chart(report),
         undrawn=_undrawn(report),
-        layers=layers_table(report),
-        learning=learning_section(report.learning),
-        verified=_verified(report),
-        facts=_table((fact.label, fact.text) for fact in facts(report)),
-        remarks=_remarks(report),
-        files=_files(report),
-        css=_asset("report.css"),
-        script=_asset("report.js"),
     )
+    return summary.rstrip("\n")
+
+
+def stylesheet() -> str:
+    """Return the styles of the page."""
+    return _asset("report.css")
 
 
 def _undrawn(report: Report) -> str:

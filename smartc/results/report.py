@@ -5,11 +5,12 @@ from __future__ import annotations
 import difflib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from smartc.core.brief import brief
 from smartc.core.errors import InternalError, UserError
 from smartc.core.records import decode, encode
 from smartc.results.csv_rows import layers_to_csv
@@ -30,7 +31,7 @@ from smartc.results.figures import (
     Summary,
     Verification,
 )
-from smartc.results.formats import TimeScale, time_scale
+from smartc.results.formats import TimeScale, milliseconds, time_scale, times
 
 __all__ = [
     "Agreement",
@@ -47,6 +48,7 @@ __all__ = [
     "ReportRemark",
     "Summary",
     "Verification",
+    "notebook_view",
 ]
 
 SCHEMA = 1
@@ -57,7 +59,10 @@ SUM_TOLERANCE = 1e-9
 
 @dataclass(frozen=True)
 class Report:
-    """Hold everything that ``report.json`` says; layers are in the order of execution."""
+    """Hold everything that ``report.json`` says; layers are in the order of execution.
+
+    A notebook shows its head and its picture.
+    """
 
     schema: int
     smartc: str
@@ -76,6 +81,22 @@ class Report:
     artifacts: Mapping[str, int]
     seconds: Mapping[str, float]
     learning: Learning | None = None
+
+    def __repr__(self) -> str:
+        """Return the headline, and how many stages agree with the original."""
+        passed = sum(stage.passed for stage in self.verify)
+        return f"Report({self.headline}; {passed} of {len(self.verify)} stages proved)"
+
+    def _repr_html_(self) -> str | None:
+        """Return what a notebook shows; None where nothing is registered to make it."""
+        return _NOTEBOOK_VIEWS[-1](self) if _NOTEBOOK_VIEWS else None
+
+    @property
+    def headline(self) -> str:
+        """Return in one line the model, the target, the latency before and after, and the speed-up."""
+        latency = self.latency
+        change = f"{milliseconds(latency.dense)} -> {milliseconds(latency.compiled)} {latency.kind}"
+        return f"{brief(self.model)} on {brief(self.target, 20)}: {change}, {times(latency.speed_up)}"
 
     @property
     def time_scale(self) -> TimeScale:
@@ -172,6 +193,16 @@ class Report:
     def to_csv(self) -> str:
         """Return one row per layer under a header; there is no row of totals, so columns add up to them."""
         return layers_to_csv(self.latency, self.layers)
+
+
+# What shows a report in a notebook; reporting, which imports this file, has it.
+_NOTEBOOK_VIEWS: list[Callable[[Report], str]] = []
+
+
+def notebook_view(render: Callable[[Report], str]) -> Callable[[Report], str]:
+    """Register and return what makes the HTML of a report in a notebook."""
+    _NOTEBOOK_VIEWS.append(render)
+    return render
 
 
 def _check_densities(learning: Learning, where: str) -> None:

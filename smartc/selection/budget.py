@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from smartc.core.errors import UserError
+from smartc.core.errors import Argument, UserError
 
 Measure = Literal["latency", "macs", "bytes"]
 
@@ -107,14 +107,14 @@ def impossible(budget: Budget, least: float, dense: float, device: tuple[str, fl
     else:
         what = "MACs" if budget.kind == "macs" else f"bytes of weights on {name}"
         fact = f"removing channels leaves at least {share}x ({_amount_text(least, budget.kind)}) of the {what}"
-    return UserError(fact, where=f"--{budget.kind} {budget.asked}", fix="Ask for no less than that")
+    return UserError(fact, where=Argument(budget.kind, budget.asked), fix="Ask for no less than that")
 
 
 def _several(given: list[str]) -> UserError:
     """Return the error for more than one budget."""
     *first, last = (_NAMES[kind] for kind in given)
     both = "both " if len(given) == 2 else ""
-    where = ", ".join(f"--{kind}" for kind in given)
+    where = tuple(part for kind in given for part in (", ", Argument(kind)))[1:]
     return UserError(f"{both}{', '.join(first)} and {last} are given", where=where, fix="Give one of them")
 
 
@@ -122,7 +122,7 @@ def _sparsity(share: object) -> Budget:
     """Check a share of channels."""
     if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share < 1:
         fix = "Give a number from 0 to less than 1"
-        raise UserError("not a share of channels", where=f"--sparsity {share}", fix=fix)
+        raise UserError("not a share of channels", where=Argument("sparsity", share), fix=fix)
     return Budget("sparsity", float(share), f"{share:g}")
 
 
@@ -132,7 +132,7 @@ def _amount(kind: str, text: object) -> Budget:
     found = re.fullmatch(rf"\s*(\d+(?:\.\d*)?|\.\d+)\s*({units})\s*", str(text), re.ASCII)
     if not found or not 0 < float(found[1]) < math.inf:
         fact, fix = _REFUSALS[kind]
-        raise UserError(fact, where=f"--{kind} {text}", fix=fix)
+        raise UserError(fact, where=Argument(kind, text), fix=fix)
     return Budget(kind, float(found[1]), f"{found[1]}{found[2]}")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from smartc.analysis.channels.channel_groups import ChannelGroups
-from smartc.core.errors import UserError
+from smartc.core.errors import Argument, UserError
 from smartc.ir.traced_model import TracedModel
 from smartc.selection.channel_energy import producer_energy, unit_energy
 
@@ -27,7 +27,8 @@ def unit_scores(model: TracedModel, groups: ChannelGroups, learner: str) -> Floa
         UserError: The learner is unknown.
     """
     if learner not in LEARNERS:
-        raise UserError("unknown learner", where=f"--learner {learner}", fix=f"Choose one of {', '.join(LEARNERS)}")
+        fix = f"Choose one of {', '.join(LEARNERS)}"
+        raise UserError("unknown learner", where=Argument("learner", learner), fix=fix)
     measure, score = LEARNERS[learner]
     energy = measure(model, groups)
     scores = np.empty_like(energy)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -195,3 +196,19 @@ def test_light_commands_import_no_torch(tmp_path: Path) -> None:
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert _printed(capsys, "--version") == f"smartc {smartc.__version__}\n"
+
+
+def test_a_manifest_that_does_not_tell_all(build: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(build, copy)
+    (copy / "model.so").write_bytes(b"mine")
+    assert main(["verify", str(copy)]) == 2
+    foreign = f"smartc: {copy}: it holds model.so, which its manifest.json does not list. "
+    assert capsys.readouterr().err == f"{foreign}Move that file away, or compile the model again.\n"
+    assert "model.so" not in (smartc.load(copy).lowered or {})
+    (copy / "model.so").unlink()
+    manifest = json.loads((copy / "manifest.json").read_text())
+    (copy / "manifest.json").write_text(json.dumps({**manifest, "files": {}}))
+    assert main(["verify", str(copy)]) == 2
+    missing = f"smartc: {copy}/model.pt2: it is not part of this artifact. Compile the model again.\n"
+    assert capsys.readouterr().err == missing

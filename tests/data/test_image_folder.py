@@ -217,10 +217,10 @@ def test_how_to_see_them_must_be_said(tmp_path: Path) -> None:
     _picture(tmp_path / "a.png", 8, 8)
     assert refused(tmp_path, images()) == (
         f"{tmp_path}: a folder of images does not say how the model was trained to see them. "
-        "Give --preprocess imagenet, half, unit, or mean=0.48,0.45,0.41:std=0.23,0.22,0.22."
+        "Give preprocess=... imagenet, half, unit, or mean=0.48,0.45,0.41:std=0.23,0.22,0.22."
     )
     assert refused(tmp_path, images(channels=1), "imagenet") == (
-        "--preprocess imagenet: it has 3 means and the model takes x: float32 Nx1x4x4. "
+        "preprocess='imagenet': it has 3 means and the model takes x: float32 Nx1x4x4. "
         "Give one number per channel, or one for all."
     )
 

@@ -52,7 +52,7 @@ def test_every_channel_has_its_own_numbers(
 def test_what_makes_no_sense(text: str, message: str) -> None:
     with pytest.raises(UserError) as caught:
         parse_preprocess(text)
-    assert str(caught.value) == f"--preprocess {text}: {message}"
+    assert str(caught.value) == f"preprocess={text!r}: {message}"
 
 
 def test_other_channels() -> None:
@@ -60,7 +60,7 @@ def test_other_channels() -> None:
         with pytest.raises(UserError) as caught:
             parse_preprocess("imagenet").check_channels(InputSpec("x", shape, torch.float32))
         assert str(caught.value) == (
-            f"--preprocess imagenet: it has 3 means and the model takes x: float32 {text}. "
+            f"preprocess='imagenet': it has 3 means and the model takes x: float32 {text}. "
             "Give one number per channel, or one for all."
         )
 

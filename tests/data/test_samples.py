@@ -258,10 +258,10 @@ def test_what_is_no_data() -> None:
 
 def test_preprocess_needs_uint8() -> None:
     assert refused(_with(0), IMAGES, "imagenet") == (
-        "--preprocess imagenet: it is for images and uint8 arrays, and the data are float32. Leave --preprocess out."
+        "preprocess='imagenet': it is for images and uint8 arrays, and the data are float32. Leave preprocess=... out."
     )
     assert refused(torch.zeros(3, 1, 4, 4, dtype=torch.uint8), images(channels=1), "imagenet") == (
-        "--preprocess imagenet: it has 3 means and the model takes x: float32 Nx1x4x4. "
+        "preprocess='imagenet': it has 3 means and the model takes x: float32 Nx1x4x4. "
         "Give one number per channel, or one for all."
     )
 

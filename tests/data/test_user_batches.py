@@ -239,7 +239,7 @@ def test_more_than_fits_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_functions_that_yield_nothing(name: str, message: str) -> None:
-    assert refused(f"{HERE}:{name}", IMAGES) == f"--data {HERE}:{name}: {message}"
+    assert refused(f"{HERE}:{name}", IMAGES) == f"data='{HERE}:{name}': {message}"
 
 
 @pytest.mark.parametrize(
@@ -265,5 +265,5 @@ def test_later_batches_are_checked_as_they_come(name: str, message: str) -> None
     samples = load_samples(f"{HERE}:{name}", IMAGES)
     with pytest.raises(UserError) as caught:
         list(samples.in_order(4))
-    assert str(caught.value) == f"--data {HERE}:{name}{message}"
+    assert str(caught.value) == f"data='{HERE}:{name}'{message}"
     assert refused(globals()[name](), IMAGES) == f"data{message}"

@@ -20,7 +20,7 @@ from smartc.frontend.exported_archive import find_code
 from smartc.frontend.model_file import load_model
 from tests.support.small_networks import Refusal
 
-TRUST = "Pass --allow-pickle if you trust its source, or ask for an exported program or a state_dict."
+TRUST = "Pass allow_pickle=True if you trust its source, or ask for an exported program or a state_dict."
 Edit = Callable[[str, bytes], bytes]
 
 

@@ -18,7 +18,7 @@ from tests.support.small_networks import Lookup, Refusal, Tied, small
 
 SMALL = "tests.support.small_networks:small"
 INPUT = ("1x3x8x8",)
-TRUST = "Pass --allow-pickle if you trust its source, or ask for an exported program or a state_dict."
+TRUST = "Pass allow_pickle=True if you trust its source, or ask for an exported program or a state_dict."
 FACTORY = "Use the factory that the weights were trained with."
 
 
@@ -119,23 +119,23 @@ def test_model_hash(tmp_path: Path) -> None:
             "state.pt",
             {"input_shapes": INPUT},
             "state.pt: it is a state_dict, which has no structure. "
-            "Name what builds the module, as in --model package.module:factory.",
+            "Name what builds the module, as in factory='package.module:factory'.",
         ),
         (
             "state.pt",
             {"factory": SMALL},
             "state.pt: it does not say which inputs the model takes. "
-            "Give the shape of each input, as in --input 1x3x224x224.",
+            "Give the shape of each input, as in input_shapes=('1x3x224x224',).",
         ),
         (
             "program.pt",
             {"factory": SMALL},
-            f"program.pt: it is an exported program, which brings its own structure. Leave --model {SMALL} out.",
+            f"program.pt: it is an exported program, which brings its own structure. Leave factory='{SMALL}' out.",
         ),
         (
             "module.pt",
             {"factory": SMALL, "allow_pickle": True},
-            f"module.pt: it is a module, which brings its own structure. Leave --model {SMALL} out.",
+            f"module.pt: it is a module, which brings its own structure. Leave factory='{SMALL}' out.",
         ),
         (
             "state.pt",
@@ -166,26 +166,26 @@ def test_folder_and_unreadable_file(refuse: Refusal, monkeypatch: pytest.MonkeyP
     [
         (
             "wider",
-            "state.pt, --model {}: size mismatch for 0.weight: copying a param with shape "
+            "state.pt, factory='{}': size mismatch for 0.weight: copying a param with shape "
             "torch.Size([16, 3, 3, 3]) from checkpoint, "
             "the shape in current model is torch.Size([17, 3, 3, 3]). " + FACTORY,
         ),
         (
             "deeper",
-            "state.pt, --model {}: 4 keys are missing (8.weight, 8.bias, 9.weight, ...). " + FACTORY,
+            "state.pt, factory='{}': 4 keys are missing (8.weight, 8.bias, 9.weight, ...). " + FACTORY,
         ),
         (
             "Tied",
-            "state.pt, --model {}: 2 keys are missing (first.weight, second.weight); "
+            "state.pt, factory='{}': 2 keys are missing (first.weight, second.weight); "
             f"11 keys are not expected (0.weight, 0.bias, 1.weight, ...). {FACTORY}",
         ),
         (
             "broken",
-            "--model {}: calling it fails: ValueError: no such width. It is called without arguments.",
+            "factory='{}': calling it fails: ValueError: no such width. It is called without arguments.",
         ),
-        ("number", "--model {}: it returns int. It must return a torch.nn.Module."),
-        ("SHAPE", "--model {}: it is tuple and cannot be called. Name a function or a class."),
-        ("missing", "--model {}: module tests.support.small_networks has no missing. Check the name."),
+        ("number", "factory='{}': it returns int. It must return a torch.nn.Module."),
+        ("SHAPE", "factory='{}': it is tuple and cannot be called. Name a function or a class."),
+        ("missing", "factory='{}': module tests.support.small_networks has no missing. Check the name."),
     ],
 )
 def test_factories_that_do_not_fit(refuse: Refusal, factory: str, message: str) -> None:
@@ -204,7 +204,7 @@ def test_factories_that_do_not_fit(refuse: Refusal, factory: str, message: str) 
     ],
 )
 def test_references_that_lead_nowhere(refuse: Refusal, reference: str, message: str) -> None:
-    assert refuse("state.pt", factory=reference, input_shapes=INPUT) == f"--model {reference}: {message}"
+    assert refuse("state.pt", factory=reference, input_shapes=INPUT) == f"factory={reference!r}: {message}"
 
 
 def test_unpickling_runs_code_only_with_the_flag(tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def test_an_operator_that_tvm_lacks_is_refused() -> None:
         to_tvm(smartc.trace(Odd(), (torch.randn(2, 3),)))
     assert str(caught.value) == (
         "special_i0: TVM has no form for the operator special_i0.default. "
-        "Leave tvm out of --backend; model.pt2 has the same network."
+        "Leave tvm out of backends=...; model.pt2 has the same network."
     )
 
 
@@ -138,7 +138,7 @@ def test_statistics_from_the_batch_are_refused() -> None:
         to_tvm(smartc.trace(module, (torch.randn(2, 3, 4, 4),)))
     assert str(caught.value) == (
         "0: the batch norm takes its statistics from the batch. "
-        "Leave tvm out of --backend; model.pt2 has the same network."
+        "Leave tvm out of backends=...; model.pt2 has the same network."
     )
 
 

@@ -43,7 +43,7 @@ def test_auto_is_what_pays_on_the_target() -> None:
 def test_refuses_what_is_none(text: str) -> None:
     with pytest.raises(UserError) as caught:
         parse_granularity(text, NPU)
-    assert str(caught.value) == f"--granularity {text}: not known. Choose one of {CHOICES}."
+    assert str(caught.value) == f"granularity={text!r}: not known. Choose one of {CHOICES}."
 
 
 def test_n_of_m_fixes_its_budget() -> None:
@@ -60,7 +60,7 @@ def test_n_of_m_refuses_other_budgets(budget: object) -> None:
     with pytest.raises(UserError) as caught:
         Granularity("n:m", 2, 4).budget(budget, given=True)  # type: ignore[arg-type]
     fact = "2:4 removes 50.0% of the weights, and no other budget can be met by it"
-    assert str(caught.value) == f"--granularity 2:4: {fact}. Leave the budget out."
+    assert str(caught.value) == f"granularity='2:4': {fact}. Leave the budget out."
 
 
 def test_others_take_every_budget() -> None:

@@ -170,7 +170,8 @@ def test_what_is_neither_file_nor_function() -> None:
         "Give a file, a pair of tensors (inputs, labels), or a function of the model."
     )
     assert _refused(load_labelled, "tests.proof.test_evaluation:missing") == (
-        "--eval tests.proof.test_evaluation:missing: module tests.proof.test_evaluation has no missing. Check the name."
+        "evaluate='tests.proof.test_evaluation:missing': "
+        "module tests.proof.test_evaluation has no missing. Check the name."
     )
 
 
@@ -188,22 +189,23 @@ def test_inputs_that_the_model_does_not_take() -> None:
             f"its inputs are int64 and {takes}. Give inputs of the model's type.",
         ),
     ):
-        assert _refused(check_fits, Labelled(inputs, labels, "x.npz"), model.inputs) == f"--eval x.npz: {message}"
+        assert _refused(check_fits, Labelled(inputs, labels, "x.npz"), model.inputs) == f"evaluate='x.npz': {message}"
     assert _refused(check_fits, Labelled(torch.zeros(5, 3, 2, 2), labels, "x.npz"), model.inputs * 2) == (
-        f"--eval x.npz: the model has 2 inputs and the labelled file has one. {OWN}"
+        f"evaluate='x.npz': the model has 2 inputs and the labelled file has one. {OWN}"
     )
 
 
 def test_outputs_without_accuracy() -> None:
     inputs, labels = _images()
     assert _refused(evaluate, nn.Identity(), Labelled(inputs, labels, "x.npz")) == (
-        f"--eval x.npz: the model's output has the shape 100x3x2x2 and the labels 10, so there is no accuracy. {OWN}"
+        f"evaluate='x.npz': the model's output has the shape 100x3x2x2 and the labels 10, "
+        f"so there is no accuracy. {OWN}"
     )
     assert _refused(evaluate, Brightest(), Labelled(inputs, labels + 3, "x.npz")) == (
-        "--eval x.npz: labels go from 3 to 5 and the model has 3 classes. Number the classes from 0."
+        "evaluate='x.npz': labels go from 3 to 5 and the model has 3 classes. Number the classes from 0."
     )
     assert _refused(evaluate, Brightest(), Metric(nothing, "shop:nothing")) == (
-        "--eval shop:nothing: it fails: KeyError: 'image_id'. It is called with the model and must return a number."
+        "evaluate='shop:nothing': it fails: KeyError: 'image_id'. It is called with the model and must return a number."
     )
 
 

@@ -71,7 +71,7 @@ def test_channels_are_removed_for_the_sake_of_time() -> None:
 def test_refuses_shares(share: Any) -> None:
     with pytest.raises(UserError) as caught:
         parse_budget(share, None)
-    assert str(caught.value) == f"--sparsity {share}: {SHARE}"
+    assert str(caught.value) == f"sparsity={share!r}: {SHARE}"
     assert caught.value.exit_code == 2
 
 
@@ -81,40 +81,40 @@ def test_refuses_shares(share: Any) -> None:
 def test_refuses_times(time: Any) -> None:
     with pytest.raises(UserError) as caught:
         parse_budget(None, time)
-    assert str(caught.value) == f"--latency {time}: {TIME}"
+    assert str(caught.value) == f"latency={time!r}: {TIME}"
 
 
 @pytest.mark.parametrize("macs", ["", "3", 300e6, "0M", "-1M", "1e6", "300m", "300 K", "2MB", "1.2.3G", "nanx", "50%"])
 def test_refuses_macs(macs: Any) -> None:
     with pytest.raises(UserError) as caught:
         parse_budget(macs=macs)
-    assert str(caught.value) == f"--macs {macs}: {MACS}"
+    assert str(caught.value) == f"macs={macs!r}: {MACS}"
 
 
 @pytest.mark.parametrize("size", ["", "3", 2e6, "0B", "-1kB", "1M", "500KB", "500 kb", "1,5MB", "infx", "MB", True])
 def test_refuses_bytes(size: Any) -> None:
     with pytest.raises(UserError) as caught:
         parse_budget(bytes=size)
-    assert str(caught.value) == f"--bytes {size}: {BYTES}"
+    assert str(caught.value) == f"bytes={size!r}: {BYTES}"
 
 
 def test_refuses_a_time_beyond_all_numbers() -> None:
-    with pytest.raises(UserError, match=r"^--latency 9+x: not a latency\."):
+    with pytest.raises(UserError, match=r"^latency='9+x': not a latency\."):
         parse_budget(None, "9" * 400 + "x")
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sparsity": 0.5, "latency": "0.6x"}, "--sparsity, --latency: both a sparsity and a latency are given."),
-        ({"macs": "0.5x", "bytes": "no"}, "--macs, --bytes: both MACs and bytes are given."),
+        ({"sparsity": 0.5, "latency": "0.6x"}, "sparsity=..., latency=...: both a sparsity and a latency are given."),
+        ({"macs": "0.5x", "bytes": "no"}, "macs=..., bytes=...: both MACs and bytes are given."),
         (
             {"bytes": "2MB", "sparsity": 0, "macs": "300M"},
-            "--sparsity, --macs, --bytes: a sparsity, MACs and bytes are given.",
+            "sparsity=..., macs=..., bytes=...: a sparsity, MACs and bytes are given.",
         ),
         (
             {"sparsity": 0.1, "latency": "1x", "macs": "1x", "bytes": "1x"},
-            "--sparsity, --latency, --macs, --bytes: a sparsity, a latency, MACs and bytes are given.",
+            "sparsity=..., latency=..., macs=..., bytes=...: a sparsity, a latency, MACs and bytes are given.",
         ),
     ],
 )
@@ -163,7 +163,7 @@ def test_states_large_figures_without_an_exponent_and_shares_of_nothing() -> Non
 def test_says_what_can_be_reached(fastest: float, dense: float, figures: str) -> None:
     error = impossible(Budget("latency", 0.01, "0.01x"), fastest, dense, ("npu-8x8", 1e6))
     assert str(error) == (
-        f"--latency 0.01x: removing channels makes the model at best {figures} on npu-8x8. Ask for no less than that."
+        f"latency='0.01x': removing channels makes the model at best {figures} on npu-8x8. Ask for no less than that."
     )
 
 
@@ -180,7 +180,7 @@ def test_says_what_can_be_reached(fastest: float, dense: float, figures: str) ->
 )
 def test_says_what_can_be_reached_in_its_own_unit(kind: str, least: float, fact: str) -> None:
     error = impossible(Budget(kind, 0.01, "0.01x"), least, 1e7, ("npu-8x8", 1e6))
-    assert str(error) == (f"--{kind} 0.01x: removing channels leaves at least {fact}. Ask for no less than that.")
+    assert str(error) == (f"{kind}='0.01x': removing channels leaves at least {fact}. Ask for no less than that.")
     for text in fact.split()[:2]:
         asked = asking(kind, text.strip("()"))
         assert least <= asked.limit(1e7, 1e6) * (1 + 1e-12) <= least * 1.001

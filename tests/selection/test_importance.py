@@ -61,4 +61,4 @@ def test_unknown_learner() -> None:
     model = trace(nn.Sequential(nn.Conv2d(3, 4, 1)), torch.zeros(2, 3, 4, 4))
     with pytest.raises(UserError) as caught:
         unit_scores(model, find_channel_groups(model), "luck")
-    assert str(caught.value) == "--learner luck: unknown learner. Choose one of sp-lamp, magnitude."
+    assert str(caught.value) == "learner='luck': unknown learner. Choose one of sp-lamp, magnitude."

@@ -90,7 +90,7 @@ def test_knows_what_it_supports() -> None:
 def test_unknown_name(name: str, guess: str) -> None:
     with pytest.raises(UserError) as refused:
         load_target(name)
-    want = f"--target {name}: unknown target. {guess}The targets are {', '.join(ALL)}"
+    want = f"target={name!r}: unknown target. {guess}The targets are {', '.join(ALL)}"
     assert str(refused.value) == f"{want}; a file of your own ends in .toml."
 
 

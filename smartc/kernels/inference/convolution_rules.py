@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import fx
 
-from smartc.core.errors import UserError
+from smartc.core.errors import Argument, UserError
 from smartc.ir.traced_model import argument_of, arguments_of, layer_name
 from smartc.kernels.inference.convolution import convolution_kernel
 from smartc.kernels.inference.convolution_call import Convolution
@@ -197,7 +197,7 @@ def batch_norm(network: Network, node: fx.Node) -> bool:
         raise UserError(
             "the batch norm takes its statistics from the batch",
             where=layer_name(node),
-            fix="Leave tvm out of --backend; model.pt2 has the same network",
+            fix=("Leave tvm out of ", Argument("backends"), "; model.pt2 has the same network"),
         )
     scale = (1 if gamma is None else gamma) / np.sqrt(variance + float(argument_of(node, 7, "eps", 1e-5)))
     shift = (0 if beta is None else beta) - mean * scale

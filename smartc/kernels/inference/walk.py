@@ -13,7 +13,7 @@ from torch.export.graph_signature import InputKind
 from tvm import relax
 from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
 
-from smartc.core.errors import UserError
+from smartc.core.errors import Argument, UserError
 from smartc.ir.traced_model import arguments_of, layer_name, operator_name
 from smartc.kernels.inference import (
     attention_rules,
@@ -159,4 +159,8 @@ def _name(node: fx.Node) -> str:
 
 def _refusal(node: fx.Node, fact: str) -> UserError:
     """Return the error for an operator that TVM lacks."""
-    return UserError(fact, where=layer_name(node), fix="Leave tvm out of --backend; model.pt2 has the same network")
+    return UserError(
+        fact,
+        where=layer_name(node),
+        fix=("Leave tvm out of ", Argument("backends"), "; model.pt2 has the same network"),
+    )

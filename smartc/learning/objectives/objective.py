@@ -11,7 +11,7 @@ from torch import fx, nn
 from torch.nn import functional
 from torch.utils import _pytree as pytree
 
-from smartc.core.errors import UserError, first_line
+from smartc.core.errors import Argument, UserError, first_line
 from smartc.data.batch import Batch
 from smartc.ir.traced_model import TracedModel
 from smartc.learning.objectives.augment import random_views
@@ -173,7 +173,7 @@ class OwnLoss(_AsItIs):
         """
         args, kwargs = self.model.arguments(batch.inputs)
         inputs = (*args, *kwargs.values())
-        where = f"--train {self.name}"
+        where = Argument("train", self.name if ":" in self.name else self.function)
         try:
             loss = self.function(model, inputs, batch.labels)
         except Exception as error:
@@ -196,5 +196,6 @@ def cross_entropy(outputs: Any, labels: torch.Tensor) -> torch.Tensor:
     if not fits or bool((((labels < 0) & (labels != IGNORED)) | (labels >= scores.shape[1])).any()):
         shapes = " and ".join("x".join(map(str, tensor.shape)) for tensor in (labels, scores))
         fact = f"labels and outputs have the shapes {shapes}, which are no class numbers and their scores"
-        raise UserError(fact, where="--data", fix="Give a loss of your own with --train, or leave the labels out")
+        fix = ("Give a loss of your own with ", Argument("train"), ", or leave the labels out")
+        raise UserError(fact, where=Argument("data"), fix=fix)
     return functional.cross_entropy(scores.float(), labels.long())

@@ -45,6 +45,16 @@ def soft_top_k(
         UserError: A shape, type or value is not as above.
 
     Source: SMART, arXiv 2403.19969; the gradient is the implicit function theorem's.
+
+    Example:
+        >>> import smartc, torch
+        >>> scores = torch.tensor([0.1, 2.0, -1.0, 1.5], requires_grad=True)
+        >>> soft = smartc.soft_top_k(scores, k=2, temperature=0.5)
+        >>> [round(share, 3) for share in soft.tolist()]
+        [0.22, 0.927, 0.03, 0.823]
+        >>> round(soft.sum().item(), 6)
+        2.0
+        >>> soft[0].backward()
     """
     _check_tensors(scores, cost, dim, start)
     numbers = _number(k, "k"), _number(temperature, "the temperature")

@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from smartc.core.errors import UserError
+from smartc.core.errors import Argument, UserError
 from smartc.learning.training.mask_search import MaskSearch, SearchState
 
 SCHEMA = "2"
@@ -48,7 +48,7 @@ class Checkpoint:
             UserError: One is there and shall not be resumed.
         """
         if self.path.exists() and not self.resume:
-            fix = "Add --resume to go on with it, or delete the file"
+            fix = ("Add ", Argument("resume", True), " to go on with it, or delete the file")
             raise UserError("holds an unfinished training", where=str(self.path), fix=fix)
 
     def keep(self, search: MaskSearch, optimizer: torch.optim.Optimizer) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from smartc.core.errors import UserError
+from smartc.core.errors import Argument, UserError
 
 PRECISIONS = ("float32", "bfloat16")
 # Without a number of steps, so many passes over the samples, within these bounds.
@@ -20,16 +20,18 @@ ENOUGH_FOR_STATISTICS = 1000
 
 @dataclass(frozen=True)
 class Settings:
-    """What can be set of learning; all of it has a default that suits the data.
+    """How to learn, for ``smartc.compile``; everything has a default that suits the data.
+
+    A number or a word out of range raises a UserError.
 
     Attributes:
         steps: Steps of the weights in all; 0 only reconstructs.  None for two passes over the samples,
             but at least 200 steps.
         batch: Samples of a step, over all processes; None for 64, or fewer where there are few.
-        seed: Decides the order of the samples.
+        seed: Of the order of the samples.
         precision: ``float32``, or ``bfloat16`` for autocast.
-        checkpoint: Where to keep the state of the training, if anywhere.
-        resume: Whether to go on from it.
+        checkpoint: A file to keep the state of the training in, every 20 seconds; None for none.
+        resume: Whether to go on from that file, where it is there.
     """
 
     steps: int | None = None
@@ -46,21 +48,29 @@ class Settings:
             UserError: A number or a word is out of range.
         """
         if self.steps is not None and self.steps < 0:
-            raise UserError("not a number of steps", where=f"--steps {self.steps}", fix="Give 0 or more")
+            raise UserError("not a number of steps", where=Argument("steps", self.steps), fix="Give 0 or more")
         if self.batch is not None and self.batch < 1:
-            raise UserError("not a batch size", where=f"--batch {self.batch}", fix="Give 1 or more")
+            raise UserError("not a batch size", where=Argument("batch", self.batch), fix="Give 1 or more")
         if self.precision not in PRECISIONS:
             fix = f"Choose one of {', '.join(PRECISIONS)}"
-            raise UserError("not known", where=f"--precision {self.precision}", fix=fix)
+            raise UserError("not known", where=Argument("precision", self.precision), fix=fix)
 
     def batch_for(self, samples: int | None) -> int:
-        """Return the samples of a step."""
+        """Return the samples of a step.
+
+        Args:
+            samples: How many there are to learn from; None where that is not known.
+        """
         if self.batch is not None:
             return self.batch
         return BATCH if samples is None else max(min(BATCH, samples // 8), min(FEWEST_OF_A_STEP, samples))
 
     def steps_for(self, samples: int | None) -> int:
-        """Return the number of steps."""
+        """Return the number of steps.
+
+        Args:
+            samples: How many there are to learn from; None where that is not known.
+        """
         if self.steps is not None:
             return self.steps
         if samples is None:

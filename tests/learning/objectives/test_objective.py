@@ -100,7 +100,7 @@ def test_a_loss_of_ones_own_gets_model_inputs_and_labels() -> None:
     assert float(found) == pytest.approx(float(nn.functional.cross_entropy(model(inputs), LABELS)))
 
 
-NO_LOSS = "--train shop:loss: it returns no loss of the model. Return a tensor of one number."
+NO_LOSS = "train='shop:loss': it returns no loss of the model. Return a tensor of one number."
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_a_loss_that_fails() -> None:
     with pytest.raises(UserError) as caught:
         _own(lambda model, inputs: None).loss(_off(0.0), Batch((images(2),)))
     text = str(caught.value)
-    assert text.startswith("--train shop:loss: it fails: TypeError: ")
+    assert text.startswith("train='shop:loss': it fails: TypeError: ")
     assert text.endswith(". It is called with the model, a tuple of its inputs, and the labels or None.")
     assert "\n" not in text
 
@@ -146,6 +146,6 @@ def test_labels_that_are_no_classes(shape: tuple[int, ...], labels: torch.Tensor
     with pytest.raises(UserError) as caught:
         cross_entropy(torch.zeros(shape), labels)
     assert str(caught.value) == (
-        f"--data: labels and outputs have the shapes {shapes}, which are no class numbers and their scores. "
-        "Give a loss of your own with --train, or leave the labels out."
+        f"data=...: labels and outputs have the shapes {shapes}, which are no class numbers and their scores. "
+        "Give a loss of your own with train=..., or leave the labels out."
     )

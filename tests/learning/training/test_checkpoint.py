@@ -151,7 +151,7 @@ def test_a_state_of_something_else_is_refused(tmp_path: Path) -> None:
         assert str(caught.value) == f"{path}: {OTHER}"
     with pytest.raises(UserError) as caught:
         _compile(path)
-    fix = "Add --resume to go on with it, or delete the file."
+    fix = "Add resume=True to go on with it, or delete the file."
     assert str(caught.value) == f"{path}: holds an unfinished training. {fix}"
     assert path.read_bytes() == before
 

@@ -200,9 +200,9 @@ def test_defaults_suit_the_data(settings: Settings, samples: int | None, expecte
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"steps": -1}, "--steps -1: not a number of steps. Give 0 or more."),
-        ({"batch": 0}, "--batch 0: not a batch size. Give 1 or more."),
-        ({"precision": "half"}, "--precision half: not known. Choose one of float32, bfloat16."),
+        ({"steps": -1}, "steps=-1: not a number of steps. Give 0 or more."),
+        ({"batch": 0}, "batch=0: not a batch size. Give 1 or more."),
+        ({"precision": "half"}, "precision='half': not known. Choose one of float32, bfloat16."),
     ],
 )
 def test_wrong_settings(options: dict[str, Any], message: str) -> None:
