@@ -13,8 +13,8 @@ from tests.test_layering import FOLDERS, ORDER
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 TOP = "smartc|passes|targets|tests|benchmarks|examples|docs"
-# ``a/path`` or ``a/path.py: name`` in code type.
-MENTIONS = sorted(set(re.findall(rf"`((?:{TOP})(?:/[\w./-]+)?(?:: \w+)?)`", PAGE)))
+# ``a/path``, ``a/path.py: name`` or ``a/path.py: Class.name`` in code type.
+MENTIONS = sorted(set(re.findall(rf"`((?:{TOP})(?:/[\w./-]+)?(?:: [\w.]+)?)`", PAGE)))
 
 
 def place(module: str) -> str:
@@ -24,13 +24,15 @@ def place(module: str) -> str:
     return path if (ROOT / path).is_dir() else f"{path}.py"
 
 
-def defined(path: Path) -> set[str]:
-    """Return the names that a file defines at its top level."""
+def defined(body: list[ast.stmt]) -> set[str]:
+    """Return the names that statements define, those of a class behind its own."""
     names: set[str] = set()
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    for node in body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             names.add(node.name)
-        elif isinstance(node, ast.Assign | ast.AnnAssign):
+        if isinstance(node, ast.ClassDef):
+            names |= {f"{node.name}.{name}" for name in defined(node.body)}
+        if isinstance(node, ast.Assign | ast.AnnAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             names |= {part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)}
     return names
@@ -45,7 +47,7 @@ def test_folders_are_listed_in_the_order_of_imports() -> None:
 def test_what_is_named_exists(mention: str) -> None:
     path, _, name = mention.partition(": ")
     assert (ROOT / path).exists()
-    assert not name or name in defined(ROOT / path)
+    assert not name or name in defined(ast.parse((ROOT / path).read_text(encoding="utf-8")).body)
 
 
 def test_questions_and_promises_name_definitions() -> None:
