@@ -31,6 +31,7 @@ from smartc.proof.prove import prove
 from smartc.reporting.finish_report import finish_report, found
 from smartc.request import Request, check
 from smartc.results.report import Report
+from smartc.selection.budget import resolved_budget
 from smartc.targets.target import Target
 
 
@@ -133,7 +134,8 @@ def start(model: Any, example_inputs: Any, asked: Request, dump: str | Path | Du
     with clock("analysis"):
         layers = analysed(original)
     clock.dump.stage("analyse", original, *described(layers))
-    return CompileJob(original, layers, target, budget, granularity, learner, clock)
+    resolved = resolved_budget(budget, layers, target)
+    return CompileJob(original, layers, target, resolved, granularity, learner, clock)
 
 
 def emit(

@@ -11,8 +11,8 @@ from smartc.learning.learners.registry import LEARNERS
 from smartc.lowering.lower import BACKENDS
 from smartc.masks.granularity import Granularity, parse_granularity
 from smartc.measuring.measured_target import with_costs
-from smartc.selection.budget import Budget, parse_budget
-from smartc.selection.importance import LEARNERS as SCORES
+from smartc.selection.budget import RequestedBudget, budget_of, parse_budget
+from smartc.selection.importance import SCORES
 from smartc.targets.target import Target, load_target
 
 
@@ -41,7 +41,7 @@ class Checked(NamedTuple):
     """What was asked for, in the types that the stages take."""
 
     target: Target
-    budget: Budget
+    budget: RequestedBudget
     granularity: Granularity
     learner: str
 
@@ -64,7 +64,7 @@ def check(asked: Request) -> Checked:
     wanted = "channel" if asked.granularity == "auto" and not asked.with_data else asked.granularity
     granularity = parse_granularity(wanted, target)
     given = any(part is not None for part in asked.budget)
-    return Checked(target, granularity.budget(parse_budget(*asked.budget), given=given), granularity, learner)
+    return Checked(target, budget_of(granularity, parse_budget(*asked.budget), given), granularity, learner)
 
 
 def check_backends(backends: Sequence[str] | None) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from smartc.targets.sections import Array
-from smartc.targets.target import Target
 from smartc.targets.tiling import Tiling, ceil_div, round_up
 from smartc.targets.workload import Floats, Ints, OpKind, Workload
+
+if TYPE_CHECKING:
+    from smartc.targets.target import Target
 
 
 def compute_cycles(target: Target, work: Workload, shape: Tiling, live: Ints, index: Ints) -> Floats:

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from smartc.targets.compute import compute_cycles, multiply_accumulates, output_cycles
-from smartc.targets.measured import MeasuredTarget
-from smartc.targets.target import Target
 from smartc.targets.tiling import Tiling, tiling
 from smartc.targets.traffic import activation_bytes, weight_bytes
 from smartc.targets.workload import Flags, Floats, Ints, OpKind, Workload
 
+if TYPE_CHECKING:
+    from smartc.targets.target import Target
+
+Measure = Literal["latency", "macs", "bytes"]
 BOUNDS = ("compute", "output", "memory", "overhead", "none")
 
 
 @dataclass(frozen=True, eq=False)
-class Latency:
+class LayerCosts:
     """What layers cost: arrays of one shape, not to be written to, in cycles unless said otherwise."""
 
     compute: Floats
@@ -57,6 +59,12 @@ class Latency:
         """Return the total in milliseconds."""
         return self.total / self.frequency_hz * 1e3
 
+    def in_measure(self, measure: Measure) -> Floats | Ints:
+        """Return what each layer costs in cycles, in multiply-accumulates, or in bytes of weights as stored."""
+        costs: dict[Measure, Floats | Ints]
+        costs = {"latency": self.total, "macs": self.macs, "bytes": self.weight_bytes}
+        return costs[measure]
+
     @property
     def total_ms(self) -> float:
         """Return the sum over all layers in milliseconds."""
@@ -64,7 +72,7 @@ class Latency:
 
 
 @dataclass(frozen=True, eq=False)
-class _Cost:
+class _StoredCosts:
     """The causes of the cost that depend on how the weights are stored."""
 
     compute: Floats
@@ -75,21 +83,14 @@ class _Cost:
     listed: Flags
 
 
-def price(target: Target, work: Workload) -> Latency:
-    """Return what each layer costs on the target.
+def modelled_costs(target: Target, work: Workload) -> LayerCosts:
+    """Return what each layer costs by the latency model of a device.
 
     A mask is used only where that is faster than to ignore it, or as fast and smaller: listing tiles
     costs bytes and cycles too.  Therefore the total never rises when channels, groups, pixels or live
     tiles fall.
-
-    Raises:
-        ValueError: The target is measured and has no table.
     """
     shape = tiling(target, work)
-    if isinstance(target, MeasuredTarget):
-        return _measured(target, work, shape)
-    if target.is_this_machine:
-        raise ValueError(f"{target.name} has no cost table")
     output = output_cycles(target, work, shape)
     overhead = (work.kind != OpKind.FREE) * (target.overhead.launch_us * 1e-6 * target.array.frequency_hz)
     pricing = _Pricing(target, work, shape, output, overhead)
@@ -99,20 +100,6 @@ def price(target: Target, work: Workload) -> Latency:
         if masked.any():
             cost = _cheaper(pricing.cost(masked), cost)
     return pricing.latency(cost)
-
-
-def _measured(target: MeasuredTarget, work: Workload, shape: Tiling) -> Latency:
-    """Return what each layer takes by the table of a measured target, in nanoseconds; causes are not known."""
-    times, listed = target.nanoseconds(work, shape)
-    known = np.where((work.kind == OpKind.MATRIX) & listed, shape.live / np.maximum(shape.tiles, 1), 1.0)
-    causes = ("compute", "output", "weights", "activations", "overhead")
-    parts: dict[str, Any] = dict.fromkeys(causes, np.zeros(()))
-    parts |= {"total": times, "macs": multiply_accumulates(work), "useful": known, "listed": listed}
-    parts |= {"tiles": shape.tiles, "live_tiles": shape.live}
-    whole = (work.kind <= OpKind.DEPTHWISE) * work.kernel * shape.cin * work.cout * (target.precision.weight_bits // 8)
-    parts["weight_bytes"] = np.where(listed, weight_bytes(target, work, shape, listed), whole)
-    spread = {name: np.broadcast_to(part, work.shape) for name, part in parts.items()}
-    return Latency(**spread, peak=target.costs.peak, frequency_hz=target.array.frequency_hz)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +112,7 @@ class _Pricing:
     output: Floats
     overhead: Floats
 
-    def cost(self, listed: Flags) -> _Cost:
+    def cost(self, listed: Flags) -> _StoredCosts:
         """Return the cost where only the live tiles of the ``listed`` layers are stored."""
         target, work, shape = self.target, self.work, self.shape
         skipped = listed & target.sparsity.zero_tile_skip
@@ -140,9 +127,9 @@ class _Pricing:
             total = self.overhead + np.maximum(np.maximum(compute, self.output), memory)
         else:
             total = self.overhead + (compute + self.output + memory)
-        return _Cost(compute, weights, activations, total, stored, listed)
+        return _StoredCosts(compute, weights, activations, total, stored, listed)
 
-    def latency(self, cost: _Cost) -> Latency:
+    def latency(self, cost: _StoredCosts) -> LayerCosts:
         """Return the cost with what does not depend on it, each part broadcast to the common shape."""
         work, shape, array = self.work, self.shape, self.target.array
         known = np.where(work.kind == OpKind.MATRIX, shape.live / np.maximum(shape.tiles, 1), 1.0)
@@ -156,13 +143,13 @@ class _Pricing:
         }
         spread = {name: np.broadcast_to(part, work.shape) for name, part in parts.items()}
         peak = array.rows * array.cols * array.tiles_per_cycle
-        return Latency(**spread, peak=peak, frequency_hz=array.frequency_hz)
+        return LayerCosts(**spread, peak=peak, frequency_hz=array.frequency_hz)
 
 
-def _cheaper(listed: _Cost, whole: _Cost) -> _Cost:
+def _cheaper(listed: _StoredCosts, whole: _StoredCosts) -> _StoredCosts:
     """Return, layer by layer, the faster of two costs, or the one of fewer bytes where they tie."""
     fewer = (listed.total == whole.total) & (listed.weight_bytes < whole.weight_bytes)
     better = (listed.total < whole.total) | fewer
     if better.all():
         return listed
-    return _Cost(**{name: np.where(better, part, vars(whole)[name]) for name, part in vars(listed).items()})
+    return _StoredCosts(**{name: np.where(better, part, vars(whole)[name]) for name, part in vars(listed).items()})

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from smartc.core.records import encode
+from smartc.targets.compute import multiply_accumulates
 from smartc.targets.cost_table import CostTable
+from smartc.targets.latency import LayerCosts
 from smartc.targets.target import Target
-from smartc.targets.tiling import Tiling
+from smartc.targets.tiling import Tiling, tiling
+from smartc.targets.traffic import weight_bytes
 from smartc.targets.workload import Flags, Floats, OpKind, Workload
 
 
@@ -52,6 +55,42 @@ class MeasuredTarget(Target):
         """Return the sentence, without its full stop, that says what the figures are."""
         date = self.costs.date[:10]
         return f"{super().assumption}, {self.costs.processor}, on one thread; its table of kernels is of {date}"
+
+    @property
+    def needs_cost_table(self) -> bool:
+        """Say that its table is there."""
+        return False
+
+    @property
+    def time_kind(self) -> Literal["simulated", "estimated"]:
+        """Return ``estimated``: times are sums of kernels that were measured one by one."""
+        return "estimated"
+
+    @property
+    def guides_by_time(self) -> bool:
+        """Say that MACs go where they save the most time: half the MACs of a network can be a third of its time."""
+        return True
+
+    def price(self, work: Workload) -> LayerCosts:
+        """Return what each layer takes by the table, in nanoseconds; causes are not known."""
+        shape = tiling(self, work)
+        times, listed = self.nanoseconds(work, shape)
+        known = np.where((work.kind == OpKind.MATRIX) & listed, shape.live / np.maximum(shape.tiles, 1), 1.0)
+        unpadded = (work.kind <= OpKind.DEPTHWISE) * work.kernel * shape.cin * work.cout
+        causes = ("compute", "output", "weights", "activations", "overhead")
+        parts: dict[str, Any] = dict.fromkeys(causes, np.zeros(())) | {
+            "total": times,
+            "macs": multiply_accumulates(work),
+            "weight_bytes": np.where(
+                listed, weight_bytes(self, work, shape, listed), unpadded * (self.precision.weight_bits // 8)
+            ),
+            "tiles": shape.tiles,
+            "live_tiles": shape.live,
+            "listed": listed,
+            "useful": known,
+        }
+        spread = {name: np.broadcast_to(part, work.shape) for name, part in parts.items()}
+        return LayerCosts(**spread, peak=self.costs.peak, frequency_hz=self.array.frequency_hz)
 
     def nanoseconds(self, work: Workload, shape: Tiling) -> tuple[Floats, Flags]:
         """Return the time of each layer in its faster form, and where that is the one that skips zero tiles."""

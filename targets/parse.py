@@ -74,27 +74,27 @@ def _read(check: Check, raw: Mapping[str, object], file: str, path: Path) -> Any
     if isinstance(check, Table) and isinstance(value, Mapping):
         return read_table(check.kind, value, file, path)
     if isinstance(check, Sources) and isinstance(value, Mapping):
-        return _read_sources(value, file, path)
+        return read_sources(value, file, path)
     try:
         return check.read(value)
     except ValueError as fault:
-        raise UserError(f"cannot be {_shown(fault.args[0])}", where=where, fix=fix) from None
+        raise UserError(f"cannot be {shown(fault.args[0])}", where=where, fix=fix) from None
 
 
-def _read_sources(raw: Mapping[str, object], file: str, path: Path) -> dict[str, str]:
+def read_sources(raw: Mapping[str, object], file: str, path: Path) -> dict[str, str]:
     """Return the texts of nested tables by dotted key."""
     texts: dict[str, str] = {}
     for name, value in raw.items():
         inner = (*path, name)
         if isinstance(value, Mapping):
-            texts |= {f"{name}.{key}": text for key, text in _read_sources(value, file, inner).items()}
+            texts |= {f"{name}.{key}": text for key, text in read_sources(value, file, inner).items()}
         else:
             texts[name] = _read(Text(), raw, file, inner)
     return texts
 
 
-def _shown(value: object) -> str:
-    """Return the value much as the description writes it, cut to one short line."""
+def shown(value: object) -> str:
+    """Return a value much as the description writes it, cut to one short line."""
     text = str(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import difflib
-import sys
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from smartc.core.errors import Argument, UserError
-from smartc.targets.agreement import check_agreement, check_sources
+from smartc.targets.consistency import check_consistency, check_sources
+from smartc.targets.description import over_base, read_toml
 from smartc.targets.keys import Sources, Whole
-from smartc.targets.parse import plain, read_table
+from smartc.targets.latency import LayerCosts, modelled_costs
+from smartc.targets.parse import plain, read_table, shown
 from smartc.targets.sections import (
     Align,
     Array,
@@ -27,11 +29,7 @@ from smartc.targets.sections import (
     Sparsity,
     Vector,
 )
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from smartc.targets.workload import Workload
 
 _SHIPPED = Path(__file__).parent
 
@@ -78,7 +76,7 @@ class Target:
             raise UserError("holds no tables", where=where, fix="Give the sections of a target by name")
         target = read_table(cls, raw, where)
         check_sources(target, where)
-        check_agreement(target, where)
+        check_consistency(target, where)
         return target
 
     def to_dict(self) -> dict[str, Any]:
@@ -110,9 +108,36 @@ class Target:
         """Say whether it is the processor that this runs on: its times are measured, not modelled."""
         return self.target.kind == "cpu" and self.provenance == "measured"
 
+    @property
+    def needs_cost_table(self) -> bool:
+        """Say whether nothing can be priced before a cost table is there."""
+        return self.is_this_machine
+
+    @property
+    def time_kind(self) -> Literal["simulated", "estimated"]:
+        """Return what its times are: those of a model are simulated, sums of measured kernels are estimated."""
+        return "simulated"
+
+    @property
+    def guides_by_time(self) -> bool:
+        """Say whether fewer MACs are sought where they save the most time, because times are known well."""
+        return False
+
     def supports(self, op: str) -> bool:
         """Say whether the device runs the operator itself, by short name such as ``conv2d``."""
         return op in self.ops.supported
+
+    def price(self, work: Workload) -> LayerCosts:
+        """Return what each layer costs: arrays of the workload's shape.
+
+        The total never rises when channels, groups, pixels or live tiles fall.
+
+        Raises:
+            ValueError: It is a processor without its cost table.
+        """
+        if self.needs_cost_table:
+            raise ValueError(f"{self.name} has no cost table")
+        return modelled_costs(self, work)
 
 
 def load_target(name_or_path: str) -> Target:
@@ -122,11 +147,11 @@ def load_target(name_or_path: str) -> Target:
         UserError: No target has the name, the file cannot be read, or it does not describe a target.
     """
     if name_or_path.endswith(".toml"):
-        return Target.from_dict(_read_toml(Path(name_or_path), name_or_path), where=name_or_path)
+        return _load(Path(name_or_path), name_or_path)
     if name_or_path not in target_names():
         raise UserError("unknown target", where=Argument("target", name_or_path), fix=_known(name_or_path))
     file = f"{name_or_path}.toml"
-    return Target.from_dict(_read_toml(_SHIPPED / file, file), where=file)
+    return _load(_SHIPPED / file, file)
 
 
 def target_names() -> tuple[str, ...]:
@@ -140,26 +165,36 @@ def without_skipping(target: Target) -> Target:
     return replace(target, sparsity=replace(target.sparsity, zero_tile_skip=False))
 
 
+def _load(path: Path, where: str, above: tuple[str, ...] = ()) -> Target:
+    """Return the target of a file; ``above`` are the files that start from it."""
+    raw = read_toml(path, where)
+    if "base" in raw:
+        base = _base(raw.pop("base"), path, where, (*above, os.path.realpath(path)))
+        raw = over_base(base.to_dict(), raw, where)
+    return Target.from_dict(raw, where=where)
+
+
+def _base(name: object, path: Path, where: str, above: tuple[str, ...]) -> Target:
+    """Return the target that a file starts from: a shipped one by name, or another file by its path from there."""
+    place = f"{where}, base"
+    if not isinstance(name, str):
+        fix = "Give the name of a target, or the path of a TOML file from this one"
+        raise UserError(f"cannot be {shown(name)}", where=place, fix=fix)
+    if not name.endswith(".toml") and name not in target_names():
+        raise UserError(f'unknown target "{name}"', where=place, fix=_known(name))
+    file = path.parent / name if name.endswith(".toml") else _SHIPPED / f"{name}.toml"
+    if os.path.realpath(file) in above:
+        raise UserError(f'"{name}" starts from this file itself', where=place, fix="Give another base")
+    try:
+        return _load(file, str(file) if name.endswith(".toml") else file.name, above)
+    except UserError as error:
+        fact = f'"{name}" is not a target ({error.where}: {error.fact})'
+        raise UserError(fact, where=place, fix="Give another base, or mend that one") from None
+
+
 def _known(name: str) -> str:
     """Return the names there are, the nearest first."""
     names = target_names()
     close = difflib.get_close_matches(name.lower(), names, 1, cutoff=0.4)
     guess = f"Did you mean {close[0]}? " if close else ""
     return f"{guess}The targets are {', '.join(names)}; a file of your own ends in .toml"
-
-
-def _read_toml(path: Path, where: str) -> dict[str, object]:
-    """Return the tables of a TOML file."""
-    try:
-        return tomllib.loads(path.read_bytes().decode("utf-8"))
-    except FileNotFoundError:
-        fact, fix = "no such file", "Give a TOML file that describes a target"
-    except IsADirectoryError:
-        fact, fix = "is a folder", "Give a TOML file that describes a target"
-    except OSError as fault:
-        fact, fix = f"cannot be read ({fault.strerror})", "Make it readable"
-    except UnicodeDecodeError as fault:
-        fact, fix = f"byte {fault.start} is not UTF-8", "Save it as UTF-8 text"
-    except (ValueError, RecursionError) as fault:
-        fact, fix = f"is not TOML ({fault})", "Mend the file at that place"
-    raise UserError(fact, where=where, fix=fix)

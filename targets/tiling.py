@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from smartc.targets.target import Target
 from smartc.targets.workload import Ints, OpKind, Workload
+
+if TYPE_CHECKING:
+    from smartc.targets.target import Target
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from smartc.targets.target import Target
 from smartc.targets.tiling import Tiling, ceil_div, round_up, whole_bytes
 from smartc.targets.workload import Flags, Ints, OpKind, Workload
+
+if TYPE_CHECKING:
+    from smartc.targets.target import Target
 
 
 def weight_bytes(target: Target, work: Workload, shape: Tiling, listed: Flags) -> Ints:

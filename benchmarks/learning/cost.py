@@ -11,7 +11,6 @@ from torch import nn
 from smartc.analysis.find_channel_groups import find_channel_groups
 from smartc.analysis.find_layers import Layers, find_layers
 from smartc.ir.traced_model import TracedModel
-from smartc.targets.latency import price
 from smartc.targets.target import Target
 
 
@@ -31,7 +30,7 @@ class Cost:
 def cost_of(model: TracedModel, target: Target) -> Cost:
     """Return what a model costs on a target."""
     layers = find_layers(model, find_channel_groups(model))
-    priced = price(target, layers.workload(target, layers.full_sizes))
+    priced = target.price(layers.workload(target, layers.full_sizes))
     shares = [_live_share(model, row.shape.weight) for row in layers.rows]
     macs = sum(float(count) * share for count, share in zip(priced.macs, shares, strict=True))
     return Cost(macs, priced.total_ms)
@@ -66,5 +65,5 @@ class ChannelCosts:
             of = np.unique(groups.group_of[axis.units[axis.units >= 0]])
             if axis.role == "owns" and len(of) == 1:
                 kept[of[0]] = len(groups.groups[of[0]]) * shapes[axis.name][axis.axis] // len(axis.units)
-        priced = price(self.target, self.layers.workload(self.target, self.layers.sizes(kept)))
+        priced = self.target.price(self.layers.workload(self.target, self.layers.sizes(kept)))
         return Cost(float(priced.macs.sum()), priced.total_ms)

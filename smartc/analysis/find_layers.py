@@ -25,7 +25,7 @@ TRANSPARENT = frozenset("dropout feature_dropout alias contiguous detach clone l
 
 
 @dataclass(frozen=True, eq=False)
-class Layer:
+class LayerRow:
     """One row of a latency report.
 
     Attributes:
@@ -92,7 +92,7 @@ class Touched:
 class Layers:
     """All layers of a model, and how their sizes depend on the kept count of each channel group."""
 
-    rows: tuple[Layer, ...]
+    rows: tuple[LayerRow, ...]
     groups: ChannelGroups
 
     def sizes(self, kept: IntArray) -> tuple[IntArray, IntArray]:
@@ -201,7 +201,7 @@ def find_layers(model: TracedModel, groups: ChannelGroups) -> Layers:
     live = _computed_from_inputs(model)
     order = {node: place for place, node in enumerate(model.graph.nodes)}
     taken: set[fx.Node] = set()
-    rows: list[Layer] = []
+    rows: list[LayerRow] = []
     names: dict[str, int] = {}
     for node in model.calls():
         if node in taken or node not in live:
@@ -212,7 +212,7 @@ def find_layers(model: TracedModel, groups: ChannelGroups) -> Layers:
         fused, residual, activation = _fused(node, shape, order)
         taken.update(fused)
         name = _unique(layer_name(node), names)
-        rows.append(Layer(name, operator_name(node.target), node, fused, shape, residual, activation))
+        rows.append(LayerRow(name, operator_name(node.target), node, fused, shape, residual, activation))
     return Layers(tuple(rows), groups)
 
 

@@ -9,7 +9,7 @@ from smartc.analysis.find_layers import Layers
 from smartc.analysis.live_tiles import live_tiles
 from smartc.analysis.weight_use import weight_use
 from smartc.ir.traced_model import TracedModel
-from smartc.targets.latency import Latency, price
+from smartc.targets.latency import LayerCosts
 from smartc.targets.target import Target
 from smartc.targets.workload import OpKind
 
@@ -30,7 +30,7 @@ def live_by_layer(model: TracedModel, layers: Layers, target: Target) -> IntArra
     return live
 
 
-def price_layers(model: TracedModel, layers: Layers, target: Target) -> Latency:
+def price_layers(model: TracedModel, layers: Layers, target: Target) -> LayerCosts:
     """Return what each layer costs on a target with the weights as they are, zero tiles and all."""
     live = live_by_layer(model, layers, target)
-    return price(target, layers.workload(target, layers.full_sizes, live_tiles=live))
+    return target.price(layers.workload(target, layers.full_sizes, live_tiles=live))

@@ -44,7 +44,7 @@ class CompileJob:
         original: The model as it was captured.
         layers: Its layers, with its channel groups.
         target: The device.
-        budget: What was asked for.
+        budget: What may remain of it on the device.
         granularity: What a mask removes at a time.
         learner: Where the masks come from.
         clock: How long each stage took.

@@ -24,7 +24,7 @@ from smartc.decision.decision import Decision
 from smartc.decision.job import CompileJob
 from smartc.ir.traced_model import TracedModel
 from smartc.packing.pack import PackedModel
-from smartc.selection.budget import Measure
+from smartc.targets.latency import Measure
 from smartc.targets.target import Target
 
 BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
@@ -142,7 +142,7 @@ def make_plan(job: CompileJob, decision: Decision, smaller: PackedModel, *, hash
         for group, kept, reason in zip(search.groups.groups, choice.kept, choice.reasons, strict=True)
     )
     return Plan(
-        model={"name": job.original.name, "sha256": model_hash(job.original) if hashed else None},
+        model={"name": job.original.name, "sha256": traced_model_hash(job.original) if hashed else None},
         target=job.target.to_dict(),
         budget={"kind": budget.kind, "asked": budget.asked, "reached": reached(job, decision, smaller.model)},
         learner=job.learner,
@@ -177,7 +177,7 @@ def reached(job: CompileJob, decision: Decision, smaller: TracedModel) -> str:
         return f"{1 - int(search.weights @ choice.kept) / total:.3f}" if total else "0"
     dense = _spent(budget.measure, job.original, job.layers, job.target)
     spent = _spent(budget.measure, smaller, analysed(smaller), job.target)
-    return budget.stated(spent, dense, job.target.array.frequency_hz)
+    return budget.stated(spent, dense)
 
 
 def _spent(measure: Measure, model: TracedModel, layers: Layers, target: Target) -> float:
@@ -186,7 +186,7 @@ def _spent(measure: Measure, model: TracedModel, layers: Layers, target: Target)
     if measure == "macs":
         live = np.where(costs.tiles > 0, costs.live_tiles / np.maximum(costs.tiles, 1), 1.0)
         return float((costs.macs * live).sum())
-    return float((costs.total if measure == "latency" else costs.weight_bytes).sum())
+    return float(costs.in_measure(measure).sum())
 
 
 def kept_indices(
@@ -214,7 +214,7 @@ def kept_indices(
     return tensors
 
 
-def model_hash(model: TracedModel) -> str:
+def traced_model_hash(model: TracedModel) -> str:
     """Return a hash of a model's graph and tensors."""
     digest = hashlib.sha256(model.graph_module.code.encode())
     state = {**dict(model.graph_module.named_parameters()), **dict(model.graph_module.named_buffers())}

@@ -68,7 +68,7 @@ def load_model(
     return replace(traced, name=file.name)
 
 
-def model_hash(path: str | Path) -> str:
+def file_hash(path: str | Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal.
 
     Raises:

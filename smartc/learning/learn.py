@@ -15,7 +15,7 @@ from smartc.core.load_by_name import load_function
 from smartc.data.batch import Samples
 from smartc.decision.decision import Decision
 from smartc.decision.job import CompileJob
-from smartc.decision.plan import model_hash
+from smartc.decision.plan import traced_model_hash
 from smartc.ir.traced_model import TracedModel
 from smartc.learning.learners.registry import LEARNERS, Calibration
 from smartc.learning.masking import (
@@ -164,7 +164,7 @@ def _checkpoint(job: CompileJob, learning: object, settings: Settings, workers: 
         if settings.resume:
             raise UserError("no checkpoint is named", where="resume", fix="Give the path of one")
         return None
-    facts = (model_hash(job.original), job.target.to_dict(), job.budget, job.granularity)
+    facts = (traced_model_hash(job.original), job.target.to_dict(), job.budget, job.granularity)
     about = repr((facts, job.learner, learning))
     digest = hashlib.sha256(about.encode()).hexdigest()
     checkpoint = Checkpoint(settings.checkpoint, digest, settings.resume, writes=workers.first)

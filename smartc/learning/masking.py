@@ -104,13 +104,11 @@ def unit_budget(job: CompileJob, units: Units) -> UnitBudget:
         empty = KeptOptions(job.layers, job.target, np.ones(units.count), budget.measure)
         return ChannelBudget(empty, budget)
     if budget.kind == "sparsity":
-        return CountBudget(float(round((1 - budget.amount) * units.count)))
+        return CountBudget(float(round(budget.limit * units.count)))
     weights = LiveWeights(units, job.layers, job.target, budget.measure)
-    limit = budget.limit(weights.total, job.target.array.frequency_hz)
-    if weights.least > limit * (1 + SAME):
-        device = (job.target.name, job.target.array.frequency_hz)
-        raise impossible(budget, weights.least, weights.total, device)
-    return PricedBudget(weights, limit)
+    if weights.least > budget.limit * (1 + SAME):
+        raise impossible(budget, weights.least, job.target)
+    return PricedBudget(weights, budget.limit)
 
 
 def mask_once(job: CompileJob) -> Decision:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from smartc.core.errors import Argument, UserError
-from smartc.selection.budget import Budget
 from smartc.targets.target import Target
 
 CHOICES = "auto, channel, block, RxC such as 16x8, RxC/shared, or n:m such as 2:4"
@@ -37,23 +36,10 @@ class Granularity:
             return f"{self.rows}:{self.columns}"
         return f"{self.rows}x{self.columns}" + ("" if self.per_tap else "/shared")
 
-    def budget(self, budget: Budget, given: bool) -> Budget:
-        """Return a budget that the granularity can meet: n:m fixes its own.
-
-        Args:
-            budget: What was asked for, or the default.
-            given: Whether it was asked for.
-
-        Raises:
-            UserError: It is another than that of n:m.
-        """
-        if self.kind != "n:m":
-            return budget
-        share = 1 - self.rows / self.columns
-        if given and (budget.kind != "sparsity" or abs(budget.amount - share) > 1e-9):
-            fact = f"{self} removes {share:.1%} of the weights, and no other budget can be met by it"
-            raise UserError(fact, where=Argument("granularity", str(self)), fix="Leave the budget out")
-        return Budget("sparsity", share, f"{share:g}")
+    @property
+    def fixed_share(self) -> float | None:
+        """Return the share of the weights that is removed whatever the budget; None where the budget decides."""
+        return 1 - self.rows / self.columns if self.kind == "n:m" else None
 
 
 def parse_granularity(text: str, target: Target) -> Granularity:

@@ -12,7 +12,7 @@ import torch
 from torch import fx
 
 from smartc.analysis.channels.labels import IntArray
-from smartc.analysis.find_layers import Layer, Layers
+from smartc.analysis.find_layers import LayerRow, Layers
 from smartc.analysis.weight_use import WeightUse, weight_use
 from smartc.ir.traced_model import Remark, TracedModel, operator_name
 from smartc.masks.granularity import Granularity
@@ -139,7 +139,7 @@ def _channels(model: TracedModel, layers: Layers, granularity: Granularity) -> U
     return Units(granularity, tuple(sides["reads"]), tuple(sides["owns"]), groups.count, groups.group_of, names, ())
 
 
-def _matrix_layers(model: TracedModel, layers: Layers, skipped: list[Remark]) -> Iterator[tuple[Layer, WeightUse]]:
+def _matrix_layers(model: TracedModel, layers: Layers, skipped: list[Remark]) -> Iterator[tuple[LayerRow, WeightUse]]:
     """Yield the layers whose weights can be masked, one for each weight."""
     readers = _readers(model)
     seen: set[str] = set()

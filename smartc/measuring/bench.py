@@ -15,7 +15,6 @@ from smartc.lowering.lower import dense_timer
 from smartc.measuring.measurement import Dense, Measurement, measure, timing_inputs
 from smartc.measuring.processor import has_tvm
 from smartc.packing.pack import PackedModel
-from smartc.targets.measured import MeasuredTarget
 
 TVM_FILE = "model.so"
 NO_TVM = "TVM is not installed, and without it nothing skips zero tiles: pip install 'smartc[tvm]'"
@@ -36,7 +35,7 @@ class Bench:
 
 def bench_for(job: CompileJob, backends: Sequence[str]) -> Bench:
     """Return the bench of a job; an empty one where its target is not this machine, or nothing is lowered."""
-    if not backends or not isinstance(job.target, MeasuredTarget):
+    if not backends or not job.target.is_this_machine:
         return Bench()
     try:
         with job.clock("measuring"):

@@ -32,7 +32,7 @@ def with_costs(target: Target, backends: Sequence[str] | None, watch: Progress |
     Raises:
         UserError: There is a table and it is no use, or there is none and it cannot be kept.
     """
-    if not target.is_this_machine or isinstance(target, MeasuredTarget):
+    if not target.needs_cost_table:
         return target
     costs = read_table()
     if costs is None:

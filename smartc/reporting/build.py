@@ -9,8 +9,7 @@ from typing import Literal
 import numpy as np
 
 from smartc.analysis.analyse import analysed
-from smartc.analysis.find_layers import Layer as ModelLayer
-from smartc.analysis.find_layers import Layers
+from smartc.analysis.find_layers import LayerRow, Layers
 from smartc.analysis.prices import price_layers
 from smartc.core.version import __version__
 from smartc.decision.decision import Decision
@@ -20,7 +19,7 @@ from smartc.masks.layouts import BoolArray
 from smartc.masks.units import Units
 from smartc.results.report import (
     Agreement,
-    Budget,
+    BudgetResult,
     Causes,
     Change,
     Evaluation,
@@ -33,9 +32,7 @@ from smartc.results.report import (
     Verification,
 )
 from smartc.selection.choose import Choice, KeptOptions
-from smartc.targets.latency import BOUNDS
-from smartc.targets.latency import Latency as Cycles
-from smartc.targets.measured import MeasuredTarget
+from smartc.targets.latency import BOUNDS, LayerCosts
 from smartc.targets.target import Target, without_skipping
 
 # A share of the time that is not worth a word.
@@ -56,7 +53,7 @@ class Findings:
 
 
 def build_report(
-    job: CompileJob, decision: Decision, smaller: TracedModel, findings: Findings, budget: Budget
+    job: CompileJob, decision: Decision, smaller: TracedModel, findings: Findings, budget: BudgetResult
 ) -> Report:
     """Return the report of a compilation."""
     original, search, choice, target = job.original, decision.options, decision.choice, job.target
@@ -67,8 +64,7 @@ def build_report(
         _layer(row, before, after, _decision(row, decision, original, smaller)) for row in search.layers.rows
     )
     layers += tuple(_added(row, after) for row in compiled.rows if row.name not in before)
-    kind: Literal["simulated", "estimated"] = "estimated" if isinstance(target, MeasuredTarget) else "simulated"
-    latency = Latency(kind, "ms", _sum(layers, "dense", "ms"), _sum(layers, "compiled", "ms"))
+    latency = Latency(target.time_kind, "ms", _sum(layers, "dense", "ms"), _sum(layers, "compiled", "ms"))
     if decision.units is not None and target.sparsity.zero_tile_skip:
         whole = price_layers(smaller, compiled, without_skipping(target))
         latency = replace(latency, without_skipping=whole.total_ms)
@@ -101,7 +97,7 @@ def _figures(model: TracedModel, layers: Layers, target: Target) -> dict[str, Fi
     return {row.name: _row(model, row, cycles, index) for index, row in enumerate(layers.rows)}
 
 
-def _row(model: TracedModel, row: ModelLayer, cycles: Cycles, index: int) -> Figures:
+def _row(model: TracedModel, row: LayerRow, cycles: LayerCosts, index: int) -> Figures:
     """Return one layer's figures."""
     value = value_of(row.node)
     first = value[0] if isinstance(value, (tuple, list)) else value
@@ -123,7 +119,7 @@ def _row(model: TracedModel, row: ModelLayer, cycles: Cycles, index: int) -> Fig
 
 
 def _layer(
-    row: ModelLayer,
+    row: LayerRow,
     before: Mapping[str, Figures],
     after: Mapping[str, Figures],
     decision: tuple[Kind, str],
@@ -133,7 +129,7 @@ def _layer(
     return Layer(row.name, row.op, *decision, dense, after.get(row.name, _nothing(dense)))
 
 
-def _added(row: ModelLayer, after: Mapping[str, Figures]) -> Layer:
+def _added(row: LayerRow, after: Mapping[str, Figures]) -> Layer:
     """Return the line of a gather that removal made of a slice."""
     figures = after[row.name]
     return Layer(row.name, row.op, "channel", "gathers the channels that a slice took", _nothing(figures), figures)
@@ -144,7 +140,7 @@ def _nothing(like: Figures) -> Figures:
     return Figures(like.shape, None, 0, 0, 0.0, 0.0, "none", 0.0, None, Causes(0.0, 0.0, 0.0, 0.0, 0.0))
 
 
-def _decision(row: ModelLayer, decision: Decision, original: TracedModel, smaller: TracedModel) -> tuple[Kind, str]:
+def _decision(row: LayerRow, decision: Decision, original: TracedModel, smaller: TracedModel) -> tuple[Kind, str]:
     """Return what was done to a layer and why."""
     weight, search, choice = row.shape.weight, decision.options, decision.choice
     if decision.units is not None and weight is not None and decision.kept is not None:
@@ -160,7 +156,7 @@ def _decision(row: ModelLayer, decision: Decision, original: TracedModel, smalle
     return "frozen", _frozen_text(weight, search)
 
 
-def _masked(row: ModelLayer, weight: str, units: Units, kept: BoolArray) -> tuple[Kind, str]:
+def _masked(row: LayerRow, weight: str, units: Units, kept: BoolArray) -> tuple[Kind, str]:
     """Return what masks did to a layer's weight and why."""
     part = next((masked.part for masked in units.weights if masked.name == weight), None)
     if part is None:
@@ -173,7 +169,7 @@ def _masked(row: ModelLayer, weight: str, units: Units, kept: BoolArray) -> tupl
     return ("n:m" if units.granularity.kind == "n:m" else "block"), f"keeps {live} of {count} {what}"
 
 
-def _kept_text(row: ModelLayer, search: KeptOptions, choice: Choice, decided: Sequence[int]) -> str:
+def _kept_text(row: LayerRow, search: KeptOptions, choice: Choice, decided: Sequence[int]) -> str:
     """Say how many channels a layer keeps, and why that is no multiple of the tile where it is not."""
     counts = zip(_counts(row, search, choice), (row.shape.reads, row.shape.writes), ("input", "output"), strict=True)
     text = "keeps " + " and ".join(
@@ -191,14 +187,14 @@ def _frozen_text(weight: str, search: KeptOptions) -> str:
     return "; ".join(sides) if sides else "has a single channel"
 
 
-def _groups_of(row: ModelLayer, search: KeptOptions) -> list[int]:
+def _groups_of(row: LayerRow, search: KeptOptions) -> list[int]:
     """Return the channel groups that a layer reads or writes."""
     units = np.concatenate([row.shape.reads, row.shape.writes])
     found: list[int] = np.unique(search.groups.group_of[units[units >= 0]]).tolist()
     return found
 
 
-def _counts(row: ModelLayer, search: KeptOptions, choice: Choice) -> tuple[int, int]:
+def _counts(row: LayerRow, search: KeptOptions, choice: Choice) -> tuple[int, int]:
     """Return the input and output channels that a layer keeps."""
     reads, writes = search.layers.sizes(choice.kept)
     index = search.layers.rows.index(row)

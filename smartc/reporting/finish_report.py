@@ -12,8 +12,7 @@ from smartc.measuring.put_back import KernelChoice
 from smartc.proof.comparison import Comparison
 from smartc.reporting.build import Findings, build_report
 from smartc.reporting.measured import with_measurement
-from smartc.results.report import Budget as ReachedBudget
-from smartc.results.report import Report, Verification
+from smartc.results.report import BudgetResult, Report, Verification
 
 
 def finish_report(
@@ -34,7 +33,7 @@ def finish_report(
         findings: What was proved and evaluated.
         times: What was measured, where the target is this machine.
     """
-    report = build_report(job, choice.decision, smaller, findings, ReachedBudget(**plan.budget))
+    report = build_report(job, choice.decision, smaller, findings, BudgetResult(**plan.budget))
     if times is not None:
         report = with_measurement(report, times, choice.reasons)
     report.check_sums()

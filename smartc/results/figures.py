@@ -35,7 +35,7 @@ class Latency:
 
 
 @dataclass(frozen=True)
-class Budget:
+class BudgetResult:
     """Hold what was asked for and what was reached."""
 
     kind: str

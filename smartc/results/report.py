@@ -17,7 +17,7 @@ from smartc.results.csv_rows import layers_to_csv
 from smartc.results.figures import (
     SIDES,
     Agreement,
-    Budget,
+    BudgetResult,
     Causes,
     Change,
     Evaluation,
@@ -35,7 +35,7 @@ from smartc.results.formats import TimeScale, milliseconds, time_scale, times
 
 __all__ = [
     "Agreement",
-    "Budget",
+    "BudgetResult",
     "Causes",
     "Change",
     "Evaluation",
@@ -71,7 +71,7 @@ class Report:
     provenance: str
     assumption: str
     latency: Latency
-    budget: Budget
+    budget: BudgetResult
     summary: Summary
     layers: tuple[Layer, ...]
     verify: tuple[Verification, ...]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import Literal
 
+from smartc.analysis.find_layers import Layers
 from smartc.core.errors import Argument, UserError
-
-Measure = Literal["latency", "macs", "bytes"]
+from smartc.masks.granularity import Granularity
+from smartc.targets.latency import Measure
+from smartc.targets.target import Target
 
 # How many of what a target counts one unit is; a share and a time depend on the network and the target.
 _AMOUNTS = {
@@ -26,8 +27,8 @@ _REFUSALS = {
 
 
 @dataclass(frozen=True)
-class Budget:
-    """What was asked for: a share of channels to remove, or what may remain of time, MACs or bytes.
+class RequestedBudget:
+    """What was asked for: a share of units to remove, or what may remain of time, MACs or bytes.
 
     Attributes:
         kind: ``sparsity``, ``latency``, ``macs`` or ``bytes``.
@@ -41,33 +42,55 @@ class Budget:
 
     @property
     def measure(self) -> Measure:
-        """Return what a search for this budget counts; channels are removed for the sake of time."""
-        if self.kind == "macs":
-            return "macs"
-        return "bytes" if self.kind == "bytes" else "latency"
+        """Return what a search for this budget counts."""
+        return _measure(self.kind)
 
-    def limit(self, dense: float, frequency_hz: float) -> float:
-        """Return a budget other than a sparsity in cycles, MACs or bytes, given those of the whole network."""
-        return self.amount * self._unit_size(dense, frequency_hz)
-
-    def stated(self, cost: float, dense: float, frequency_hz: float) -> str:
-        """Return cycles, MACs or bytes in the unit that was asked for, given those of the whole network."""
-        size = self._unit_size(dense, frequency_hz)
-        number = cost / size if size else 1.0
-        if self._unit == "x":
-            return f"{number:.4f}x"
-        return f"{number:.4g}{self._unit}" if number < 9999.5 else f"{number:.0f}{self._unit}"
-
-    @property
-    def _unit(self) -> str:
-        """Return the unit that was asked for."""
-        return self.asked.lstrip("0123456789.")
+    def resolved(self, dense: float, target: Target) -> Budget:
+        """Return the budget of a network on a target, given the cycles, MACs or bytes of the whole network."""
+        if self.kind == "sparsity":
+            return Budget(self.kind, self.asked, 1 - self.amount, 1.0, 1.0)
+        size = self._unit_size(dense, target.array.frequency_hz)
+        return Budget(self.kind, self.asked, self.amount * size, dense, size)
 
     def _unit_size(self, dense: float, frequency_hz: float) -> float:
         """Return how many cycles, MACs or bytes one of the unit is."""
-        if self._unit == "x":
+        unit = _unit(self.asked)
+        if unit == "x":
             return dense
-        return frequency_hz / 1e3 if self.kind == "latency" else _AMOUNTS[self.kind][self._unit]
+        return frequency_hz / 1e3 if self.kind == "latency" else _AMOUNTS[self.kind][unit]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What may remain of one network on one target.
+
+    Attributes:
+        kind: ``sparsity``, ``latency``, ``macs`` or ``bytes``.
+        asked: What was asked for, a number with its unit.
+        limit: The share of the units, or the cycles, MACs or bytes, that may remain.
+        dense: The same of the whole network; 1 for a share of the units.
+        unit_size: The share, cycles, MACs or bytes that one of the unit asked for is.
+    """
+
+    kind: str
+    asked: str
+    limit: float
+    dense: float
+    unit_size: float
+
+    @property
+    def measure(self) -> Measure:
+        """Return what a search for this budget counts."""
+        return _measure(self.kind)
+
+    def stated(self, cost: float, whole: float) -> str:
+        """Return cycles, MACs or bytes in the unit that was asked for; a share is one of ``whole``."""
+        unit = _unit(self.asked)
+        size = whole if unit == "x" else self.unit_size
+        number = cost / size if size else 1.0
+        if unit == "x":
+            return f"{number:.4f}x"
+        return f"{number:.4g}{unit}" if number < 9999.5 else f"{number:.0f}{unit}"
 
 
 def parse_budget(
@@ -75,7 +98,7 @@ def parse_budget(
     latency: str | float | None = None,
     macs: str | float | None = None,
     bytes: str | float | None = None,
-) -> Budget:
+) -> RequestedBudget:
     """Return the budget of the four options; half of the channels where none is given.
 
     Raises:
@@ -90,24 +113,60 @@ def parse_budget(
     return _amount(given[0], options[given[0]])
 
 
-def impossible(budget: Budget, least: float, dense: float, device: tuple[str, float]) -> UserError:
+def budget_of(granularity: Granularity, budget: RequestedBudget, given: bool) -> RequestedBudget:
+    """Return a budget that a granularity can meet: n:m fixes its own.
+
+    Args:
+        granularity: What a mask removes at a time.
+        budget: What was asked for, or the default.
+        given: Whether it was asked for.
+
+    Raises:
+        UserError: It is another than that of n:m.
+    """
+    share = granularity.fixed_share
+    if share is None:
+        return budget
+    if given and (budget.kind != "sparsity" or abs(budget.amount - share) > 1e-9):
+        fact = f"{granularity} removes {share:.1%} of the weights, and no other budget can be met by it"
+        raise UserError(fact, where=Argument("granularity", str(granularity)), fix="Leave the budget out")
+    return _sparsity(share)
+
+
+def resolved_budget(budget: RequestedBudget, layers: Layers, target: Target) -> Budget:
+    """Return the budget of a network on a target, given its layers."""
+    costs = target.price(layers.workload(target, layers.full_sizes))
+    return budget.resolved(float(costs.in_measure(budget.measure).sum()), target)
+
+
+def impossible(budget: Budget, least: float, target: Target) -> UserError:
     """Return the error for a budget that cannot be reached; the figures in it can be asked for.
 
     Args:
         budget: What was asked for.
         least: The fewest cycles, MACs or bytes that can be reached.
-        dense: Those of the whole network.
-        device: The target's name and frequency in Hz.
+        target: The device.
     """
-    name, frequency_hz = device
-    share = _rounded_up(least / dense if dense else 1.0)
+    share = _rounded_up(least / budget.dense if budget.dense else 1.0)
     if budget.kind == "latency":
-        milliseconds = _rounded_up(least / frequency_hz * 1e3)
-        fact = f"removing channels makes the model at best {share}x ({milliseconds} ms) on {name}"
+        milliseconds = _rounded_up(least / target.array.frequency_hz * 1e3)
+        fact = f"removing channels makes the model at best {share}x ({milliseconds} ms) on {target.name}"
     else:
-        what = "MACs" if budget.kind == "macs" else f"bytes of weights on {name}"
+        what = "MACs" if budget.kind == "macs" else f"bytes of weights on {target.name}"
         fact = f"removing channels leaves at least {share}x ({_amount_text(least, budget.kind)}) of the {what}"
     return UserError(fact, where=Argument(budget.kind, budget.asked), fix="Ask for no less than that")
+
+
+def _measure(kind: str) -> Measure:
+    """Return what a search for a kind of budget counts; units are removed for the sake of time."""
+    if kind == "macs":
+        return "macs"
+    return "bytes" if kind == "bytes" else "latency"
+
+
+def _unit(asked: str) -> str:
+    """Return the unit that was asked for."""
+    return asked.lstrip("0123456789.")
 
 
 def _several(given: list[str]) -> UserError:
@@ -118,22 +177,22 @@ def _several(given: list[str]) -> UserError:
     return UserError(f"{both}{', '.join(first)} and {last} are given", where=where, fix="Give one of them")
 
 
-def _sparsity(share: object) -> Budget:
+def _sparsity(share: object) -> RequestedBudget:
     """Check a share of channels."""
     if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share < 1:
         fix = "Give a number from 0 to less than 1"
         raise UserError("not a share of channels", where=Argument("sparsity", share), fix=fix)
-    return Budget("sparsity", float(share), f"{share:g}")
+    return RequestedBudget("sparsity", float(share), f"{share:g}")
 
 
-def _amount(kind: str, text: object) -> Budget:
+def _amount(kind: str, text: object) -> RequestedBudget:
     """Check a number and its unit."""
     units = "|".join(_UNITS[kind])
     found = re.fullmatch(rf"\s*(\d+(?:\.\d*)?|\.\d+)\s*({units})\s*", str(text), re.ASCII)
     if not found or not 0 < float(found[1]) < math.inf:
         fact, fix = _REFUSALS[kind]
         raise UserError(fact, where=Argument(kind, text), fix=fix)
-    return Budget(kind, float(found[1]), f"{found[1]}{found[2]}")
+    return RequestedBudget(kind, float(found[1]), f"{found[1]}{found[2]}")
 
 
 def _amount_text(number: float, kind: str) -> str:

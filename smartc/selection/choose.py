@@ -54,14 +54,14 @@ def choose(search: KeptOptions, budget: Budget) -> Choice:
     if search.measure != budget.measure:
         raise ValueError(f"the search counts {search.measure}, the budget {budget.measure}")
     sparsity = budget.kind == "sparsity"
-    return choice_of(search, budget, thinned(search, budget.amount) if sparsity else _by_cost(search, budget))
+    return choice_of(search, budget, thinned(search, 1 - budget.limit) if sparsity else _by_cost(search, budget))
 
 
 def choice_of(search: KeptOptions, budget: Budget, kept: IntArray) -> Choice:
     """Return counts that were chosen to meet a budget, with the reasons for them."""
     if not len(kept):
         return Choice(kept, (), "no channel can be removed")
-    note = shortfall(search, budget.amount, kept) if budget.kind == "sparsity" else ""
+    note = shortfall(search, 1 - budget.limit, kept) if budget.kind == "sparsity" else ""
     return Choice(kept, _reasons(search, kept), note)
 
 
@@ -71,10 +71,9 @@ def _by_cost(search: KeptOptions, budget: Budget) -> IntArray:
     Raises:
         UserError: Not even the fewest channels are cheap enough.
     """
-    dense, least = float(search.cost(search.full)), float(search.cost(search.fewest))
-    limit = budget.limit(dense, search.target.array.frequency_hz)
+    least, limit = float(search.cost(search.fewest)), budget.limit
     if least > limit * (1 + SAME_COST):
-        raise impossible(budget, least, dense, (search.target.name, search.target.array.frequency_hz))
+        raise impossible(budget, least, search.target)
     if not len(search.full):
         return search.full
     every = search.every_choice()

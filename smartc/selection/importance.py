@@ -26,10 +26,10 @@ def unit_scores(model: TracedModel, groups: ChannelGroups, learner: str) -> Floa
     Raises:
         UserError: The learner is unknown.
     """
-    if learner not in LEARNERS:
-        fix = f"Choose one of {', '.join(LEARNERS)}"
+    if learner not in SCORES:
+        fix = f"Choose one of {', '.join(SCORES)}"
         raise UserError("unknown learner", where=Argument("learner", learner), fix=fix)
-    measure, score = LEARNERS[learner]
+    measure, score = SCORES[learner]
     energy = measure(model, groups)
     scores = np.empty_like(energy)
     for group in groups.groups:
@@ -60,4 +60,4 @@ def magnitude(energy: FloatArray) -> FloatArray:
     return norms / mean if mean > 0 else np.ones_like(norms)
 
 
-LEARNERS = {"sp-lamp": (unit_energy, sp_lamp), "magnitude": (producer_energy, magnitude)}
+SCORES = {"sp-lamp": (unit_energy, sp_lamp), "magnitude": (producer_energy, magnitude)}

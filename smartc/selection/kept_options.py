@@ -12,12 +12,9 @@ import numpy as np
 from smartc.analysis.channels.channel_groups import ChannelGroups
 from smartc.analysis.channels.labels import IntArray
 from smartc.analysis.find_layers import Layers
-from smartc.selection.budget import Measure
 from smartc.selection.tile_steps import TileStep, tile_steps
-from smartc.targets.latency import Latency, price
-from smartc.targets.measured import MeasuredTarget
+from smartc.targets.latency import LayerCosts, Measure
 from smartc.targets.target import Target
-from smartc.targets.workload import Floats, Ints
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
@@ -52,10 +49,10 @@ class KeptOptions:
     def guide(self) -> KeptOptions:
         """Return the search whose costs say which channels go first on the way to a budget.
 
-        That is this one, but MACs are met where leaving them out saves the most time, if times are known: on a
-        processor they are far from proportional, and half the MACs of a network can be a third of its time.
+        That is this one, but MACs are met where leaving them out saves the most time, if the target knows its
+        times well.
         """
-        if self.measure == "macs" and isinstance(self.target, MeasuredTarget):
+        if self.measure == "macs" and self.target.guides_by_time:
             return replace(self, measure="latency")
         return self
 
@@ -118,13 +115,13 @@ class KeptOptions:
         columns = [options[places[:, group]] for group, options in enumerate(self.options)]
         return np.stack(columns, axis=1)
 
-    def latency(self, kept: IntArray) -> Latency:
+    def latency(self, kept: IntArray) -> LayerCosts:
         """Price all layers for kept counts of shape (groups,) or (candidates, groups)."""
-        return price(self.target, self.layers.workload(self.target, self.layers.sizes(kept)))
+        return self.target.price(self.layers.workload(self.target, self.layers.sizes(kept)))
 
     def cost(self, kept: IntArray) -> FloatArray:
         """Return what the whole network costs in the measure, a number per candidate."""
-        return np.asarray(self._measured(self.latency(kept)).sum(axis=-1), dtype=np.float64)
+        return np.asarray(self.latency(kept).in_measure(self.measure).sum(axis=-1), dtype=np.float64)
 
     def marginal_cost(self, kept: IntArray, groups: IntArray, counts: IntArray) -> FloatArray:
         """Return for trials, each another count of one group, the cost of the layers that the group touches.
@@ -140,20 +137,14 @@ class KeptOptions:
         rows, more = touched.rows[entries], np.repeat(counts - kept[groups], lengths).astype(np.int64)
         into: IntArray = reads[rows] + more * touched.reads[entries]
         out: IntArray = writes[rows] + more * touched.writes[entries]
-        cost = self._measured(price(self.target, self.layers.workload(self.target, (into, out), rows)))
+        costs = self.target.price(self.layers.workload(self.target, (into, out), rows))
         owner = np.repeat(np.arange(len(groups)), lengths)
-        return np.asarray(np.bincount(owner, cost, minlength=len(groups)), dtype=np.float64)
+        return np.asarray(np.bincount(owner, costs.in_measure(self.measure), minlength=len(groups)), dtype=np.float64)
 
     def marginal_costs(self, kept: IntArray, groups: IntArray, *counts: Any) -> list[FloatArray]:
         """Return the same for several counts of each of some groups, an array for each, priced at once."""
         trials = self.marginal_cost(kept, np.tile(groups, len(counts)), np.concatenate(counts))
         return np.split(trials, len(counts))
-
-    def _measured(self, latency: Latency) -> Floats | Ints:
-        """Return what each layer costs in the measure."""
-        costs: dict[Measure, Floats | Ints]
-        costs = {"latency": latency.total, "macs": latency.macs, "bytes": latency.weight_bytes}
-        return costs[self.measure]
 
     def kept_units(self, kept: IntArray) -> BoolArray:
         """Return which units stay when each group keeps its best ones."""

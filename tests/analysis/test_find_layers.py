@@ -17,7 +17,7 @@ from smartc.frontend.capture import trace
 from smartc.ir.traced_model import TracedModel
 from smartc.passes.remove_channels import RemoveChannels
 from smartc.selection.choose import KeptOptions
-from smartc.targets.latency import Latency, price
+from smartc.targets.latency import LayerCosts
 from smartc.targets.target import load_target
 from smartc.targets.workload import OpKind
 from tests.support import torchvision_models
@@ -54,10 +54,10 @@ def rows(layers: Layers) -> list[tuple[str, str, list[str], bool, int]]:
     ]
 
 
-def dense(layers: Layers, target: str = "npu-8x8") -> Latency:
+def dense(layers: Layers, target: str = "npu-8x8") -> LayerCosts:
     """Return what the layers cost when nothing is removed."""
     device = load_target(target)
-    return price(device, layers.workload(device, layers.full_sizes))
+    return device.price(layers.workload(device, layers.full_sizes))
 
 
 def operations(module: nn.Module, inputs: Any) -> int:

@@ -16,7 +16,6 @@ from smartc.analysis.live_tiles import live_tiles
 from smartc.analysis.weight_use import weight_use
 from smartc.frontend.capture import trace
 from smartc.ir.traced_model import TracedModel
-from smartc.targets.latency import price
 from smartc.targets.target import Target, load_target
 from smartc.targets.workload import OpKind
 from tests.support.zoo import build
@@ -62,7 +61,7 @@ def counted_slowly(weight: torch.Tensor, target: Target, groups: int, transposed
 @pytest.mark.parametrize("name", NETWORKS)
 def test_agrees_with_the_latency_model(name: str, target: Target) -> None:
     model, layers = traced(name)
-    tiles = price(target, layers.workload(target, layers.full_sizes)).tiles
+    tiles = target.price(layers.workload(target, layers.full_sizes)).tiles
     found = 0
     for row, expected in zip(layers.rows, tiles, strict=True):
         use = weight_use(model, row.node)

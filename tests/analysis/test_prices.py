@@ -14,7 +14,6 @@ from smartc.analysis.find_layers import Layers
 from smartc.analysis.prices import live_by_layer, price_layers
 from smartc.frontend.capture import trace
 from smartc.ir.traced_model import TracedModel
-from smartc.targets.latency import price
 from smartc.targets.target import load_target
 from tests.support.zero_tiles import with_zero_tiles
 
@@ -78,7 +77,7 @@ def test_a_dense_model_costs_what_it_does(target: object) -> None:
     assert target in (NPU, DENSE)
     device = NPU if target is NPU else DENSE
     model, layers = network()
-    expected = price(device, layers.workload(device, layers.full_sizes)).total
+    expected = device.price(layers.workload(device, layers.full_sizes)).total
     assert np.array_equal(price_layers(model, layers, device).total, expected)
 
 

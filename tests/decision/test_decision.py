@@ -22,7 +22,7 @@ from smartc.masks.granularity import Granularity
 from smartc.masks.layouts import BoolArray
 from smartc.passes.remove_channels import RemoveChannels
 from smartc.passes.shared.base import run_passes
-from smartc.selection.budget import parse_budget
+from smartc.selection.budget import parse_budget, resolved_budget
 from smartc.targets.target import load_target
 from tests.support.oracle import TOLERANCE, relative_error
 from tests.support.random_networks import random_recipe
@@ -41,8 +41,9 @@ def captured(name: str) -> tuple[TracedModel, tuple[Any, ...]]:
 
 def job(model: TracedModel, learner: str = "magnitude") -> CompileJob:
     """Return a project of a model on the small target."""
-    clock = Clock()
-    return CompileJob(model, analysed(model), NPU, parse_budget(0.3), Granularity("block", 8, 8), learner, clock)
+    layers = analysed(model)
+    budget = resolved_budget(parse_budget(0.3), layers, NPU)
+    return CompileJob(model, layers, NPU, budget, Granularity("block", 8, 8), learner, Clock())
 
 
 def unread(model: TracedModel, groups: ChannelGroups, gone: BoolArray) -> TracedModel:

@@ -11,7 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from smartc.frontend.model_file import load_model, model_hash
+from smartc.frontend.model_file import file_hash, load_model
 from smartc.ir.traced_model import TracedModel
 from tests.support.oracle import FLOAT32_TOLERANCE, relative_error
 from tests.support.small_networks import Lookup, Refusal, Tied, small
@@ -94,7 +94,7 @@ def test_an_exported_program_may_be_given_its_own_shapes(model_files: Path, shap
 
 def test_model_hash(tmp_path: Path) -> None:
     (tmp_path / "abc").write_bytes(b"abc")
-    assert model_hash(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert file_hash(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
 @pytest.mark.parametrize(

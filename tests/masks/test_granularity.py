@@ -1,4 +1,4 @@
-"""Granularity: what the user writes for it, and which budgets it can meet."""
+"""Granularity: what the user writes for it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import pytest
 
 from smartc.core.errors import UserError
 from smartc.masks.granularity import Granularity, parse_granularity
-from smartc.selection.budget import parse_budget
 from smartc.targets.target import load_target
 
 NPU, DENSE = load_target("npu-8x8"), load_target("npu-8x8-dense")
@@ -44,26 +43,3 @@ def test_refuses_what_is_none(text: str) -> None:
     with pytest.raises(UserError) as caught:
         parse_granularity(text, NPU)
     assert str(caught.value) == f"granularity={text!r}: not known. Choose one of {CHOICES}."
-
-
-def test_n_of_m_fixes_its_budget() -> None:
-    half = Granularity("n:m", 2, 4)
-    assert half.budget(parse_budget(), given=False) == parse_budget(0.5)
-    assert half.budget(parse_budget(0.5), given=True) == parse_budget(0.5)
-    assert Granularity("n:m", 1, 4).budget(parse_budget(), given=False) == parse_budget(0.75)
-    third = Granularity("n:m", 1, 3).budget(parse_budget(2 / 3), given=True)
-    assert third.amount == pytest.approx(2 / 3, abs=1e-15)
-
-
-@pytest.mark.parametrize("budget", [parse_budget(0.6), parse_budget(None, "0.5x"), parse_budget(None, None, "10M")])
-def test_n_of_m_refuses_other_budgets(budget: object) -> None:
-    with pytest.raises(UserError) as caught:
-        Granularity("n:m", 2, 4).budget(budget, given=True)  # type: ignore[arg-type]
-    fact = "2:4 removes 50.0% of the weights, and no other budget can be met by it"
-    assert str(caught.value) == f"granularity='2:4': {fact}. Leave the budget out."
-
-
-def test_others_take_every_budget() -> None:
-    for budget in (parse_budget(0.6), parse_budget(None, "0.5x")):
-        assert Granularity("block", 8, 8).budget(budget, given=True) is budget
-        assert Granularity("channel").budget(budget, given=True) is budget

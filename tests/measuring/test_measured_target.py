@@ -18,7 +18,6 @@ from smartc.core.records import encode
 from smartc.measuring import measured_target
 from smartc.measuring.cost_table_file import read_table, table_path, write_table
 from smartc.measuring.measured_target import default_backends, with_costs
-from smartc.targets.latency import price
 from smartc.targets.measured import MeasuredTarget
 from smartc.targets.target import load_target, without_skipping
 from smartc.targets.workload import OpKind, Workload
@@ -40,21 +39,21 @@ def work(**fields: Any) -> Workload:
 
 def test_prices_a_kernel_as_it_was_measured() -> None:
     cpu = target(by_work, blocks=False)
-    cost = price(cpu, work(pixels=49, cin=64, cout=256))
+    cost = cpu.price(work(pixels=49, cin=64, cout=256))
     assert cost.total_ms == pytest.approx((5 + 9 * 49 * 64 * 256 / 5e4 + 49 * 320 / 1e6) / 1e3)
     assert (int(cost.tiles), int(cost.live_tiles), int(cost.macs)) == (9 * 8 * 32, 9 * 8 * 32, 9 * 49 * 64 * 256)
     assert int(cost.weight_bytes) == 4 * 9 * 64 * 256
-    assert float(price(cpu, work(kind=OpKind.FREE)).total) == 0
+    assert float(cpu.price(work(kind=OpKind.FREE)).total) == 0
 
 
 def test_skips_zero_tiles_where_that_is_faster() -> None:
     cpu = target(by_work)
-    few, all_of_them = price(cpu, work(live_tiles=100)), price(without_skipping(cpu), work(live_tiles=100))
+    few, all_of_them = cpu.price(work(live_tiles=100)), without_skipping(cpu).price(work(live_tiles=100))
     assert few.total < 0.5 * all_of_them.total
     assert few.listed
     assert int(few.weight_bytes) == 100 * (4 * 64 + 4)
     slow = target(lambda point: by_work(point) * (100 if point.kind == "packed" else 1))
-    assert not price(slow, work(live_tiles=100)).listed
+    assert not slow.price(work(live_tiles=100)).listed
 
 
 @given(seed=st.integers(0, 2**32 - 1), blocks=st.booleans())
@@ -69,8 +68,8 @@ def test_time_never_rises_when_channels_or_live_tiles_fall(seed: int, blocks: bo
     small = {name: random.integers(1, values + 1) for name, values in large.items()}
     tiles = random.integers(0, 9000, 200)
     fewer = random.integers(0, tiles + 1)
-    before = price(cpu, work(kind=kind, kernel=kernel, live_tiles=tiles, **large)).total
-    after = price(cpu, work(kind=kind, kernel=kernel, live_tiles=fewer, **small)).total
+    before = cpu.price(work(kind=kind, kernel=kernel, live_tiles=tiles, **large)).total
+    after = cpu.price(work(kind=kind, kernel=kernel, live_tiles=fewer, **small)).total
     assert (after <= before * (1 + 1e-9)).all()
 
 
@@ -85,7 +84,7 @@ def test_channels_are_kept_in_steps_of_what_kernels_compute_at_once(block: int) 
 
 def test_without_a_table_nothing_is_priced() -> None:
     with pytest.raises(ValueError, match="cpu has no cost table"):
-        price(load_target("cpu"), work())
+        load_target("cpu").price(work())
 
 
 def test_says_what_its_figures_are() -> None:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from smartc.core.errors import UserError
-from smartc.selection.budget import Budget, impossible, parse_budget
+from smartc.masks.granularity import parse_granularity
+from smartc.selection.budget import RequestedBudget, budget_of, impossible, parse_budget
+from smartc.targets.latency import Measure
+from smartc.targets.target import load_target
+from tests.support.search_networks import budget_for, search_of
+
+NPU = load_target("npu-8x8")
+DEVICE = replace(NPU, array=replace(NPU.array, frequency_hz=1e6))
 
 SHARE = "not a share of channels. Give a number from 0 to less than 1."
 MACS = "not a number of MACs. Give a share such as 0.5x or a number such as 300M or 1.2G."
@@ -15,7 +23,7 @@ BYTES = "not a number of bytes. Give a share such as 0.5x or a size such as 500k
 TIME = "not a latency. Give a share such as 0.6x or a time such as 1.5ms."
 
 
-def asking(kind: str, text: str) -> Budget:
+def asking(kind: str, text: str) -> RequestedBudget:
     """Return a budget of some kind."""
     options: dict[str, Any] = {kind: text}
     return parse_budget(**options)
@@ -24,16 +32,16 @@ def asking(kind: str, text: str) -> Budget:
 @pytest.mark.parametrize(
     ("sparsity", "latency", "budget"),
     [
-        (None, None, Budget("sparsity", 0.5, "0.5")),
-        (0, None, Budget("sparsity", 0.0, "0")),
-        (0.25, None, Budget("sparsity", 0.25, "0.25")),
-        (None, "0.6x", Budget("latency", 0.6, "0.6x")),
-        (None, " .5 x ", Budget("latency", 0.5, ".5x")),
-        (None, "1.5ms", Budget("latency", 1.5, "1.5ms")),
-        (None, "2.x", Budget("latency", 2.0, "2.x")),
+        (None, None, RequestedBudget("sparsity", 0.5, "0.5")),
+        (0, None, RequestedBudget("sparsity", 0.0, "0")),
+        (0.25, None, RequestedBudget("sparsity", 0.25, "0.25")),
+        (None, "0.6x", RequestedBudget("latency", 0.6, "0.6x")),
+        (None, " .5 x ", RequestedBudget("latency", 0.5, ".5x")),
+        (None, "1.5ms", RequestedBudget("latency", 1.5, "1.5ms")),
+        (None, "2.x", RequestedBudget("latency", 2.0, "2.x")),
     ],
 )
-def test_understands(sparsity: float | None, latency: str | None, budget: Budget) -> None:
+def test_understands(sparsity: float | None, latency: str | None, budget: RequestedBudget) -> None:
     assert parse_budget(sparsity, latency) == budget
 
 
@@ -60,7 +68,7 @@ def test_understands_amounts(kind: str, asked: str, limit: float) -> None:
     for text in (asked, f"  {number} {asked.removeprefix(number)} "):
         budget = asking(kind, text)
         assert (budget.kind, budget.measure, budget.asked) == (kind, kind, asked)
-        assert budget.limit(dense=1000.0, frequency_hz=1e6) == limit
+        assert budget.resolved(1000.0, DEVICE).limit == limit
 
 
 def test_channels_are_removed_for_the_sake_of_time() -> None:
@@ -125,8 +133,22 @@ def test_refuses_more_than_one_budget(options: dict[str, Any], message: str) -> 
 
 
 def test_limits_of_a_share_and_of_a_time() -> None:
-    assert parse_budget(None, "0.5x").limit(dense=1000.0, frequency_hz=1e6) == 500
-    assert parse_budget(None, "0.25ms").limit(dense=1000.0, frequency_hz=1e6) == 250
+    assert parse_budget(None, "0.5x").resolved(1000.0, DEVICE).limit == 500
+    assert parse_budget(None, "0.25ms").resolved(1000.0, DEVICE).limit == 250
+
+
+def test_the_limit_of_a_sparsity_is_the_share_that_stays() -> None:
+    budget = parse_budget(0.75).resolved(1000.0, DEVICE)
+    assert (budget.limit, budget.dense, budget.asked) == (0.25, 1.0, "0.75")
+
+
+@pytest.mark.parametrize("measure", ["latency", "macs", "bytes"])
+@pytest.mark.parametrize("name", ["residual_bottlenecks", "plain_chain", "nothing_to_remove"])
+def test_shares_are_of_what_the_whole_network_costs(name: str, measure: Measure) -> None:
+    network = replace(search_of(name), measure=measure)
+    budget = budget_for(network, **{measure: "0.5x"})
+    assert budget.measure == measure
+    assert (budget.dense, budget.limit) == (float(network.cost(network.full)), 0.5 * budget.dense)
 
 
 @pytest.mark.parametrize(
@@ -142,12 +164,35 @@ def test_limits_of_a_share_and_of_a_time() -> None:
     ],
 )
 def test_states_what_was_reached_in_the_unit_asked_for(options: dict[str, Any], stated: str) -> None:
-    assert parse_budget(**options).stated(1234.6, dense=2500.0, frequency_hz=1e6) == stated
+    assert parse_budget(**options).resolved(2500.0, DEVICE).stated(1234.6, 2500.0) == stated
 
 
 def test_states_large_figures_without_an_exponent_and_shares_of_nothing() -> None:
-    assert parse_budget(macs="1k").stated(123_456_789.0, dense=2e8, frequency_hz=1e6) == "123457k"
-    assert parse_budget(macs="1x").stated(0.0, dense=0.0, frequency_hz=1e6) == "1.0000x"
+    assert parse_budget(macs="1k").resolved(2e8, DEVICE).stated(123_456_789.0, 2e8) == "123457k"
+    assert parse_budget(macs="1x").resolved(0.0, DEVICE).stated(0.0, 0.0) == "1.0000x"
+
+
+def test_n_of_m_fixes_its_budget() -> None:
+    half = parse_granularity("2:4", DEVICE)
+    assert budget_of(half, parse_budget(), False) == parse_budget(0.5)
+    assert budget_of(half, parse_budget(0.5), True) == parse_budget(0.5)
+    assert budget_of(parse_granularity("1:4", DEVICE), parse_budget(), False) == parse_budget(0.75)
+    third = budget_of(parse_granularity("1:3", DEVICE), parse_budget(2 / 3), True)
+    assert third.amount == pytest.approx(2 / 3, abs=1e-15)
+
+
+@pytest.mark.parametrize("budget", [parse_budget(0.6), parse_budget(None, "0.5x"), parse_budget(None, None, "10M")])
+def test_n_of_m_refuses_other_budgets(budget: object) -> None:
+    with pytest.raises(UserError) as caught:
+        budget_of(parse_granularity("2:4", DEVICE), budget, True)  # type: ignore[arg-type]
+    fact = "2:4 removes 50.0% of the weights, and no other budget can be met by it"
+    assert str(caught.value) == f"granularity='2:4': {fact}. Leave the budget out."
+
+
+def test_other_granularities_take_every_budget() -> None:
+    for budget in (parse_budget(0.6), parse_budget(None, "0.5x")):
+        assert budget_of(parse_granularity("8x8", DEVICE), budget, True) is budget
+        assert budget_of(parse_granularity("channel", DEVICE), budget, True) is budget
 
 
 @pytest.mark.parametrize(
@@ -161,7 +206,7 @@ def test_states_large_figures_without_an_exponent_and_shares_of_nothing() -> Non
     ],
 )
 def test_says_what_can_be_reached(fastest: float, dense: float, figures: str) -> None:
-    error = impossible(Budget("latency", 0.01, "0.01x"), fastest, dense, ("npu-8x8", 1e6))
+    error = impossible(asking("latency", "0.01x").resolved(dense, DEVICE), fastest, DEVICE)
     assert str(error) == (
         f"latency='0.01x': removing channels makes the model at best {figures} on npu-8x8. Ask for no less than that."
     )
@@ -179,8 +224,8 @@ def test_says_what_can_be_reached(fastest: float, dense: float, figures: str) ->
     ],
 )
 def test_says_what_can_be_reached_in_its_own_unit(kind: str, least: float, fact: str) -> None:
-    error = impossible(Budget(kind, 0.01, "0.01x"), least, 1e7, ("npu-8x8", 1e6))
+    error = impossible(asking(kind, "0.01x").resolved(1e7, DEVICE), least, DEVICE)
     assert str(error) == (f"{kind}='0.01x': removing channels leaves at least {fact}. Ask for no less than that.")
     for text in fact.split()[:2]:
         asked = asking(kind, text.strip("()"))
-        assert least <= asked.limit(1e7, 1e6) * (1 + 1e-12) <= least * 1.001
+        assert least <= asked.resolved(1e7, DEVICE).limit * (1 + 1e-12) <= least * 1.001

@@ -10,10 +10,13 @@ from torch import nn
 from smartc.core.errors import UserError
 from smartc.selection import choose as choose_module
 from smartc.selection import kept_options as search_module
-from smartc.selection.choose import KeptOptions, choose, parse_budget
-from smartc.targets.target import load_target
+from smartc.selection.choose import KeptOptions, choose
+from smartc.targets.latency import LayerCosts, modelled_costs
+from smartc.targets.target import Target, load_target
+from smartc.targets.workload import Workload
 from tests.support.search_networks import (
     NETWORKS,
+    budget_for,
     chain,
     every_choice,
     removed,
@@ -29,7 +32,7 @@ IMAGE = torch.zeros(2, 3, 6, 6)
 
 def by_latency(search: KeptOptions, share: float) -> choose_module.Choice:
     """Return the choice for a share of the whole network's time."""
-    return choose(search, parse_budget(None, f"{share:.9f}x"))
+    return choose(search, budget_for(search, None, f"{share:.9f}x"))
 
 
 @pytest.mark.slow
@@ -53,9 +56,9 @@ def test_latency_budgets_are_met_and_monotone(name: str, exhaustive: int, monkey
 def test_sparsity_budgets_are_met_and_monotone(name: str) -> None:
     network = search_of(name)
     dense, last = network.latency(network.full), np.inf
-    most = removed(network, choose(network, parse_budget(0.999, None)).kept)
+    most = removed(network, choose(network, budget_for(network, 0.999, None)).kept)
     for share in np.linspace(0, most, 25):
-        choice = choose(network, parse_budget(float(share), None))
+        choice = choose(network, budget_for(network, float(share), None))
         latency = network.latency(choice.kept)
         assert removed(network, choice.kept) >= share - 1e-9
         assert not choice.note
@@ -74,9 +77,9 @@ def evenly(search: KeptOptions, share: float) -> float:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_share_of_the_channels_is_no_slower_than_that_share_of_every_layer(name: str) -> None:
     network = search_of(name)
-    most = removed(network, choose(network, parse_budget(0.999, None)).kept)
+    most = removed(network, choose(network, budget_for(network, 0.999, None)).kept)
     for share in np.linspace(0, most, 30):
-        kept = choose(network, parse_budget(float(share), None)).kept
+        kept = choose(network, budget_for(network, float(share), None)).kept
         assert float(network.cost(kept)) <= evenly(network, float(share)) * (1 + 1e-9)
 
 
@@ -90,7 +93,7 @@ def test_sparsity_keeps_next_to_the_best_score_of_all_that_are_as_fast(
     every, cycles, scores = every_choice(network)
     gone = 1 - every @ network.weights / float(network.weights @ network.full)
     for share in (0.2, 0.35, 0.5, 0.6):
-        choice = choose(network, parse_budget(share, None))
+        choice = choose(network, budget_for(network, share, None))
         best = scores[(gone >= share - 1e-9) & (cycles <= evenly(network, share) * (1 + 1e-9))].max()
         # The best for a smaller share may be faster, and then this must not be slower.
         assert score(network, choice.kept) >= 0.99 * best
@@ -129,7 +132,7 @@ def test_latency_lands_just_below_the_budget() -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_counts_fill_tiles_or_say_why(name: str, target: str) -> None:
     network = search_of(name, target)
-    choice = choose(network, parse_budget(0.5, None))
+    choice = choose(network, budget_for(network, 0.5, None))
     for count, size, reason in zip(choice.kept, network.full, choice.reasons, strict=True):
         assert count == size or count % network.target.align.cout == 0 or "tiles" in reason
 
@@ -137,7 +140,7 @@ def test_counts_fill_tiles_or_say_why(name: str, target: str) -> None:
 def test_small_channel_groups_of_grouped_convolutions_lose_half() -> None:
     # As in RegNet-Y: 13 groups of 8 channels, so that no count short of all fills tiles everywhere.
     network = search(chain(104, 104, 104, groups=(1, 13)), IMAGE, load_target("npu-8x8"))
-    choice = choose(network, parse_budget(0.5, None))
+    choice = choose(network, budget_for(network, 0.5, None))
     assert network.full.tolist() == [8, 8, 104]
     assert 0.5 <= removed(network, choice.kept) < 0.53
     small = choice.kept[:2]
@@ -149,7 +152,7 @@ def test_small_channel_groups_of_grouped_convolutions_lose_half() -> None:
 
 def test_reasons_say_what_was_done() -> None:
     network = search(chain(32, 8, 24), IMAGE, load_target("npu-8x8"))
-    choice = choose(network, parse_budget(None, "0.7x"))
+    choice = choose(network, budget_for(network, None, "0.7x"))
     assert choice.reasons[1] == "its 8 channels fill no more than one tile"
     for count, size, reason in zip(choice.kept, network.full, choice.reasons, strict=True):
         if size > 8:
@@ -160,7 +163,7 @@ def test_reasons_say_what_was_done() -> None:
 
 def test_a_cut_that_saves_nothing_is_not_made() -> None:
     network = search(chain(64, 64), IMAGE, wide_array(load_target("npu-8x8")))
-    choice = choose(network, parse_budget(0.5, None))
+    choice = choose(network, budget_for(network, 0.5, None))
     assert choice.kept.tolist() == [64, 64]
     assert choice.reasons == ("removing some would save no time",) * 2
     assert choice.note == "only 0.0% of the channels can be removed in whole tiles"
@@ -169,7 +172,7 @@ def test_a_cut_that_saves_nothing_is_not_made() -> None:
 @pytest.mark.parametrize("name", ["nothing_to_remove", "no_parameters", "returns_its_input"])
 def test_networks_without_channels_stay_as_they_are(name: str) -> None:
     network = search_of(name)
-    for budget in (parse_budget(0.5, None), parse_budget(None, "1x")):
+    for budget in (budget_for(network, 0.5), budget_for(network, None, "1x")):
         choice = choose(network, budget)
         assert (choice.kept.tolist(), choice.reasons, choice.note) == ([], (), "no channel can be removed")
 
@@ -177,7 +180,7 @@ def test_networks_without_channels_stay_as_they_are(name: str) -> None:
 def test_a_time_out_of_reach_names_one_that_is_not() -> None:
     network = search_of("plain_chain")
     with pytest.raises(UserError) as caught:
-        choose(network, parse_budget(None, "0.01x"))
+        choose(network, budget_for(network, None, "0.01x"))
     words = str(caught.value).split()
     share, milliseconds = words[8], words[9].strip("(")
     assert str(caught.value) == (
@@ -185,14 +188,14 @@ def test_a_time_out_of_reach_names_one_that_is_not() -> None:
         "Ask for no less than that."
     )
     for reachable in (share, f"{milliseconds}ms"):
-        assert len(choose(network, parse_budget(None, reachable)).kept) == 3
+        assert len(choose(network, budget_for(network, None, reachable)).kept) == 3
 
 
 def test_scores_of_zero_and_of_very_different_size_are_no_trap() -> None:
     network = search_of("plain_chain")
     for scores in (np.zeros(len(network.scores)), 10.0 ** np.linspace(-300, 300, len(network.scores))):
         other = KeptOptions(network.layers, network.target, scores)
-        assert removed(other, choose(other, parse_budget(0.5, None)).kept) >= 0.5
+        assert removed(other, choose(other, budget_for(other, 0.5, None)).kept) >= 0.5
         assert float(other.cost(by_latency(other, 0.5).kept)) <= 0.5 * float(other.cost(other.full)) * (1 + 1e-8)
 
 
@@ -202,12 +205,10 @@ class Counter:
     def __init__(self) -> None:
         self.layers = 0
 
-    def __call__(self, target: object, work: object) -> object:
+    def __call__(self, target: Target, work: Workload) -> LayerCosts:
         """Price layers."""
-        from smartc.targets.latency import price
-
-        self.layers += int(np.prod(work.shape))  # type: ignore[attr-defined]
-        return price(target, work)  # type: ignore[arg-type]
+        self.layers += int(np.prod(work.shape))
+        return modelled_costs(target, work)
 
 
 @pytest.mark.slow
@@ -219,7 +220,7 @@ def test_work_grows_in_proportion_to_the_layers(
     for depth in (25, 100):
         network = search(nn.Sequential(chain(*[16] * depth)), IMAGE, load_target("npu-8x8"))
         counter = Counter()
-        monkeypatch.setattr("smartc.selection.kept_options.price", counter)
-        choose(network, parse_budget(*budget))
+        monkeypatch.setattr("smartc.targets.target.modelled_costs", counter)
+        choose(network, budget_for(network, *budget))
         priced.append(counter.layers)
     assert priced[1] < 5 * priced[0]

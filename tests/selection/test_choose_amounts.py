@@ -11,25 +11,35 @@ import torch
 
 from smartc.core.errors import UserError
 from smartc.selection import kept_options as search_module
-from smartc.selection.budget import Budget, Measure
-from smartc.selection.choose import Choice, KeptOptions, choose, parse_budget
+from smartc.selection.budget import Budget
+from smartc.selection.choose import Choice, KeptOptions, choose
+from smartc.targets.latency import Measure
 from smartc.targets.target import load_target
 from tests.support.cost_tables import by_work, target
-from tests.support.search_networks import NETWORKS, chain, every_choice, score, search, search_of, shares, wide_array
+from tests.support.search_networks import (
+    NETWORKS,
+    budget_for,
+    chain,
+    every_choice,
+    score,
+    search,
+    search_of,
+    shares,
+    wide_array,
+)
 
 IMAGE = torch.zeros(2, 3, 6, 6)
 MEASURES: tuple[Measure, ...] = ("macs", "bytes")
 
 
-def asking(measure: Measure, text: str) -> Budget:
-    """Return a budget of a measure."""
-    options: dict[str, Any] = {measure: text}
-    return parse_budget(**options)
+def asking(search: KeptOptions, text: str) -> Budget:
+    """Return a budget of what a search counts."""
+    return budget_for(search, **{search.measure: text})
 
 
 def by_cost(search: KeptOptions, share: float) -> Choice:
     """Return the choice for a share of what the whole network costs."""
-    return choose(search, asking(search.measure, f"{share:.9f}x"))
+    return choose(search, asking(search, f"{share:.9f}x"))
 
 
 def counted(search: KeptOptions, kept: Any) -> float:
@@ -99,8 +109,8 @@ def test_amounts_are_those_of_the_layers() -> None:
     for measure, whole in zip(MEASURES, (macs, size), strict=True):
         assert counted(replace(network, measure=measure), network.full) == whole
     by_macs, by_size = (replace(network, measure=measure) for measure in MEASURES)
-    assert counted(by_macs, choose(by_macs, parse_budget(macs="100k")).kept) <= 100e3
-    assert counted(by_size, choose(by_size, parse_budget(bytes="2KiB")).kept) <= 2048
+    assert counted(by_macs, choose(by_macs, budget_for(by_macs, macs="100k")).kept) <= 100e3
+    assert counted(by_size, choose(by_size, budget_for(by_size, bytes="2KiB")).kept) <= 2048
 
 
 @pytest.mark.parametrize("measure", MEASURES)
@@ -118,27 +128,27 @@ def test_trials_cost_what_the_layers_that_they_touch_cost(measure: Measure) -> N
 def test_macs_and_bytes_out_of_reach_name_some_that_are_not(measure: Measure) -> None:
     network = replace(search_of("plain_chain"), measure=measure)
     with pytest.raises(UserError) as caught:
-        choose(network, asking(measure, "0.001x"))
-    share, amount = (word.strip("()") for word in str(caught.value).split()[7:9])
+        choose(network, asking(network, "0.001x"))
+    share, amount = (word.strip("()") for word in str(caught.value).split()[6:8])
     what = {"macs": "MACs", "bytes": "bytes of weights on npu-8x8"}[measure]
     assert str(caught.value) == (
-        f"--{measure} 0.001x: removing channels leaves at least {share} ({amount}) of the {what}. "
+        f"{measure}='0.001x': removing channels leaves at least {share} ({amount}) of the {what}. "
         "Ask for no less than that."
     )
     for reachable in (share, amount):
-        assert len(choose(network, asking(measure, reachable)).kept) == 3
+        assert len(choose(network, asking(network, reachable)).kept) == 3
 
 
 def test_a_cut_that_saves_no_bytes_is_not_made_but_one_that_saves_macs_is() -> None:
     network = search(chain(64, 64), IMAGE, wide_array(load_target("npu-8x8")))
     by_size, by_macs = (replace(network, measure=measure) for measure in reversed(MEASURES))
-    choice = choose(by_size, parse_budget(bytes="1x"))
+    choice = choose(by_size, budget_for(by_size, bytes="1x"))
     assert choice.kept.tolist() == [64, 64]
     assert choice.reasons == ("removing some would save no bytes",) * 2
-    assert (choose(by_macs, parse_budget(macs="0.5x")).kept < 64).any()
-    assert choose(by_macs, parse_budget(macs="1x")).reasons == ("the budget is met without removing any",) * 2
+    assert (choose(by_macs, budget_for(by_macs, macs="0.5x")).kept < 64).any()
+    assert choose(by_macs, budget_for(by_macs, macs="1x")).reasons == ("the budget is met without removing any",) * 2
 
 
 def test_a_search_must_count_what_the_budget_does() -> None:
     with pytest.raises(ValueError, match=r"^the search counts latency, the budget macs$"):
-        choose(search_of("plain_chain"), parse_budget(macs="0.5x"))
+        choose(search_of("plain_chain"), budget_for(search_of("plain_chain"), macs="0.5x"))

@@ -14,6 +14,7 @@ from torch import nn
 from smartc.analysis.find_channel_groups import find_channel_groups
 from smartc.analysis.find_layers import find_layers
 from smartc.frontend.capture import trace
+from smartc.selection.budget import Budget, parse_budget, resolved_budget
 from smartc.selection.importance import unit_scores
 from smartc.selection.kept_options import FloatArray, KeptOptions
 from smartc.targets.target import Target, load_target
@@ -43,6 +44,11 @@ def search(module: nn.Module, inputs: Any, target: Target) -> KeptOptions:
     groups = find_channel_groups(model)
     scores = unit_scores(model, groups, "sp-lamp") * np.random.default_rng(0).uniform(0.5, 1, groups.count)
     return KeptOptions(find_layers(model, groups), target, scores)
+
+
+def budget_for(search: KeptOptions, *given: Any, **named: Any) -> Budget:
+    """Return the budget of options, as ``parse_budget`` takes them, for the network of a search."""
+    return resolved_budget(parse_budget(*given, **named), search.layers, search.target)
 
 
 def chain(*widths: int, groups: tuple[int, ...] = ()) -> nn.Sequential:

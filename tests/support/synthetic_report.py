@@ -9,7 +9,7 @@ from typing import Literal
 
 from smartc.results.report import (
     Agreement,
-    Budget,
+    BudgetResult,
     Causes,
     Change,
     Evaluation,
@@ -120,7 +120,7 @@ def residual_report(blocks: int = 3) -> Report:
         provenance="generic",
         assumption="The target is taken to skip 8 x 8 weight tiles that are all zero.",
         latency=replace(latency, without_skipping=1.1 * latency.compiled),
-        budget=Budget("sparsity", "0.5", "0.497 of the prunable channels"),
+        budget=BudgetResult("sparsity", "0.5", "0.497 of the prunable channels"),
         summary=Summary(
             parameters=weights,
             macs=Change(sum(f.macs for f in dense), sum(f.macs for f in compiled)),

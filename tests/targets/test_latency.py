@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smartc.targets.latency import BOUNDS, price
+from smartc.targets.latency import BOUNDS
 from smartc.targets.target import Target, load_target, target_names, without_skipping
 from smartc.targets.tiling import tiling
 from smartc.targets.workload import OpKind, Workload
@@ -52,7 +52,7 @@ def test_equals_the_formulas_by_hand(seed: int) -> None:
     random = np.random.default_rng(seed)
     target, work = random_target(random), random_layers(random, 40)
     assert Target.from_dict(target.to_dict()) == target
-    got = price(target, work)
+    got = target.price(work)
     for i in range(40):
         layer = SimpleNamespace(**{item.name: getattr(work, item.name)[i].item() for item in fields(work)})
         want = price_by_hand(target, layer)
@@ -95,7 +95,7 @@ SCALE_SIM = (
 def test_serial_fill_equals_scale_sim(case: tuple[int, ...]) -> None:
     rows, cols, M, K, N, *cycles = case
     work = layers(pixels=M, cin=K, cout=N)
-    assert [price(serial(flow, rows, cols), work).compute for flow in ("ws", "os", "is")] == cycles
+    assert [serial(flow, rows, cols).price(work).compute for flow in ("ws", "os", "is")] == cycles
 
 
 def skewed_array(rows: int, cols: int, steps: int, load: int) -> int:
@@ -115,7 +115,7 @@ def test_serial_fill_equals_a_count_of_cells(rows: int, cols: int, M: int, K: in
     weight = sum(skewed_array(rows, cols, M, rows) for _ in range(deep * wide))
     output = sum(skewed_array(rows, cols, K, 0) for _ in range(len(range(0, M, rows)) * wide))
     inputs = sum(skewed_array(rows, cols, N, rows) for _ in range(len(range(0, M, cols)) * deep))
-    got = [price(serial(flow, rows, cols), work).compute for flow in ("ws", "os", "is")]
+    got = [serial(flow, rows, cols).price(work).compute for flow in ("ws", "os", "is")]
     assert got == [weight, output, inputs]
 
 
@@ -148,7 +148,7 @@ def test_overlapped_fill_equals_a_simulation(rows: int, cols: int, live: int, pi
     target = changed(load_target("npu-8x8"), **array, **fast)
     # Many tiles that are zero, so that to skip them always pays.
     work = layers(pixels=pixels, cin=200 * rows, cout=cols, live_tiles=live)
-    got = price(target, work)
+    got = target.price(work)
     assert got.listed
     assert got.compute == double_buffered_array(rows, cols, live, pixels, rows + index)
 
@@ -185,7 +185,7 @@ def test_less_never_costs_more(
     pair: dict[str, list[int]], kind: OpKind, activation: int, residual: bool, supported: bool
 ) -> None:
     work = layers(kind=kind, activation=activation, residual=residual, supported=supported, **pair)
-    totals = [price(target, work).total for target in VARIANTS]
+    totals = [target.price(work).total for target in VARIANTS]
     assert [(target, total) for target, total in zip(VARIANTS, totals, strict=True) if total[1] > total[0]] == []
 
 
@@ -206,15 +206,15 @@ def test_less_never_costs_more_in_many_layers(target: Target) -> None:
         name: np.where(random.random(count) < 0.5, size, random.integers(0, size + 1)) for name, size in large.items()
     }
     same = {"kind": random.integers(0, 4, count), "kernel": random.integers(1, 10, count)}
-    before, after = price(target, layers(**large, **same)), price(target, layers(**small, **same))
+    before, after = target.price(layers(**large, **same)), target.price(layers(**small, **same))
     assert not (after.total > before.total).any()
     assert (after.total < before.total).mean() > 0.3
 
 
 def speed_ups(target: Target) -> list[float]:
     """Return how much faster ResNet-18 is at 50, 75 and 90 % zero tiles."""
-    dense = price(target, resnet18(target)).total_ms
-    return [dense / price(target, resnet18(target, zero)).total_ms for zero in (0.5, 0.75, 0.9)]
+    dense = target.price(resnet18(target)).total_ms
+    return [dense / target.price(resnet18(target, zero)).total_ms for zero in (0.5, 0.75, 0.9)]
 
 
 def test_block_sparsity_pays_as_published() -> None:
@@ -231,18 +231,18 @@ def test_broadcasts() -> None:
     target = load_target("npu-8x8")
     random = np.random.default_rng(0)
     cin, live = random.integers(1, 200, (5, 7)), random.integers(-1, 400, (5, 1))
-    grid = price(target, layers(cin=cin, cout=np.arange(7) * 9, live_tiles=live, pixels=50))
+    grid = target.price(layers(cin=cin, cout=np.arange(7) * 9, live_tiles=live, pixels=50))
     assert grid.total.shape == grid.bound.shape == grid.overhead.shape == grid.tiles.shape == (5, 7)
     for row, col in np.ndindex(5, 7):
         one = layers(cin=cin[row, col], cout=col * 9, live_tiles=live[row, 0], pixels=50)
-        assert price(target, one).total == grid.total[row, col]
+        assert target.price(one).total == grid.total[row, col]
 
 
 def test_prices_many_layers_at_once() -> None:
     random = np.random.default_rng(0)
     work = layers(cin=random.integers(1, 512, (1000, 100)), live_tiles=random.integers(-1, 99, (1000, 100)))
     start = time.process_time()
-    price(load_target("npu-8x8"), work)
+    load_target("npu-8x8").price(work)
     assert time.process_time() - start < 0.5
 
 

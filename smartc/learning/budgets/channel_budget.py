@@ -14,8 +14,8 @@ from smartc.selection.choose import Budget, Choice, KeptOptions, choice_of, choo
 
 # How far along the way to the budget, and beyond it, knapsacks tell the order in which channels go.
 LEVELS = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0, 1.2, 1.4, 1.7, 2.0)
-# What no network can be cut down to.
-LEAST = 1e-6
+# The share of its channels, and of what it costs, that no network can be cut down to.
+LEAST_OF_UNITS, LEAST = 0.01, 1e-6
 
 
 @dataclass
@@ -43,11 +43,10 @@ class ChannelBudget:
         kept = np.bincount(of, mask, minlength=len(search.full)).astype(np.float64)
         if self.budget.kind == "sparsity":
             each = search.weights.astype(np.float64)
-            self.limit = (1 - self.budget.amount) * float(each @ search.full)
+            self.limit = self.budget.limit * float(each @ search.full)
         else:
             each, here = self._marginal(kept)
-            dense = float(search.cost(search.full))
-            self.limit = self.budget.limit(dense, search.target.array.frequency_hz) - here + float(each @ kept)
+            self.limit = self.budget.limit - here + float(each @ kept)
         self.cost = each[of]
         # A soft mask must not be squeezed to less than whole tiles allow.
         self.limit = min(max(self.limit, float(each @ search.fewest)), float(each @ search.full))
@@ -87,13 +86,10 @@ class ChannelBudget:
 
     def _budget_at(self, share: float) -> Budget:
         """Return the budget of a share of the way from nothing to what was asked for, or beyond."""
-        search, budget = self.search, self.budget
-        if budget.kind == "sparsity":
-            return replace(budget, amount=min(budget.amount * share, 0.99))
-        dense = float(search.cost(search.full))
-        limit = budget.limit(dense, search.target.array.frequency_hz)
-        left = max((dense - share * (dense - limit)) / dense if dense else 1.0, LEAST)
-        return Budget(budget.kind, left, f"{left:.6f}x")
+        budget = self.budget
+        least = LEAST_OF_UNITS if budget.kind == "sparsity" else LEAST
+        left = budget.dense - share * (budget.dense - budget.limit)
+        return replace(budget, limit=max(left, least * budget.dense))
 
     def keep(self, importance: FloatArray) -> BoolArray:
         """Return the channels worth most within the budget, in whole tiles."""

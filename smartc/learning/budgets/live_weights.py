@@ -11,8 +11,7 @@ from smartc.analysis.channels.labels import IntArray
 from smartc.analysis.find_layers import Layers
 from smartc.masks.layouts import MaskLayout, Tiles
 from smartc.masks.units import FloatArray, Units
-from smartc.selection.budget import Measure
-from smartc.targets.latency import Latency, price
+from smartc.targets.latency import LayerCosts, Measure
 from smartc.targets.target import Target
 
 
@@ -48,9 +47,9 @@ class LiveWeights:
         return table[:, 0], table[:, 1]
 
     @cached_property
-    def _whole(self) -> Latency:
+    def _whole(self) -> LayerCosts:
         """Return what every layer costs with all of its weights."""
-        return price(self.target, self.layers.workload(self.target, self.layers.full_sizes))
+        return self.target.price(self.layers.workload(self.target, self.layers.full_sizes))
 
     @cached_property
     def _reach(self) -> IntArray:
@@ -82,14 +81,13 @@ class LiveWeights:
         live = np.minimum(np.ceil((kept * self._reach)[weights] - 1e-9), self._whole.tiles[rows]).astype(np.int64)
         sizes = self.layers.full_sizes
         work = self.layers.workload(self.target, (sizes[0][rows], sizes[1][rows]), rows, live)
-        amounts = self._amounts(price(self.target, work), share)
+        amounts = self._amounts(self.target.price(work), share)
         return np.asarray(np.bincount(weights, amounts, minlength=len(self.units.weights)), dtype=np.float64)
 
-    def _amounts(self, costs: Latency, share: FloatArray) -> FloatArray:
+    def _amounts(self, costs: LayerCosts, share: FloatArray) -> FloatArray:
         """Return what is measured of each layer."""
-        if self.measure == "macs":
-            return np.asarray(costs.macs * share, dtype=np.float64)
-        return np.asarray(costs.total if self.measure == "latency" else costs.weight_bytes, dtype=np.float64)
+        amounts = np.asarray(costs.in_measure(self.measure), dtype=np.float64)
+        return amounts * share if self.measure == "macs" else amounts
 
 
 def _reach(layout: MaskLayout, target: Target) -> int:

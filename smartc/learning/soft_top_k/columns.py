@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from smartc.learning.soft_top_k.root import MOST_PASSES, REACH, Bracket, Budget, critical_scores, newton, search
+from smartc.learning.soft_top_k.root import MOST_PASSES, REACH, Bracket, TopKBudget, critical_scores, newton, search
 
 # Columns of so few units are computed in float32, longer ones in float64, so that their sums are exact enough.
 SHORT_COLUMN = 32
@@ -89,10 +89,10 @@ class ColumnTopK:
         sums = _ColumnSums(self, anchor)
         return self._roots(sums, *search(sums, self._budget(), Bracket(first, REACH, MOST_PASSES)))
 
-    def _budget(self) -> Budget[Tensor]:
+    def _budget(self) -> TopKBudget[Tensor]:
         """Return the budget in the scores' type."""
         kind = self.scores.dtype
-        return Budget(self.amount.to(kind), self.total.to(kind), TOLERANCES[kind], STRAIGHT[kind])
+        return TopKBudget(self.amount.to(kind), self.total.to(kind), TOLERANCES[kind], STRAIGHT[kind])
 
     def _roots(self, sums: _ColumnSums, shift: Tensor, solved: Tensor | None) -> ColumnRoots:
         """Return the roots at shifts; far from the anchor these are not exact enough."""

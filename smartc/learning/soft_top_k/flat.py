@@ -18,7 +18,7 @@ from smartc.kernels.training.long_rows import (
     soft_indicators,
     sum_of_costs,
 )
-from smartc.learning.soft_top_k.root import MOST_PASSES, REACH, Bracket, Budget, critical_scores, search_one
+from smartc.learning.soft_top_k.root import MOST_PASSES, REACH, Bracket, TopKBudget, critical_scores, search_one
 
 # Elements per chunk and thread: three times so many fit into a core's second-level cache, and calls cost little.
 CHUNK = 131_072
@@ -70,14 +70,14 @@ class FlatTopK:
             torch.sub(soft.new_ones(()), soft, out=soft)
             return threshold
         kind = self.scores.dtype
-        budget = Budget(amount, total, TOLERANCES[kind], STRAIGHT[kind])
+        budget = TopKBudget(amount, total, TOLERANCES[kind], STRAIGHT[kind])
         threshold = self._warm(soft, budget, start)
         if math.isnan(threshold) and self.scores.isfinite().all():
             anchor, first = self._critical_score(amount)
             threshold = self._search(soft, budget, anchor, Bracket(first, REACH, MOST_PASSES))
         return threshold
 
-    def _warm(self, soft: Tensor, budget: Budget[float], start: float) -> float:
+    def _warm(self, soft: Tensor, budget: TopKBudget[float], start: float) -> float:
         """Search from a threshold, again from the one found if that is far away; return what ``solve`` does."""
         for _ in range(2):
             # Rounded to the scores' type, it is subtracted from the scores that matter without error.
@@ -88,7 +88,7 @@ class FlatTopK:
                 return start
         return math.nan
 
-    def _search(self, soft: Tensor, budget: Budget[float], anchor: float, bracket: Bracket[float]) -> float:
+    def _search(self, soft: Tensor, budget: TopKBudget[float], anchor: float, bracket: Bracket[float]) -> float:
         """Search about an anchor; return what ``solve`` does."""
         sums = (_KernelSums if _has_kernel(self.scores, self.cost, soft) else _FlatSums)(self, anchor, soft)
         shift, solved = search_one(sums, budget, bracket)

@@ -25,7 +25,7 @@ Sums = Callable[[Numbers], tuple[Numbers, Numbers]]
 
 
 @dataclass(frozen=True)
-class Budget(Generic[Numbers]):
+class TopKBudget(Generic[Numbers]):
     """What a sum has to come to, or many sums side by side.
 
     Attributes:
@@ -57,7 +57,7 @@ class Bracket(Generic[Numbers]):
     passes: int
 
 
-def search_one(sums: Sums[float], budget: Budget[float], bracket: Bracket[float]) -> tuple[float, bool]:
+def search_one(sums: Sums[float], budget: TopKBudget[float], bracket: Bracket[float]) -> tuple[float, bool]:
     """Solve an increasing equation.
 
     A step is Newton's in the log-odds of the share spent, which is a straight line in the shift where all scores are
@@ -89,7 +89,7 @@ def search_one(sums: Sums[float], budget: Budget[float], bracket: Bracket[float]
     return shift, False
 
 
-def _newton_step_one(spent: float, slope: float, missing: float, budget: Budget[float]) -> float:
+def _newton_step_one(spent: float, slope: float, missing: float, budget: TopKBudget[float]) -> float:
     """Return the Newton step for the log-odds of ``spent / total``, NaN where a sum is at its end."""
     try:
         log_odds = math.log1p(missing / spent) + math.log1p(missing / (budget.total - budget.amount))
@@ -99,7 +99,7 @@ def _newton_step_one(spent: float, slope: float, missing: float, budget: Budget[
 
 
 def newton(
-    sums: Sums[Tensor], budget: Budget[Tensor], first: Tensor, passes: int
+    sums: Sums[Tensor], budget: TopKBudget[Tensor], first: Tensor, passes: int
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Take plain Newton steps for many equations side by side: for most a few are enough, and each is cheap.
 
@@ -127,7 +127,7 @@ def _beyond(missing: Tensor, slack: Tensor) -> Tensor:
     return torch.where(missing.abs() <= slack, 0, missing)
 
 
-def search(sums: Sums[Tensor], budget: Budget[Tensor], bracket: Bracket[Tensor]) -> tuple[Tensor, Tensor]:
+def search(sums: Sums[Tensor], budget: TopKBudget[Tensor], bracket: Bracket[Tensor]) -> tuple[Tensor, Tensor]:
     """Solve many equations side by side, each as ``search_one`` does; a NaN sum leaves its own unsolved.
 
     The last call of ``sums`` is at the shifts returned.
@@ -152,7 +152,7 @@ def search(sums: Sums[Tensor], budget: Budget[Tensor], bracket: Bracket[Tensor])
     return shift, solved
 
 
-def _newton_step(spent: Tensor, slope: Tensor, missing: Tensor, budget: Budget[Tensor]) -> Tensor:
+def _newton_step(spent: Tensor, slope: Tensor, missing: Tensor, budget: TopKBudget[Tensor]) -> Tensor:
     """Return the Newton step for the log-odds of ``spent / total``; not finite where a sum is at its end."""
     log_odds = torch.log1p(missing / spent) + torch.log1p(missing / (budget.total - budget.amount))
     return log_odds * spent * (budget.total - spent) / (budget.total * slope)

@@ -10,7 +10,7 @@ import pytest
 
 from smartc.core.errors import UserError
 from smartc.learning.budgets.channel_budget import ChannelBudget
-from smartc.selection.budget import Budget, parse_budget
+from smartc.selection.budget import Budget, RequestedBudget, parse_budget, resolved_budget
 from smartc.selection.choose import choose
 from smartc.selection.kept_options import KeptOptions
 from tests.support.search_networks import removed, search_of
@@ -26,16 +26,17 @@ BUDGETS = (
 ROUNDING = 1e-9
 
 
-def searched(name: str, budget: Budget) -> KeptOptions:
-    """Return the search of a network for a budget, with all scores alike."""
+def searched(name: str, asked: RequestedBudget) -> tuple[KeptOptions, Budget]:
+    """Return the search of a network for a budget, with all scores alike, and the budget of that network."""
     found = search_of(name)
-    return replace(found, scores=np.ones(found.groups.count), measure=budget.measure)
+    budget = resolved_budget(asked, found.layers, found.target)
+    return replace(found, scores=np.ones(found.groups.count), measure=budget.measure), budget
 
 
-@pytest.mark.parametrize("budget", BUDGETS, ids=lambda budget: budget.kind)
+@pytest.mark.parametrize("asked", BUDGETS, ids=lambda asked: asked.kind)
 @pytest.mark.parametrize("name", NETWORKS)
-def test_keeps_what_the_choice_of_tiles_keeps(name: str, budget: Budget) -> None:
-    search = searched(name, budget)
+def test_keeps_what_the_choice_of_tiles_keeps(name: str, asked: RequestedBudget) -> None:
+    search, budget = searched(name, asked)
     found = ChannelBudget(search, budget)
     for seed in range(2):
         importance = np.random.default_rng(seed).random(search.groups.count) ** 8
@@ -47,15 +48,15 @@ def test_keeps_what_the_choice_of_tiles_keeps(name: str, budget: Budget) -> None
         assert np.array_equal(said.kept, choice.kept)
         assert (said.reasons, said.note) == (choice.reasons, choice.note)
         if budget.kind == "sparsity":
-            assert removed(search, choice.kept) >= budget.amount - ROUNDING
+            assert removed(search, choice.kept) >= asked.amount - ROUNDING
         else:
-            assert float(search.cost(choice.kept)) <= budget.amount * float(search.cost(search.full)) * (1 + ROUNDING)
+            assert float(search.cost(choice.kept)) <= asked.amount * float(search.cost(search.full)) * (1 + ROUNDING)
 
 
-@pytest.mark.parametrize("budget", BUDGETS, ids=lambda budget: budget.kind)
+@pytest.mark.parametrize("asked", BUDGETS, ids=lambda asked: asked.kind)
 @pytest.mark.parametrize("name", NETWORKS)
-def test_costs_and_limit_are_finite_and_of_use_at_every_mask(name: str, budget: Budget) -> None:
-    search = searched(name, budget)
+def test_costs_and_limit_are_finite_and_of_use_at_every_mask(name: str, asked: RequestedBudget) -> None:
+    search, budget = searched(name, asked)
     found = ChannelBudget(search, budget)
     of, count = search.groups.group_of, search.groups.count
     random = np.random.default_rng(0)
@@ -71,8 +72,7 @@ def test_costs_and_limit_are_finite_and_of_use_at_every_mask(name: str, budget: 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_limit_leaves_what_the_mask_has_not_spent(name: str) -> None:
-    budget = parse_budget(None, "0.8x")
-    search = searched(name, budget)
+    search, budget = searched(name, parse_budget(None, "0.8x"))
     found = ChannelBudget(search, budget)
     counts = np.array([options[len(options) // 2] for options in search.options])
     mask = replace(search, scores=np.random.default_rng(1).random(search.groups.count)).kept_units(counts)
@@ -85,20 +85,19 @@ def test_the_limit_leaves_what_the_mask_has_not_spent(name: str) -> None:
 
 
 def test_a_smaller_share_of_time_never_takes_longer() -> None:
-    search = searched("residual_bottlenecks", parse_budget(None, "1x"))
+    search, _ = searched("residual_bottlenecks", parse_budget(None, "1x"))
     importance = np.random.default_rng(2).random(search.groups.count)
     cycles = []
     for share in np.linspace(0.5, 1, 6):
-        found = ChannelBudget(search, parse_budget(None, f"{share:.6f}x"))
+        found = ChannelBudget(*searched("residual_bottlenecks", parse_budget(None, f"{share:.6f}x")))
         cycles.append(float(search.cost(found.choice(found.keep(importance)).kept)))
     assert (np.diff(cycles) >= 0).all()
 
 
-@pytest.mark.parametrize("asked", [{"latency": "0.5x"}, {"macs": "0.5x"}, {"bytes": "0.5x"}, {"sparsity": 0.5}])
-def test_half_of_everything_has_an_order(asked: dict[str, Any]) -> None:
+@pytest.mark.parametrize("options", [{"latency": "0.5x"}, {"macs": "0.5x"}, {"bytes": "0.5x"}, {"sparsity": 0.5}])
+def test_half_of_everything_has_an_order(options: dict[str, Any]) -> None:
     """As far again from the budget as it is from the whole network nothing is left."""
-    budget = parse_budget(**asked)
-    search = searched("residual_bottlenecks", budget)
+    search, budget = searched("residual_bottlenecks", parse_budget(**options))
     importance = np.random.default_rng(3).random(search.groups.count)
     order = ChannelBudget(search, budget).order(importance)
     kept = choose(replace(search, scores=importance), budget).kept
@@ -108,15 +107,14 @@ def test_half_of_everything_has_an_order(asked: dict[str, Any]) -> None:
 
 
 def test_worth_of_nothing_is_a_worth_like_another() -> None:
-    for budget in BUDGETS[:2]:
-        search = searched("residual_bottlenecks", budget)
+    for asked in BUDGETS[:2]:
+        search, budget = searched("residual_bottlenecks", asked)
         found = ChannelBudget(search, budget)
         keep = found.keep(np.zeros(search.groups.count))
         assert all(keep[group.units].any() for group in search.groups.groups)
 
 
 def test_says_what_cannot_be_met() -> None:
-    budget = parse_budget(None, "0.0001x")
-    found = ChannelBudget(searched("grouped_resnext", budget), budget)
+    found = ChannelBudget(*searched("grouped_resnext", parse_budget(None, "0.0001x")))
     with pytest.raises(UserError, match=r"^--latency 0\.0001x: removing channels makes the model at best "):
         found.keep(np.ones(found.search.groups.count))

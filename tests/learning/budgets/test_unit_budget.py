@@ -18,7 +18,7 @@ from smartc.learning.budgets.unit_budget import CountBudget, PatternBudget, Pric
 from smartc.masks.granularity import Granularity, parse_granularity
 from smartc.masks.layouts import BoolArray
 from smartc.masks.units import FloatArray, find_units
-from smartc.selection.budget import Measure
+from smartc.targets.latency import Measure
 from smartc.targets.target import Target, load_target
 from tests.support.random_layers import changed
 

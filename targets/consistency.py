@@ -27,7 +27,7 @@ def check_sources(target: Target, file: str) -> None:
             raise UserError("unknown key", where=place(file, ("source", name)), fix=fix)
 
 
-def check_agreement(target: Target, file: str) -> None:
+def check_consistency(target: Target, file: str) -> None:
     """Raise where two keys are usable alone but not together."""
     array, sparsity = target.array, target.sparsity
     if array.dataflow != "ws" and array.fill != "serial":
