@@ -2,9 +2,6 @@
 # Set smartc up with its test tools in .venv and run the tests; arguments go to pytest.
 set -eu
 cd "$(dirname "$0")/.."
-[ -x .venv/bin/python ] || python3 -m venv .venv
-# torch and torchvision are a pair and come first: see constraints.txt.
-.venv/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch torchvision
-.venv/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,tvm]'
+sh tests/setup.sh test,tvm
 # A thread per worker: the machines that run this have few cores.
 OMP_NUM_THREADS=1 exec .venv/bin/python -m pytest --numprocesses="${SMARTC_TEST_WORKERS:-2}" "$@"

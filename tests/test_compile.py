@@ -34,6 +34,7 @@ def compiled(network: tuple[nn.Module, tuple[Any, ...]]) -> smartc.Compiled:
     return smartc.compile(network[0], network[1], target="npu-8x8", latency="0.6x")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_compiled_equals_the_masked_original(name: str) -> None:
     module, inputs = build(name)
@@ -62,6 +63,7 @@ def test_kept_counts_fill_tiles_or_say_why(compiled: smartc.Compiled) -> None:
         assert group.reason
 
 
+@pytest.mark.slow
 def test_monotone_over_budgets(network: tuple[nn.Module, tuple[Any, ...]]) -> None:
     model = smartc.trace(*network)
     for budgets in ([{"latency": f"{share:.2f}x"} for share in np.linspace(1, 0.3, 8)],
@@ -207,6 +209,7 @@ def test_data_and_metric_go_into_the_report(network: tuple[nn.Module, tuple[Any,
     )
 
 
+@pytest.mark.slow
 def test_an_operator_that_onnx_lacks_is_told(tmp_path: Path) -> None:
     module, inputs = build("adaptive_max_pool", dtype=torch.float32)
     result = smartc.compile(module, inputs, target="npu-8x8")

@@ -64,6 +64,7 @@ def test_under_autocast(granularity: str) -> None:
     assert {parameter.dtype for parameter in learned} == {torch.float32}
 
 
+@pytest.mark.slow
 def test_compiled_by_torch() -> None:
     """The compiled module learns the masks that the plain one does, to the bit."""
     plans = []

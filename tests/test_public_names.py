@@ -67,6 +67,7 @@ def test_functions_stay_functions_when_their_modules_are_imported() -> None:
         assert getattr(smartc, name) is getattr(module, name)
 
 
+@pytest.mark.slow
 def test_functions_are_functions_when_their_modules_come_first() -> None:
     assert python("-c", IMPORTS, folder=ROOT) == "function function True\n"
 

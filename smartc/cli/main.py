@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # layers and files may be called anything
     try:
-        return _run(_parser().parse_args(argv))
+        return _run(command_line().parse_args(argv))
     except SystemExit as leaving:  # argparse after --help and --version
         return leaving.code if isinstance(leaving.code, int) else 0
     except SmartcError as error:
@@ -87,7 +87,7 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(message, where=where, fix=f"See {self.prog} --help")
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     parser = _Parser("smartc", description="Make a trained PyTorch model faster on a named accelerator.")
     parser.add_argument("--version", action="version", version=f"smartc {__version__}")

@@ -166,6 +166,7 @@ def test_what_does_not_depend_on_the_input_costs_nothing() -> None:
     assert [op for _, op, _, _, _ in rows(layers_of(Constant(), image()))] == ["conv2d"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXACT)
 def test_multiply_accumulates_are_half_the_operations_that_torch_counts(name: str) -> None:
     module, inputs = build(name, dtype=torch.float32)
@@ -173,12 +174,14 @@ def test_multiply_accumulates_are_half_the_operations_that_torch_counts(name: st
     assert 2 * 2 * int(dense(traced(name)[1]).macs.sum()) == operations(module, inputs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2"])
 def test_multiply_accumulates_of_known_networks(name: str) -> None:
     module, inputs = torchvision_models.build(name, dtype=torch.float32)
     assert 2 * 2 * int(dense(layers_of(module, inputs)).macs.sum()) == operations(module, inputs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*EXACT, *OTHERS])
 def test_all_channels_are_counted_and_every_layer_has_a_name(name: str) -> None:
     _, layers = traced(name)

@@ -12,6 +12,8 @@ import pytest
 
 from smartc.artifact.write import check_files, read_manifest, write_artifact
 
+pytestmark = pytest.mark.slow
+
 KILLS = 20
 LONGEST = 0.05
 

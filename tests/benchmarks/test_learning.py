@@ -27,6 +27,8 @@ from smartc import trace
 from smartc.core.errors import UserError
 from smartc.targets.target import load_target
 
+pytestmark = pytest.mark.slow
+
 PROTOCOL = Protocol("fashion-mnist", "resnet8", epochs=2, dense_epochs=5)
 
 

@@ -19,6 +19,8 @@ from smartc.results.report import Report
 from tests.support.learning_networks import SHAPE, Sentences, images, sentences
 from tests.support.small_networks import save_program
 
+pytestmark = pytest.mark.slow
+
 TARGET = "--target=npu-8x8"
 SHOP = """
 import itertools, os, signal

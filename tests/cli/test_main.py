@@ -80,6 +80,7 @@ def test_compile_prints_the_report_and_the_folder(
     assert report.evaluation.inputs == 12
 
 
+@pytest.mark.slow
 def test_code_in_the_current_folder_is_found(tmp_path: Path) -> None:
     """As ``package.module:name``, in a process whose other folders do not have it."""
     (tmp_path / "shop.py").write_text(

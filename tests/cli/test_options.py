@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import smartc
-from smartc.cli.main import _parser
+from smartc.cli.main import command_line
 from smartc.cli.options import as_option, logged_as_options
 from smartc.core.errors import Argument, UserError
 from smartc.frontend.model_file import load_model
@@ -42,7 +42,7 @@ def named_arguments() -> set[str]:
 
 def options_of_compile() -> set[str]:
     """Return the options of ``smartc compile``."""
-    (commands,) = (action.choices for action in _parser()._actions if action.dest == "command")
+    (commands,) = (action.choices for action in command_line()._actions if action.dest == "command")
     assert isinstance(commands, dict)
     parser = commands["compile"]
     assert isinstance(parser, ArgumentParser)

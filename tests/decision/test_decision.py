@@ -71,6 +71,7 @@ def assert_no_layer_slower(model: TracedModel, decision: Decision) -> None:
         assert time <= times[row.name] * (1 + 1e-9), row.name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*NETWORKS, "1", "2", "3"])
 def test_removes_exactly_what_only_zeros_read(name: str) -> None:
     model, inputs = captured(name)

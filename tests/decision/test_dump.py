@@ -43,6 +43,7 @@ def test_every_stage_is_written_in_order(tmp_path: Path) -> None:
     assert "masked == removed (float64): relative error" in files["07-prove.txt"]
 
 
+@pytest.mark.slow
 def test_a_compile_is_the_same_with_and_without(tmp_path: Path) -> None:
     x = torch.randn(2, 3, 8, 8)
     plain = smartc.compile(network(), x, **SETTINGS)  # type: ignore[arg-type]
@@ -67,6 +68,7 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     assert str(caught.value).endswith("it cannot be made (Not a directory). Choose another folder.")
 
 
+@pytest.mark.slow
 def test_the_command_line_dumps_the_capture_too(model_files: Path, tmp_path: Path) -> None:
     folder, build = str(tmp_path / "dump"), str(tmp_path / "build")
     arguments = ["compile", str(model_files / "program.pt"), "--target=npu-8x8", "-o", build, "--dump", folder]

@@ -198,6 +198,7 @@ class Unusual(nn.Module):
         return {"out/0": [wide], "(cut)": y.reshape(x.shape[0] * 2, -1)[:, : x.shape[1] // 3 + 1]}
 
 
+@pytest.mark.slow
 def test_ordinary_models_hold_no_code() -> None:
     free = {0: torch.export.Dim("batch", min=1), 1: torch.export.Dim.AUTO}
     inputs = {"x": torch.zeros(2, 8, 4)}

@@ -17,6 +17,8 @@ from smartc.learning.training.mask_search import MaskSearch
 from tests.support.learning_networks import SHAPE, Sentences, images, search, sentences, traced
 from tests.support.oracle import FLOAT32_TOLERANCE, relative_error
 
+pytestmark = pytest.mark.slow
+
 STEPS = 300
 
 

@@ -99,6 +99,7 @@ def constants_of(graph: onnx.GraphProto) -> Mapping[str, np.ndarray[Any, Any]]:
     return {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tile", [(8, 8), (16, 4), (8, 1)])
 def test_computes_the_same_bits_and_folds_to_plain_layers(
     dense: onnx.ModelProto, tile: tuple[int, int], tmp_path: Path
@@ -135,6 +136,7 @@ def test_shrinks_with_the_density() -> None:
         assert len(packed(model, (8, 8)).SerializeToString()) < share * len(model.SerializeToString())
 
 
+@pytest.mark.slow
 def test_readers_tell_of_their_tiles(dense: onnx.ModelProto) -> None:
     graph = packed(masked(dense, 0.8, (8, 8)), (8, 8)).graph
     conv = next(node for node in graph.node if node.name == "stem/Conv")
@@ -188,6 +190,7 @@ def test_keeps_the_type_of_the_weight(kind: int) -> None:
     assert np.flatnonzero(result).tolist() == [8]
 
 
+@pytest.mark.slow
 def test_an_export_packs_where_a_tile_is_given() -> None:
     module = nn.Conv2d(16, 64, 3).eval()
     model = with_zero_tiles(trace(module, torch.randn(2, 16, 5, 5)), 0.7, (8, 8))

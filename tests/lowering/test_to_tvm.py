@@ -20,6 +20,8 @@ from smartc.ir.traced_model import TracedModel
 from smartc.lowering.to_tvm import TvmModule, time_layers, to_tvm
 from tests.support.oracle import FLOAT32_TOLERANCE, relative_error
 
+pytestmark = pytest.mark.slow
+
 # float32 carries seven digits; a few layers lose one or two.
 TOLERANCE = 1e-5
 

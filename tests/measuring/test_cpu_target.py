@@ -226,6 +226,7 @@ def test_without_lowering_times_are_those_of_the_table() -> None:
     assert compiled.report.latency.kind == "estimated"
 
 
+@pytest.mark.slow
 @needs_tvm
 def test_really_measures(tmp_path: Path) -> None:
     report = compiled_blocks(sparsity=0.5).report
@@ -240,6 +241,7 @@ def test_really_measures(tmp_path: Path) -> None:
     assert report.latency.dense == pytest.approx(sum(layer.dense.ms for layer in report.layers))
 
 
+@pytest.mark.slow
 def test_calibrates(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[int, int]] = []
     random = torch.get_rng_state()

@@ -41,6 +41,7 @@ def _live(model: smartc.TracedModel) -> int:
     return sum(packed_for(model, use, target).live for use in uses)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_small_blocks_are_gathered_in_fewer_tiles(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     ordered = _compiled(seed, "2x2")
@@ -54,6 +55,7 @@ def test_small_blocks_are_gathered_in_fewer_tiles(seed: int, monkeypatch: pytest
     assert ordered.report.latency.compiled <= plain.report.latency.compiled
 
 
+@pytest.mark.slow
 def test_the_plan_tells_the_order() -> None:
     """The compiled weights are the original's kept indices, in the plan's order, times the mask."""
     compiled = _compiled(0, "2x2")
@@ -69,6 +71,7 @@ def test_the_plan_tells_the_order() -> None:
         assert torch.equal(torch.where(tensor != 0, was, 0.0), tensor)
 
 
+@pytest.mark.slow
 def test_patterns_of_neighbours_are_not_torn() -> None:
     compiled = _compiled(0, "2:4")
     assert not any("another order" in remark.text for remark in compiled.report.remarks)

@@ -52,6 +52,7 @@ def all_live_tiles(model: TracedModel, target: Target) -> int:
     return sum(live_tiles(model.tensor(use.name), target, groups=use.groups, transposed=use.transposed) for use in uses)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_any_order_of_free_groups_is_exact(name: str) -> None:
     model = trace(*build(name))

@@ -55,6 +55,7 @@ def test_removed_equals_masked_for_any_network_and_any_mask(recipe: Recipe, seed
         assert_equals_masked(network, inputs, Cut(model, groups, random_keep(groups, seed + trial)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHOSEN)
 def test_removed_equals_masked_in_the_zoo(name: str) -> None:
     module, inputs = CASES[name].build()
@@ -64,6 +65,7 @@ def test_removed_equals_masked_in_the_zoo(name: str) -> None:
         assert_equals_masked(module, inputs, Cut(model, groups, random_keep(groups, seed)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", AWKWARD)
 def test_removed_equals_masked_where_no_rule_fits_well(name: str) -> None:
     module, inputs = AWKWARD[name].build()
@@ -157,12 +159,14 @@ def check_shapes(model: TracedModel) -> None:
         ShapeCheck(model.graph_module).run(*flat, enable_io_processing=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_noted_values_are_those_of_a_run_of_random_networks(seed: int) -> None:
     network, inputs = random_recipe(seed).build()
     check_shapes(cut_module(network, inputs, seed).smaller())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["c2f_chunk", "shifted_windows", "coordinate_attention", "res2net"])
 def test_noted_values_are_those_of_a_run_of_the_zoo(name: str) -> None:
     module, inputs = CASES[name].build()
@@ -227,6 +231,7 @@ def groups_that_stay(patch: pytest.MonkeyPatch) -> None:
     patch.setitem(rewrite_sizes._REWRITES, "convolution", lambda *arguments: None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("plant", "name"),
     [

@@ -52,6 +52,7 @@ def test_switches_only_what_it_is_told_to(batch_norm: bool, dropout: bool, count
     assert sum(remark.changed for remark in result.remarks) == count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ZOO)
 def test_there_and_back_is_the_same_code(name: str) -> None:
     module, inputs = CASES[name].build()
@@ -68,6 +69,7 @@ def test_there_and_back_is_the_same_code_with_every_flag() -> None:
     assert back.graph_module.code == model.graph_module.code
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ZOO)
 def test_a_mode_that_is_followed_and_back_is_the_same_code(name: str) -> None:
     module, inputs = CASES[name].build()

@@ -123,6 +123,7 @@ def test_the_styles_touch_nothing_else_in_a_notebook() -> None:
     assert [selector for selector in selectors if not selector.startswith(".smartc-report")] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("first", "shown"), [("", "None"), ("import smartc.artifact.compiled;", "<class 'str'>")])
 def test_results_alone_show_themselves_as_text(first: str, shown: str) -> None:
     code = f"{HEAD} {first} html = report._repr_html_(); print(None if html is None else type(html))"

@@ -64,6 +64,7 @@ def test_moments_of_relu_are_the_known_ones() -> None:
     assert found.second[0] == pytest.approx(0.5, rel=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(CASES)[::3])
 def test_is_a_number_for_every_unit_of_any_network(name: str) -> None:
     module, inputs = build(name)

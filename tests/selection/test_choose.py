@@ -35,6 +35,7 @@ def by_latency(search: KeptOptions, share: float) -> choose_module.Choice:
     return choose(search, budget_for(search, None, f"{share:.9f}x"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exhaustive", [0, 2000])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_latency_budgets_are_met_and_monotone(name: str, exhaustive: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,6 +51,7 @@ def test_latency_budgets_are_met_and_monotone(name: str, exhaustive: int, monkey
         last = cycles
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_sparsity_budgets_are_met_and_monotone(name: str) -> None:
     network = search_of(name)
@@ -107,6 +109,7 @@ def test_latency_finds_the_best_score_where_choices_are_few(name: str) -> None:
         assert score(network, by_latency(network, share).kept) == pytest.approx(scores[within].max(), rel=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["c2f_chunk", "inverted_residual", "unet_transposed", "inception_branches"])
 def test_latency_is_close_to_the_best_score_elsewhere(name: str) -> None:
     network = search_of(name)
@@ -124,6 +127,7 @@ def test_latency_lands_just_below_the_budget() -> None:
         assert share * 0.99 < cycles <= share
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["npu-8x8", "npu-16x16"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_counts_fill_tiles_or_say_why(name: str, target: str) -> None:
@@ -207,6 +211,7 @@ class Counter:
         return modelled_costs(target, work)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [(0.5, None), (None, "0.9x"), (None, "0.7x")])
 def test_work_grows_in_proportion_to_the_layers(
     budget: tuple[float | None, str | None], monkeypatch: pytest.MonkeyPatch

@@ -48,6 +48,7 @@ def counted(search: KeptOptions, kept: Any) -> float:
     return float((latency.macs if search.measure == "macs" else latency.weight_bytes).sum())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("measure", MEASURES)
 @pytest.mark.parametrize("name", NETWORKS[1:])
 def test_budgets_of_macs_and_bytes_are_met_and_monotone(

@@ -20,6 +20,8 @@ from smartc.kernels.machine import machine_for
 from smartc.lowering.to_tvm import to_tvm
 from tests.support.oracle import relative_error
 
+pytestmark = pytest.mark.slow
+
 WIDE = machine_for("skylake-avx512")
 # float32 carries seven digits; sums of up to a few hundred products lose one or two.
 TOLERANCE = 1e-5

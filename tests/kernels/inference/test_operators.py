@@ -16,6 +16,8 @@ import smartc
 from smartc.lowering.to_tvm import to_tvm
 from tests.support.oracle import relative_error
 
+pytestmark = pytest.mark.slow
+
 # float32 carries seven digits; sums of up to a few hundred products lose one or two.
 TOLERANCE = 1e-5
 # The oldest processors that are compiled for have a quarter of the lanes and half the registers.

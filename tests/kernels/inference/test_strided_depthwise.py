@@ -17,6 +17,8 @@ from smartc.kernels.inference.strided_depthwise import StridedDepthwise, reads_i
 from smartc.lowering.to_tvm import to_tvm
 from tests.support.oracle import relative_error
 
+pytestmark = pytest.mark.slow
+
 # float32 carries seven digits; sums of up to a hundred products lose one or two.
 TOLERANCE = 1e-5
 

@@ -112,6 +112,7 @@ def test_gradients_of_gradients(layout: MaskLayout) -> None:
     torch.testing.assert_close(results[0], results[1], atol=SAME, rtol=SAME)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rows", "units", "amount"), [(37, 4, 2.0), (16, 8, 3.5), (5, 2, 1.0), (20, 16, 0.3)])
 @pytest.mark.parametrize("temperature", [1.0, 0.03])
 def test_rows_and_their_gradients(rows: int, units: int, amount: float, temperature: float) -> None:

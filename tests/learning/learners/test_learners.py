@@ -39,6 +39,7 @@ def _kept(found: MaskSearch) -> np.ndarray[Any, np.dtype[np.bool_]]:
     return found.keep
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("granularity", "budget"), GRANULARITIES)
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_the_budget_is_met_and_the_result_proved(learner: str, granularity: str, budget: dict[str, Any]) -> None:

@@ -49,6 +49,7 @@ def _sums(learner: Smart) -> torch.Tensor:
     return (mask if learner.cost is None else mask * learner.cost.double()).sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("granularity", "budget"), BUDGETS)
 def test_the_budget_of_the_moment_is_met_at_every_step(granularity: str, budget: dict[str, Any]) -> None:
     found = search(granularity, steps=400 if granularity == "channel" else 80, **budget)
@@ -95,6 +96,7 @@ def test_at_the_start_everything_is_kept_and_at_the_end_next_to_nothing_is_fract
     assert found.curve[end].temperature is None
 
 
+@pytest.mark.slow
 def test_a_search_of_one_step_leaves_next_to_no_channel_fractional() -> None:
     torch.manual_seed(0)
     wide = nn.Sequential(nn.Conv2d(3, 512, 1), nn.ReLU(), nn.Conv2d(512, 512, 1), nn.ReLU(), nn.Conv2d(512, 8, 1))

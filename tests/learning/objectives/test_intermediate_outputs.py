@@ -26,6 +26,7 @@ class TwoOutputs(nn.Module):
         return {"hidden": hidden, "last": self.second(hidden).tanh()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dictionary_output", "two_inputs", "lstm"])
 def test_outputs_are_those_of_the_model(name: str) -> None:
     module, inputs = build(name)

@@ -118,6 +118,7 @@ def readers(model: TracedModel, samples: Tensor) -> list[list[Part]]:
     return [grouped, [(flat, units * 2, weight["other.weight"].movedim(1, -1).reshape(-1, 8))]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("network", [None, Flattened, Grouped])
 def test_the_next_to_go_is_what_least_squares_makes_up_for_best(network: type[nn.Module] | None, seed: int) -> None:

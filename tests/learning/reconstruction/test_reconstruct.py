@@ -75,6 +75,7 @@ def test_full_supports_change_nothing(name: str) -> None:
     assert all(torch.equal(tensor, model.tensor(key)) for key, tensor in result.model.graph_module.named_parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ZOO)
 def test_supports_are_kept_and_no_layer_gets_worse(name: str) -> None:
     module, inputs = CASES[name].build()

@@ -12,6 +12,8 @@ import torch
 
 from tests.support.soft_top_k_by_hand import SPENT
 
+pytestmark = pytest.mark.slow
+
 MEMORY = """
 import resource, torch
 from smartc import soft_top_k

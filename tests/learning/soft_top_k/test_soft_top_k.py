@@ -206,6 +206,7 @@ def test_autocast_changes_nothing(shape: tuple[int, ...]) -> None:
     assert torch.equal(soft, soft_top_k(scores, 2, 0.1, dim=dim))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(LONG,), (100, 4)])
 def test_compiles_whole_and_once(shape: tuple[int, ...]) -> None:
     dim = None if len(shape) == 1 else -1
@@ -235,6 +236,7 @@ def test_strides_and_empty_tensors() -> None:
     assert soft_top_k(torch.tensor(3.0), 0.25, 0.1).item() == pytest.approx(0.25)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [torch.float32, torch.float64])
 @pytest.mark.parametrize("amount", [2.0, 2.7, 3.9999, 1e-3])
 @pytest.mark.parametrize("temperature", [1.0, 0.03, 1e-3])

@@ -24,6 +24,8 @@ from smartc.learning.training.weight_optimizer import weight_optimizer
 from smartc.masks.units import FloatArray
 from tests.support.learning_networks import images, search, traced, train
 
+pytestmark = pytest.mark.slow
+
 STEPS, RATE = 12, 0.01
 OTHER = "holds a training of something else. Resume with the same model, data and options, or delete the file."
 

@@ -19,6 +19,8 @@ from smartc.learning.training.distributed import Processes, in_torchrun, is_firs
 from tests.support.learning_networks import convolutions, images
 from tests.support.small_networks import save_program
 
+pytestmark = pytest.mark.slow
+
 # Sums in another order, float32, over some steps of Adam.
 CLOSE = 1e-3
 # The launcher itself stops the other processes when one has failed.

@@ -23,6 +23,8 @@ from smartc.learning.training.train import Run, Training
 from smartc.learning.training.weight_optimizer import set_rate, weight_optimizer
 from tests.support.learning_networks import images, search, traced
 
+pytestmark = pytest.mark.slow
+
 
 def _from_dense() -> FromDense:
     """Return the distance to the dense model."""
