@@ -12,8 +12,6 @@ import pytest
 PAGE = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"<!-- example: (\w+) -->\n```(python|toml)\n(.*?)```", re.DOTALL)
 NAMES = ("operator", "pass", "device", "learner", "backend")
-# What these need is not there yet.
-WAITING = ("operator", "learner")
 
 
 def test_every_block_belongs_to_an_example() -> None:
@@ -25,8 +23,6 @@ def test_every_block_belongs_to_an_example() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("example", NAMES)
 def test_runs(example: str, tmp_path: Path) -> None:
-    if example in WAITING:
-        pytest.skip("what it shows is not there yet")
     for name, language, text in BLOCK.findall(PAGE):
         if name == example and language == "toml":
             file = text.partition("\n")[0].removeprefix("# ")

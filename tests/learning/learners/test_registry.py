@@ -26,7 +26,7 @@ def test_without_data_those_are_there_that_have_scores_of_channels(name: str) ->
         return
     with pytest.raises(UserError) as caught:
         chosen_learner(name, with_data=False)
-    assert str(caught.value) == f"learner={name!r}: learns from data, and none is given. Add data=...."
+    assert str(caught.value) == f"learner={name!r}: learns from data, and none is given. Add data=..."
 
 
 @pytest.mark.parametrize(
