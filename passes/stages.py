@@ -8,6 +8,7 @@ from typing import Any
 from smartc.ir.traced_model import TracedModel
 from smartc.passes.drop_assertions import DropAssertions
 from smartc.passes.fold_batch_norm import FoldBatchNorm
+from smartc.passes.inline_regions import InlineRegions
 from smartc.passes.insert_masks import InsertMasks, RemoveMasks
 from smartc.passes.make_functional import MakeFunctional
 from smartc.passes.merge_shuffles import MergeShuffles
@@ -18,6 +19,8 @@ from smartc.passes.shared.base import Pass, PassResult, run_passes
 from smartc.passes.training_mode import TrainingMode
 
 PASSES: tuple[tuple[str, type[Pass]], ...] = (
+    # All other passes and analyses see one graph.
+    ("capture", InlineRegions),
     ("capture", DropAssertions),
     # Merged shuffles are found among calls that write nothing in place.
     ("capture", MakeFunctional),

@@ -196,9 +196,10 @@ def _input_spec(node: Any) -> InputSpec:
 
 
 def _note_values(graph_module: torch.fx.GraphModule) -> None:
-    """Replace what the exporter noted on each node by its shape and type."""
+    """Replace what the exporter noted on each node by its shape and type, in regions of the forward, too."""
     sizes: dict[Any, int] = {}
-    for node in graph_module.graph.nodes:
+    graphs = [module.graph for module in graph_module.modules() if isinstance(module, torch.fx.GraphModule)]
+    for node in (node for graph in graphs for node in graph.nodes):
         node.meta["value"] = pytree.tree_map(lambda leaf: _value(leaf, sizes), node.meta.get("val"))
         for key in ("val", "tensor_meta", "from_node"):
             node.meta.pop(key, None)

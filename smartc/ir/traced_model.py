@@ -13,6 +13,7 @@ from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
 from smartc.core.brief import brief
+from smartc.ir.cast_literals import cast_literals
 from smartc.ir.operators.operator import Operator
 from smartc.ir.operators.table import operator_named
 
@@ -210,8 +211,7 @@ class TracedModel:
         examples = tuple(cast_value(value, dtype) for value in self.examples)
         inputs = tuple(replace(spec, dtype=dtype) if spec.dtype.is_floating_point else spec for spec in self.inputs)
         for node in model.calls():
-            node.kwargs = {key: _cast_type(value, dtype) for key, value in node.kwargs.items()}
-            node.args = tuple(_cast_type(value, dtype) for value in node.args)
+            cast_literals(node, self.dtype, dtype)
         model.graph_module.recompile()
         return replace(model, examples=examples, inputs=inputs)
 
@@ -284,10 +284,3 @@ def stored_name(node: fx.Node) -> str | None:
 def cast_value(value: Any, dtype: torch.dtype) -> Any:
     """Convert floating-point tensors and leave the rest alone."""
     return value.to(dtype) if isinstance(value, torch.Tensor) and value.is_floating_point() else value
-
-
-def _cast_type(value: Any, dtype: torch.dtype) -> Any:
-    """Let a literal ``float32`` in a call follow the model's type."""
-    if value is torch.float32 and dtype is torch.float64:
-        return dtype
-    return value

@@ -1,0 +1,37 @@
+"""Types that calls spell out: those of the model itself follow it to another type."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import fx
+
+
+def cast_literals(node: fx.Node, own: torch.dtype, dtype: torch.dtype) -> None:
+    """Let the types that a call spells out, and that it leaves to PyTorch's default, follow the model's.
+
+    Args:
+        node: A call, edited in place.
+        own: The floating type of the model that the call was captured with.
+        dtype: The type that the model shall have.
+    """
+    node.args = tuple(_cast(value, own, dtype) for value in node.args)
+    node.kwargs = {key: _cast(value, own, dtype) for key, value in node.kwargs.items()}
+    if _takes_default_type(node, own):
+        node.kwargs = {**node.kwargs, "dtype": dtype}
+
+
+def _cast(value: Any, own: torch.dtype, dtype: torch.dtype) -> Any:
+    """Return a literal in the new type if it is the model's own."""
+    return dtype if value is own else value
+
+
+def _takes_default_type(node: fx.Node, own: torch.dtype) -> bool:
+    """Return whether a call makes a tensor of the model's type from no other tensor, and does not say so."""
+    schema = getattr(node.target, "_schema", None)
+    value = node.meta.get("value")
+    if schema is None or node.all_input_nodes or getattr(value, "dtype", None) is not own:
+        return False
+    places = [place for place, argument in enumerate(schema.arguments) if argument.name == "dtype"]
+    return bool(places) and len(node.args) <= places[0] and node.kwargs.get("dtype") is None
