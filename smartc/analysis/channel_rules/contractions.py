@@ -44,17 +44,17 @@ def einsum(site: Site, equation: str, operands: Sequence[Labels], **options: Any
 def attention(
     site: Site, q: Labels, k: Labels, v: Labels, mask: Labels | None = None, *rest: Any, **options: Any
 ) -> Labels:
-    """Keep what is summed over; a head lives or dies whole.
+    """Keep what is summed over; a head lives or dies whole, with its part of the mask.
 
-    Shapes: query (..., L, E), key (..., S, E), value (..., S, V); output (..., L, V).
+    Shapes: query (..., L, E), key (..., S, E), value (..., S, V), mask broadcast to (..., L, S); output (..., L, V).
     """
     if options.get("enable_gqa"):
         raise Declined("shares keys and values among heads")
-    site.freeze_all(mask, "takes them for a mask")
     batch = string.ascii_lowercase[: site.rank - 2]
     scores = Labels((*site.shape[:-1], k.shape[-2]))
     inner = Site(site.node, scores.shape, site.book)
     scores = contract(inner, ((batch + "xz", q), (batch + "yz", k)), batch + "xy")
+    scores = inner.join(scores, options.get("attn_mask", mask))
     return contract(site, ((batch + "xy", scores), (batch + "yz", v)), batch + "xz")
 
 

@@ -83,6 +83,25 @@ class CrossAttention(nn.Module):
         return self.out(scores.softmax(-1) @ self.value(x))
 
 
+@case("attention_with_a_bias_per_head", (10, 32))
+class BiasedAttention(nn.Module):
+    """Relative positions: each head has a number for each pair of tokens, looked up in a table, as in BEiT and T5."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heads = 4
+        self.project, self.out = nn.Linear(32, 96), nn.Linear(32, 32)
+        self.table, self.whole = nn.Embedding(19, 4), nn.Parameter(torch.randn(4, 10, 10))
+        places = torch.arange(10)
+        self.register_buffer("places", places[:, None] - places[None] + 9)
+
+    def forward(self, x: Tensor) -> Tensor:
+        query, key, value = self.project(x).view(-1, 10, 3, self.heads, 8).permute(2, 0, 3, 1, 4)
+        bias = self.table(self.places).permute(2, 0, 1)[None] + self.whole[None]
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+
 @case("grouped_query_attention", (10, 32))
 class GroupedQuery(nn.Module):
     """Four query heads over two key and value heads."""
