@@ -71,7 +71,7 @@ def _parameter(
     if owner not in parameters:
         site = Site(node, tuple(tensor.shape), book)
         parameters[owner] = Labels(site.shape, site.fresh(site.shape).factors, weight=True)
-    if not tensor.is_floating_point() and tensor.numel() <= LONGEST_INDEX:
+    if not (tensor.is_floating_point() or tensor.is_complex()) and tensor.numel() <= LONGEST_INDEX:
         book.constants[name] = tensor.numpy()
     return parameters[owner]
 

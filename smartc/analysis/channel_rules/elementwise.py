@@ -23,6 +23,29 @@ def joined(site: Site, *operands: Any, **options: Any) -> Labels:
     return site.join(*operands, *options.values())
 
 
+@rule("bounding")
+def bounded(site: Site, x: Labels, low: Any = None, high: Any = None, **named: Any) -> Labels:
+    """Tie the labels of all operands; a weight stays zero where it is if zero lies between bounds that are numbers."""
+    low = named.get("min", named.get("min_val", low))
+    high = named.get("max", named.get("max_val", high))
+    if isinstance(low, Labels) or isinstance(high, Labels):
+        return site.join(x, low, high)
+    holds_zero = (low is None or low <= 0) and (high is None or high >= 0)
+    return Labels(site.shape, x.factors, x.weight and holds_zero)
+
+
+@rule("bounding_below")
+def bounded_below(site: Site, x: Labels, low: Any) -> Labels:
+    """Tie the labels of both operands; a weight stays zero where it is if the bound is a number up to zero."""
+    return bounded(site, x, low)
+
+
+@rule("bounding_above")
+def bounded_above(site: Site, x: Labels, high: Any) -> Labels:
+    """Tie the labels of both operands; a weight stays zero where it is if the bound is a number from zero on."""
+    return bounded(site, x, None, high)
+
+
 @rule("multiplication")
 def product(site: Site, x: Any, y: Any) -> Labels:
     """Tie the labels of both operands, with broadcasting."""
