@@ -224,7 +224,7 @@ class _Product:
 
 
 def _input_axis(node: fx.Node) -> int | None:
-    """Return which axis of its weight a layer's inputs meet; None where it is no layer."""
+    """Return the axis of a layer's weight that its inputs meet; None where the node is no layer."""
     operator = operator_of(node)
     return operator.weight.input_axis if operator.weight is not None and operator.is_layer else None
 

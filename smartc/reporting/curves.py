@@ -30,7 +30,7 @@ class _Scale:
     logarithmic: bool
 
     def share(self, value: float) -> float:
-        """Return how high a value stands, 0 to 1."""
+        """Return the height of a value, 0 to 1."""
         place = math.log10(value) if self.logarithmic else value
         return (place - self.low) / (self.high - self.low)
 

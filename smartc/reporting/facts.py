@@ -57,7 +57,7 @@ def facts(report: Report) -> tuple[Fact, ...]:
 
 
 def spent(report: Report) -> dict[str, str]:
-    """Return how long each stage took, those left out that took no time to speak of."""
+    """Return the time of each stage, those left out that took next to none."""
     return {stage: f"{significant(time, 2)} s" for stage, time in report.seconds.items() if time >= LEAST_SECONDS}
 
 
@@ -90,7 +90,7 @@ def _is_share(evaluation: Evaluation) -> bool:
 
 
 def agreement_text(agreement: Agreement) -> str:
-    """Return how close the outputs are to the original's, and on what."""
+    """Return a text on the agreement of the outputs with the original's, and on the inputs."""
     top1 = "" if agreement.top1 is None else f"{percent(agreement.top1)} the same top-1, "
     closeness = f"cosine {agreement.cosine:.4f}, largest difference {significant(agreement.max_abs)}"
     return f"{top1}{closeness}, on {agreement.inputs} inputs ({agreement.source})"

@@ -81,7 +81,7 @@ def _slower(measured: Measurement) -> list[ReportRemark]:
 
 
 def _others(measured: Measurement) -> list[ReportRemark]:
-    """Return what the files take that the report is not on."""
+    """Return remarks with the times of the files that the report is not on."""
     remarks = []
     for name, network in measured.files.items():
         if name != measured.file:

@@ -30,7 +30,7 @@ class Latency:
 
     @property
     def speed_up(self) -> float:
-        """Return how many times faster the compiled network is."""
+        """Return the dense time over the compiled one."""
         return _ratio(self.dense, self.compiled)
 
 
@@ -114,7 +114,7 @@ class Layer:
 
     @property
     def speed_up(self) -> float:
-        """Return how many times faster the layer became; 1 if it is free, infinite if it became so."""
+        """Return the dense time over the compiled one; 1 if the layer is free, infinite if it became so."""
         return _ratio(self.dense.ms, self.compiled.ms)
 
 
@@ -161,7 +161,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class LearningMoment:
-    """Hold where learning stood after so many steps.
+    """Hold where learning stood after ``step`` steps.
 
     ``temperature`` is that of the soft masks, ``fractional`` the share of the masks that were neither
     kept nor removed, and ``density`` the share that each layer kept, in the order of ``Learning.layers``.

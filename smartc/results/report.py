@@ -88,7 +88,7 @@ class Report:
         return f"Report({self.headline}; {passed} of {len(self.verify)} stages proved)"
 
     def _repr_html_(self) -> str | None:
-        """Return what a notebook shows; None where nothing is registered to make it."""
+        """Return the HTML that a notebook shows; None where nothing is registered to make it."""
         return _NOTEBOOK_VIEWS[-1](self) if _NOTEBOOK_VIEWS else None
 
     @property
@@ -100,7 +100,7 @@ class Report:
 
     @property
     def time_scale(self) -> TimeScale:
-        """Return how to write the times of layers."""
+        """Return the scale in which the times of layers are written."""
         return time_scale(max((max(layer.dense.ms, layer.compiled.ms) for layer in self.layers), default=0.0))
 
     def layer(self, name: str) -> Layer:

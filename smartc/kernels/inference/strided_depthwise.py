@@ -225,5 +225,5 @@ class _Kernel:
 
 
 def _shift(geometry: Geometry, axis: int, tap: int) -> int:
-    """Return how far from its output's pixel times the stride a row or column of the window reads."""
+    """Return the distance from the output's pixel times the stride to what a row or column of the window reads."""
     return tap * geometry.dilation[axis] - geometry.padding[axis]
