@@ -59,7 +59,7 @@ def sample_count(flat: tuple[Any, ...]) -> int:
 
 
 def arguments_of(node: fx.Node) -> tuple[Any, ...]:
-    """Return a call's positional arguments as what its operator takes, not as torch's union of all that any takes."""
+    """Return a call's positional arguments, typed as Any: torch's own type is a union that fits no operator."""
     return node.args
 
 
@@ -246,7 +246,7 @@ class TracedModel:
 
 
 def layer_name(node: fx.Node) -> str:
-    """Return the user's name of what a node computes: its module, and the operator if it is not alone in it."""
+    """Return the user's name of a node: its module, and the operator if it is not alone in it."""
     stack = node.meta.get("nn_module_stack") or {}
     path, kind = next(reversed(stack.values()), ("", ""))
     kind = kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"

@@ -24,7 +24,7 @@ _MOST_TICKS = 8
 
 @dataclass(frozen=True)
 class _Frame:
-    """Hold where the bars begin, in pixels, and how long a millisecond is."""
+    """Hold the place where the bars begin and the length of a millisecond, in pixels."""
 
     left: float
     pixels_per_ms: float
@@ -53,7 +53,7 @@ def drawn_layers(report: Report) -> Sequence[Layer]:
 
 
 def bound_class(bound: str) -> str:
-    """Return the class that colours what bounds a layer."""
+    """Return the CSS class that colours a bound."""
     return bound if bound in BOUNDS else "none"
 
 

@@ -17,7 +17,7 @@ _SHARES = ("accuracy", "top1", "top-1", "top5", "top-5", "miou", "iou", "f1", "p
 
 @dataclass(frozen=True)
 class Fact:
-    """Hold a name and what there is to say under it."""
+    """Hold a name and the text beside it."""
 
     label: str
     text: str
@@ -70,7 +70,7 @@ def device(report: Report) -> str:
 
 
 def evaluation_text(evaluation: Evaluation) -> str:
-    """Return the user's metric before and after, and on what."""
+    """Return a text with the user's metric before and after, and the inputs of both."""
     before, after = metric_texts(evaluation)
     points = f" ({100 * (evaluation.compiled - evaluation.dense):+.1f} points)" if _is_share(evaluation) else ""
     return f"{before} → {after}{points} on {evaluation.inputs} inputs of {evaluation.source}"
@@ -121,7 +121,7 @@ def grouped_remarks(report: Report) -> dict[str, list[str]]:
 
 
 def _change(change: Change, before: str, after: str) -> str:
-    """Return both counts and what is gone."""
+    """Return both counts and the share that is gone."""
     if change.dense == change.compiled:
         return f"{before}, unchanged"
     return f"{before} → {after} ({-100 * change.saved:+.1f} %)"

@@ -83,7 +83,7 @@ class Report:
     learning: Learning | None = None
 
     def __repr__(self) -> str:
-        """Return the headline, and how many stages agree with the original."""
+        """Return the headline and the number of stages that agree with the original."""
         passed = sum(stage.passed for stage in self.verify)
         return f"Report({self.headline}; {passed} of {len(self.verify)} stages proved)"
 
@@ -200,7 +200,7 @@ _NOTEBOOK_VIEWS: list[Callable[[Report], str]] = []
 
 
 def notebook_view(render: Callable[[Report], str]) -> Callable[[Report], str]:
-    """Register and return what makes the HTML of a report in a notebook."""
+    """Register and return the function that makes the HTML of a report in a notebook."""
     _NOTEBOOK_VIEWS.append(render)
     return render
 

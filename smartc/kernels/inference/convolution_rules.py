@@ -109,7 +109,7 @@ def output_grid(network: Network, geometry: Geometry, last: fx.Node) -> Grid:
 
 
 def _output_layout(network: Network, last: fx.Node, grid: Grid, size: Pair) -> Layout:
-    """Return where an output lies: as what reads it needs it, or without gaps where the network returns it."""
+    """Return the layout of an output: as its readers need it, or without gaps where the network returns it."""
     returned = all(user.op == "output" for user in last.users)
     if returned and network.machine.packs and not grid.shifts:
         return plain((*size, grid.height, grid.width))
