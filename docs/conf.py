@@ -15,6 +15,8 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "gener
 source_suffix = {".md": "markdown"}
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
+# Typographic quotes and dashes would turn --data into something that cannot be typed.
+smartquotes = False
 
 html_theme = "furo"
 html_title = "smartc"

@@ -92,7 +92,7 @@ class Parts(nn.Module):
     """Split a mask into those of the weights."""
 
     def __init__(self, counts: Sequence[int]) -> None:
-        """Take how many units each weight has."""
+        """Take the number of units of each weight."""
         super().__init__()
         self.counts = list(counts)
 
@@ -125,7 +125,7 @@ class MaskedBy(nn.Module):
     """Multiply a weight by the mask of its units."""
 
     def __init__(self, layout: MaskLayout, fresh_gradient: bool = False) -> None:
-        """Take how the units lie in the weight, and whether nothing else reads the product's gradient."""
+        """Take the layout of the units in the weight, and whether nothing else reads the product's gradient."""
         super().__init__()
         self.layout = layout
         self.memory = Memory(fresh_gradient)
@@ -139,7 +139,7 @@ class MaskedInputs(nn.Module):
     """Multiply what a layer reads by the mask of its channels, which is the same as to multiply its weight."""
 
     def __init__(self, layout: Channels) -> None:
-        """Take how the units lie in the weight."""
+        """Take the layout of the units in the weight."""
         super().__init__()
         self.layout = layout
 
@@ -224,7 +224,7 @@ class _Product:
 
 
 def _input_axis(node: fx.Node) -> int | None:
-    """Return which axis of its weight a layer's inputs meet; None where it is no layer."""
+    """Return the axis of a layer's weight that its inputs meet; None where the node is no layer."""
     operator = operator_of(node)
     return operator.weight.input_axis if operator.weight is not None and operator.is_layer else None
 

@@ -72,7 +72,7 @@ def _moves(node: fx.Node) -> bool:
 
 
 def _permutation(chain: list[fx.Node]) -> tuple[int, IntArray] | None:
-    """Return the one axis that a chain permutes and how, by running it on labels of every axis."""
+    """Return the one axis that a chain permutes and its permutation, by running the chain on labels of every axis."""
     book = LabelBook()
     value = value_of(arguments_of(chain[0])[0])
     labels = Site(chain[0], value.shape, book).fresh(value.shape)

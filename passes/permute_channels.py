@@ -66,7 +66,7 @@ def axis_orders(groups: ChannelGroups, order: IntArray) -> dict[str, dict[int, I
 
 
 def moved_places(units: IntArray, order: IntArray) -> IntArray:
-    """Return which index comes to each place of an axis.
+    """Return the index that comes to each place of an axis.
 
     Where a unit has several indices, the first goes to the place of the first, and so on.
 

@@ -93,7 +93,7 @@ def _shrink_value(node: fx.Node, survivors: Survivors) -> None:
 
 
 def _shrunk(value: Any, labels: Labels, survivors: Survivors) -> Any:
-    """Return what is left of one output."""
+    """Return the value of one output with the sizes that are left."""
     for axis in {axis for factor in labels.factors for axis in factor.axes}:
         alive = survivors.along(labels, axis)
         if alive is not None:

@@ -44,7 +44,7 @@ def shared_batch_norm(
     eps: float,
     cudnn: bool,
 ) -> torch.Tensor:
-    """Return what aten.batch_norm in training would return for the samples of all processes together.
+    """Return the output of aten.batch_norm in training, with the statistics of the samples of all processes together.
 
     Args:
         x: Shape (N, C, ...), as many samples in every process.

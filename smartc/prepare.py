@@ -55,7 +55,7 @@ class Preparation:
 
     @property
     def model(self) -> fx.GraphModule:
-        """Return the masked model, in training mode: for any optimizer, autocast, DDP or torch.compile.
+        """Return the masked model, in training mode, for any optimizer, autocast, DDP or torch.compile.
 
         Its inputs and outputs are those of the model that was given.  The optimizer may take all of its
         parameters; what it does to the masks' own is undone.
@@ -69,7 +69,7 @@ class Preparation:
             loss: The step's loss, for the learning curve.
 
         Returns:
-            The state of the search before this step: its number, the temperature of the masks, and at some of
+            The state of the search before this step, with its number, the temperature of the masks, and at some of
             the steps how many masks are neither kept nor removed.
 
         Raises:
@@ -136,7 +136,7 @@ def prepare(
         dump: As for ``smartc.compile``.
 
     Returns:
-        The preparation: its ``model`` is to be trained.
+        The preparation, whose ``model`` is to be trained.
 
     Raises:
         UserError: An argument is wrong, the model cannot be captured, or the budget cannot be met.

@@ -72,6 +72,21 @@ def test_a_method_says_what_it_takes(name: str) -> None:
             assert set(parameters(function)) == entries(function.__doc__, "Args"), member
 
 
+@pytest.mark.parametrize("name", ["Compiled", "Preparation"])
+def test_what_is_returned_is_not_read_as_a_type(name: str) -> None:
+    # Sphinx takes what stands before a colon, in a property or under Returns, for the type.
+    for member, found in vars(OBJECTS[name]).items():
+        docstring = "" if member.startswith("_") else inspect.getdoc(found) or ""
+        held = not inspect.isfunction(found)
+        assert ":" not in (docstring.splitlines() or [""])[0] or not held, member
+        assert ":" not in (described(docstring, "Returns").splitlines() or [""])[0], member
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_returns_what_is_not_read_as_a_type(name: str) -> None:
+    assert ":" not in described(OBJECTS[name].__doc__, "Returns").splitlines()[0]
+
+
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_the_example_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -35,7 +35,7 @@ class Survivors:
     keep: BoolArray
 
     def along(self, labels: Labels, axis: int) -> BoolArray | None:
-        """Return which indices of an axis survive; None where no label covers it."""
+        """Return a flag for each index of an axis, true where it survives; None where no label covers the axis."""
         factor = labels.along(axis)
         if factor is None:
             return None
@@ -45,7 +45,7 @@ class Survivors:
         return np.asarray(rows.any(axis=1))
 
     def of(self, node: Any, axis: int) -> BoolArray | None:
-        """Return which indices of an axis of a node's output survive; None where all do."""
+        """Return a flag for each index of an axis of a node's output, true where it survives; None where all do."""
         labels = self.labels.get(node)
         alive = self.along(labels, axis) if isinstance(labels, Labels) else None
         return None if alive is None or alive.all() else alive

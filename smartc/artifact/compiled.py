@@ -58,7 +58,7 @@ class Compiled:
 
     @cached_property
     def report(self) -> Report:
-        """Return the report: what each layer cost before and after, and the proof of the result.
+        """Return the report, with what each layer cost before and after, and the proof of the result.
 
         Raises:
             InternalError: The model computes something else than the masked original.

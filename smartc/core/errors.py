@@ -32,7 +32,7 @@ Phrase = str | Argument | tuple["Phrase", ...]
 
 
 class SmartcError(Exception):
-    """What every error of smartc is: a fact about a place, and how to mend it.
+    """An error of smartc: a fact about a place, and how to mend it.
 
     ``str()`` gives all three in one line, ``where: fact. fix.``, with the names of Python's arguments.
 

@@ -37,7 +37,7 @@ class _Place:
 
 
 def encode(value: Any) -> Any:
-    """Return what ``json.dumps`` takes: objects, lists, numbers and strings.
+    """Return a record as values that ``json.dumps`` takes: objects, lists, numbers and strings.
 
     JSON has no number for "not a number" or infinity: both become ``null``.
     """

@@ -44,7 +44,7 @@ class Arrays:
 
     @property
     def kinds(self) -> str:
-        """Return what two sets must share to be joined: ``uint8 3x8x8, labels int64``."""
+        """Return the types and shapes that two sets must share to be joined: ``uint8 3x8x8, labels int64``."""
         texts = [" ".join((dtype_text(t), "x".join(map(str, t.shape[1:])))).strip() for t in self.all]
         return ", ".join(texts if self.labels is None else (*texts[:-1], f"labels {texts[-1]}"))
 
@@ -140,14 +140,14 @@ class InMemory:
             yield self.layout.batch(self.arrays[places], max(0, size - self.count))
 
     def in_order(self, size: int, limit: int | None = None) -> Iterator[Batch]:
-        """Yield the samples once, at most so many."""
+        """Yield the samples once, at most ``limit`` of them."""
         size, total = self.layout.size(size), min(self.count, self.count if limit is None else limit)
         for start in range(0, total, size):
             yield self.layout.filled(self.arrays[start : min(start + size, total)])
 
 
 def input_layout(model: TracedModel, preprocess: Preprocess | None) -> InputLayout:
-    """Return how samples become the inputs of a model.
+    """Return the layout that makes samples the inputs of a model.
 
     Raises:
         UserError: The model has no tensor inputs, or inputs that share no axis of samples.

@@ -21,7 +21,7 @@ class Batch:
         inputs: A value per input of the graph, flattened, floats in the type of the input; axis 0 of
             every tensor is the sample.
         labels: What the user labelled the samples with, axis 0 the sample; None where there are none.
-        repeated: So many samples at the end only repeat others, to fill a batch of fixed size.
+        repeated: Samples at the end that only repeat others, to fill a batch of fixed size.
     """
 
     inputs: tuple[Any, ...]
@@ -80,7 +80,7 @@ class Samples(Protocol):
         ...
 
     def in_order(self, size: int, limit: int | None = None) -> Iterator[Batch]:
-        """Yield the samples once, at most so many; the last batch may be smaller unless the model fixes it."""
+        """Yield the samples once, at most ``limit``; the last batch may be smaller unless the model fixes it."""
         ...
 
 

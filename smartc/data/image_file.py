@@ -53,7 +53,7 @@ class Frame:
 
 
 def frame_of(model: TracedModel, where: str) -> Frame:
-    """Return what a model takes of an image; where it leaves a size free, its example's.
+    """Return the frame of the images that a model takes; where it leaves a size free, the example's.
 
     Raises:
         UserError: Its inputs are no images.

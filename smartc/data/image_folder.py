@@ -17,9 +17,9 @@ from smartc.data.preprocess import PREPROCESS_FORMS
 
 _SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp"))
 _OTHER_IMAGES = frozenset((".gif", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".ppm", ".tga"))
-# Decoded images up to so many bytes are kept in memory.
+# Bytes of decoded images that are kept in memory.
 _MOST_BYTES = 2**30
-# So many images are decoded before any work is done; of the others the headers are read.
+# Images that are decoded before any work is done; of the others the headers are read.
 _DECODED_FIRST = 256
 
 
@@ -62,7 +62,7 @@ class ImageFolder:
             yield self.layout.batch(Arrays((self.images(places.tolist()),)), max(0, size - self.count))
 
     def in_order(self, size: int, limit: int | None = None) -> Iterator[Batch]:
-        """Yield the images once, at most so many."""
+        """Yield the images once, at most ``limit`` of them."""
         size, total = self.layout.size(size), min(self.count, self.count if limit is None else limit)
         for start in range(0, total, size):
             places = range(start, min(start + size, total))
@@ -133,6 +133,6 @@ def _images_in(folder: Path) -> tuple[Path, ...]:
 
 
 def _refuse(error: OSError) -> None:
-    """Say which folder cannot be listed."""
+    """Raise an error that names the folder that cannot be listed."""
     fact = f"it cannot be read ({error.strerror or error})"
     raise UserError(fact, where=str(error.filename), fix="Change its permissions") from error

@@ -59,7 +59,7 @@ class Metric:
 
 
 def load_labelled(spec: Any) -> Labelled | Metric:
-    """Return what a model is to be evaluated by.
+    """Return the labelled inputs or the metric that a model is to be evaluated by.
 
     Args:
         spec: A file (.npz, .safetensors, or .pt of torch.save) with ``inputs`` and ``labels``, or the

@@ -41,7 +41,7 @@ def read_labelled(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def read_content(path: Path, fix: str) -> Any:
-    """Return what a file of arrays holds, by its content; no code is run.
+    """Return the arrays of a file, whose kind is told by its content; no code is run.
 
     Args:
         path: An .npz, .npy or .safetensors file, or one of torch.save.
@@ -95,7 +95,7 @@ def _read(path: Path) -> Any:
 
 
 def _backed(content: Any, path: Path) -> Any:
-    """Return what a file holds, whose tensors must all have their bytes in it."""
+    """Return the content of a file, whose tensors must all have their bytes in it."""
     if any(map(without_bytes, pytree.tree_leaves(content))):
         fact = "it holds a sparse, nested, meta or expanded tensor, whose elements are not stored"
         raise UserError(fact, where=str(path), fix="Save it as an ordinary tensor, by .contiguous()")

@@ -85,7 +85,7 @@ def parse_preprocess(text: str) -> Preprocess:
 
 
 def channel_axis(shape: Sequence[int | None]) -> int | None:
-    """Return which axis of an input is the channels: 1, or the last where only that has 1 or 3."""
+    """Return the axis of an input's channels: 1, or the last where only that has 1 or 3."""
     if len(shape) < 2:
         return None
     return len(shape) - 1 if len(shape) == 4 and shape[1] not in (1, 3) and shape[3] in (1, 3) else 1

@@ -35,7 +35,7 @@ def samples_in_file(path: Path, layout: InputLayout) -> Samples:
 
 
 def _content(path: Path) -> Any:
-    """Return what a file holds if that can be samples."""
+    """Return the content of a file, if it can be samples."""
     content = read_content(path, _FIX)
     if isinstance(content, (tuple, list, Mapping)) or hasattr(content, "shape"):
         return content

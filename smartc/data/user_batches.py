@@ -19,7 +19,7 @@ from smartc.data.match_inputs import is_batch, match_inputs
 from smartc.data.own_randomness import OwnRandomness
 
 log = logging.getLogger(__name__)
-# Batches up to so many bytes are kept in memory; more are asked for anew in every epoch.
+# Bytes of batches that are kept in memory; where there are more, all are asked for anew in every epoch.
 MOST_BYTES = 2**30
 _COLLATED = 64
 _END = object()
@@ -79,7 +79,7 @@ class Opening:
         return iter(found)
 
     def _guarded(self, call: Callable[[], Any]) -> Any:
-        """Return what a call into the user's code returns; say where it fails."""
+        """Return the result of a call into the user's code; an error says where it failed."""
         try:
             return call()
         except SmartcError:
@@ -104,7 +104,7 @@ class UserBatches:
 
     @property
     def source(self) -> str:
-        """Return what to call them in a report."""
+        """Return the name of the batches in a report."""
         return self.opening.source
 
     def shuffled(self, size: int, seed: int, start: int = 0) -> Iterator[Batch]:
@@ -121,7 +121,7 @@ class UserBatches:
                     yield layout.filled(arrays)
 
     def in_order(self, size: int, limit: int | None = None) -> Iterator[Batch]:
-        """Yield one epoch, at most so many samples."""
+        """Yield one epoch, at most ``limit`` samples of it."""
         layout, left = self.opening.layout, limit
         for arrays in rebatched(self.opening.epoch(0, 0), layout.size(size)):
             taken = arrays if left is None or left >= len(arrays) else arrays[:left]

@@ -30,7 +30,7 @@ _CALLS_ANYTHING = ("_operator.call", "_operator.attrgetter", "_operator.methodca
 
 
 def find_code(archive: IO[bytes]) -> str | None:
-    """Return what in an archive of ``torch.export.save`` could run code when loaded, or None.
+    """Return the part of an archive of ``torch.export.save`` that could run code when loaded, or None.
 
     The archive is read by torch's own reader, so that what is checked is what will be loaded.
 

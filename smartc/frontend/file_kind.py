@@ -19,7 +19,7 @@ _PICKLES = tuple(bytes((0x80, protocol)) for protocol in range(2, 6))
 
 
 def recognise(stream: IO[bytes], file: Path) -> Kind:
-    """Return what a file holds, by its content."""
+    """Return the kind of a file, told by its content."""
     head = stream.read(512)
     size = stream.seek(0, 2)
     stream.seek(0)

@@ -77,7 +77,7 @@ def _load_state(module: nn.Module, state: Mapping[str, Any], where: Phrase) -> N
 
 
 def _keys(names: Sequence[str], what: str) -> str:
-    """Return how many keys are so and the first of them."""
+    """Return a text with the number of keys of a kind and the first of them."""
     if not names:
         return ""
     rest = ", ..." if len(names) > 3 else ""

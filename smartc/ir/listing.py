@@ -41,7 +41,7 @@ def _line(node: fx.Node) -> str:
 
 
 def _call(node: fx.Node) -> str:
-    """Return what a node computes."""
+    """Return the text of a node's computation."""
     if node.op == "placeholder":
         return "input"
     if node.op == "get_attr":

@@ -55,12 +55,12 @@ class Value:
 
 
 def sample_count(flat: tuple[Any, ...]) -> int:
-    """Return how many samples flattened inputs hold; one where none of them tells."""
+    """Return the number of samples in flattened inputs; one where none of them tells."""
     return next((len(value) for value in flat if isinstance(value, torch.Tensor) and value.ndim), 1)
 
 
 def arguments_of(node: fx.Node) -> tuple[Any, ...]:
-    """Return a call's positional arguments as what its operator takes, not as torch's union of all that any takes."""
+    """Return a call's positional arguments, typed as Any: torch's own type is a union that fits no operator."""
     return node.args
 
 
@@ -70,7 +70,7 @@ def argument_of(node: fx.Node, place: int, name: str, default: Any = None) -> An
 
 
 def value_of(node: fx.Node) -> Any:
-    """Return what is known of a node's output: a Value, a number, or a tuple of these."""
+    """Return the known facts of a node's output: a Value, a number, or a tuple of these."""
     return node.meta.get("value")
 
 
@@ -153,7 +153,7 @@ class TracedModel:
         raise ValueError(f"the model has no tensor {name!r}")
 
     def _stored(self, name: str) -> Any:
-        """Return what the graph module holds under a dotted name, None where nothing is."""
+        """Return the object of the graph module under a dotted name, None where there is none."""
         holder: Any = self.graph_module
         for part in name.split("."):
             holder = getattr(holder, part, None)
@@ -217,7 +217,7 @@ class TracedModel:
 
     @property
     def structure(self) -> pytree.TreeSpec:
-        """Return how inputs are arranged in positional and keyword arguments."""
+        """Return the tree of the inputs in positional and keyword arguments."""
         spec: pytree.TreeSpec = self.graph._codegen.pytree_info.in_spec  # type: ignore[attr-defined]
         return spec
 
@@ -246,7 +246,7 @@ class TracedModel:
 
 
 def layer_name(node: fx.Node) -> str:
-    """Return the user's name of what a node computes: its module, and the operator if it is not alone in it."""
+    """Return the user's name of a node: its module, and the operator if it is not alone in it."""
     stack = node.meta.get("nn_module_stack") or {}
     path, kind = next(reversed(stack.values()), ("", ""))
     kind = kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
@@ -256,7 +256,7 @@ def layer_name(node: fx.Node) -> str:
 
 
 def storage_key(tensor: torch.Tensor) -> tuple[Any, ...]:
-    """Return what two names of one tensor share: the same memory, seen in the same way."""
+    """Return a key that all names of one tensor share: the same memory, seen in the same way."""
     place = tensor.data_ptr() if tensor.numel() else id(tensor)
     return place, tuple(tensor.shape), tensor.stride(), tensor.dtype
 
@@ -269,7 +269,7 @@ def operator_name(target: Any) -> str:
 
 
 def operator_of(node: fx.Node) -> Operator:
-    """Return what the table knows of the operator that a node calls; of a node that calls none, nothing."""
+    """Return the row of the table for the operator that a node calls; an empty one where it calls none."""
     return operator_named(operator_name(node.target) if node.op == "call_function" else "")
 
 

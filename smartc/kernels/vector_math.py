@@ -153,7 +153,7 @@ def _whole(value: int, lanes: int) -> Vector:
 
 
 def _clamp(x: Vector, activation: Activation, lanes: int) -> Vector:
-    """Return what lies between two bounds."""
+    """Return the vector, limited to the bounds of the activation."""
     if activation.low > -math.inf:
         x = tirx.max(x, splat(activation.low, lanes))
     return tirx.min(x, splat(activation.high, lanes)) if activation.high < math.inf else x

@@ -139,7 +139,7 @@ def _improve(touched: list[_Weight], groups: ChannelGroups, index: int, target: 
 
 
 def _moved(weight: _Weight, order: IntArray) -> torch.Tensor:
-    """Return which elements are not zero when units change places."""
+    """Return a flag for each element, true where it is not zero once units have changed places."""
     live = weight.live
     for axis, units in enumerate(weight.units):
         places = moved_places(units, order)
@@ -170,7 +170,7 @@ def _patterns(weight: _Weight, units: IntArray, target: Target) -> Iterator[_Fla
 
 
 def _across(live: _Flags, axis: int, groups: int, size: int, target: Target) -> _Flags:
-    """Return which tiles across an axis hold something, shape (units, tiles).
+    """Return a flag for each tile across an axis, true where it holds something, shape (units, tiles).
 
     Args:
         live: Shape (units, other channels, *kernel).

@@ -11,7 +11,7 @@ from smartc.analysis.channels.labels import IntArray
 _Flags = np.ndarray[Any, np.dtype[np.bool_]]
 _Floats = np.ndarray[Any, np.dtype[np.float32]]
 
-# Exchanges stop after so many rounds, or multiply-adds; a greedy order is sought up to so many additions.
+# Exchanges stop after these rounds or multiply-adds; a greedy order is sought up to this number of additions.
 # Each takes about a second at its limit, which only layers of 4096 channels reach.
 _ROUNDS, _MULTIPLY_ADDS, _ADDITIONS = 60, 4e10, 1e9
 
@@ -89,7 +89,7 @@ def _exchanged(flags: _Flags, size: int) -> IntArray:
 
 
 def _changes(rows: _Floats, runs: IntArray) -> _Floats:
-    """Return how many columns more are held when two rows of different runs change places, shape (rows, rows)."""
+    """Return the columns that are held more when two rows of different runs change places, shape (rows, rows)."""
     counts = np.add.reduceat(rows, np.flatnonzero(np.diff(runs, prepend=-1)))
     others = (counts[runs] - rows > 0).astype(np.float32)
     total = rows.sum(axis=1)

@@ -90,7 +90,7 @@ def build_report(
 
 
 def _figures(model: TracedModel, layers: Layers, target: Target) -> dict[str, Figures]:
-    """Return what each layer costs, by name."""
+    """Return the cost of each layer, by name."""
     if not layers.rows:
         return {}
     cycles = price_layers(model, layers, target)
@@ -141,7 +141,7 @@ def _nothing(like: Figures) -> Figures:
 
 
 def _decision(row: LayerRow, decision: Decision, original: TracedModel, smaller: TracedModel) -> tuple[Kind, str]:
-    """Return what was done to a layer and why."""
+    """Return the decision on a layer and its reason."""
     weight, search, choice = row.shape.weight, decision.options, decision.choice
     if decision.units is not None and weight is not None and decision.kept is not None:
         return _masked(row, weight, decision.units, decision.kept)
@@ -157,7 +157,7 @@ def _decision(row: LayerRow, decision: Decision, original: TracedModel, smaller:
 
 
 def _masked(row: LayerRow, weight: str, units: Units, kept: BoolArray) -> tuple[Kind, str]:
-    """Return what masks did to a layer's weight and why."""
+    """Return the decision of masks on a layer's weight and its reason."""
     part = next((masked.part for masked in units.weights if masked.name == weight), None)
     if part is None:
         reasons = [remark.text for remark in units.skipped if remark.where == row.name]
@@ -170,7 +170,7 @@ def _masked(row: LayerRow, weight: str, units: Units, kept: BoolArray) -> tuple[
 
 
 def _kept_text(row: LayerRow, search: KeptOptions, choice: Choice, decided: Sequence[int]) -> str:
-    """Say how many channels a layer keeps, and why that is no multiple of the tile where it is not."""
+    """Return a text with the channels that a layer keeps, and the reason where these are no multiple of the tile."""
     counts = zip(_counts(row, search, choice), (row.shape.reads, row.shape.writes), ("input", "output"), strict=True)
     text = "keeps " + " and ".join(
         f"{kept} of {len(units)} {side}" for kept, units, side in counts if kept < len(units)
@@ -229,7 +229,7 @@ def _sum(layers: Sequence[Layer], side: str, figure: str) -> float:
 
 
 def _remarks(remarks: Sequence[Remark], choice: Choice) -> tuple[ReportRemark, ...]:
-    """Return what the reader should know about the model and the budget."""
+    """Return the remarks on the model and the budget."""
     notes = [ReportRemark("budget", choice.note)] if choice.note else []
     return tuple(notes + [ReportRemark(remark.where, remark.text) for remark in remarks])
 

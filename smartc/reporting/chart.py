@@ -24,7 +24,7 @@ _MOST_TICKS = 8
 
 @dataclass(frozen=True)
 class _Frame:
-    """Hold where the bars begin, in pixels, and how long a millisecond is."""
+    """Hold the place where the bars begin and the length of a millisecond, in pixels."""
 
     left: float
     pixels_per_ms: float
@@ -53,7 +53,7 @@ def drawn_layers(report: Report) -> Sequence[Layer]:
 
 
 def bound_class(bound: str) -> str:
-    """Return the class that colours what bounds a layer."""
+    """Return the CSS class that colours a bound."""
     return bound if bound in BOUNDS else "none"
 
 
@@ -74,7 +74,7 @@ def _grid(frame: _Frame, longest: float, height: int) -> Iterator[str]:
 
 
 def round_step(longest: float, most: int = _MOST_TICKS) -> float:
-    """Return the smallest of 1, 2, 5 times a power of ten that needs at most so many steps."""
+    """Return the smallest of 1, 2, 5 times a power of ten that needs at most ``most`` steps."""
     power = 10.0 ** math.floor(math.log10(longest / most))
     return next(step for step in (power, 2 * power, 5 * power, 10 * power) if longest / step <= most)
 
@@ -107,7 +107,7 @@ def _figures(layer: Layer, scale: TimeScale) -> str:
 
 
 def _tooltip(layer: Layer, scale: TimeScale) -> str:
-    """Return what the layer is and why it is as it is."""
+    """Return the text on a layer: its name, its times, and the decision on it with the reason."""
     after = layer.compiled
     bound = f", bound by {after.bound}" if after.bound != "none" else ""
     figures = f"{scale.precise(layer.dense.ms)} → {scale.precise(after.ms)} {scale.unit}{bound}"

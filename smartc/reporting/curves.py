@@ -30,7 +30,7 @@ class _Scale:
     logarithmic: bool
 
     def share(self, value: float) -> float:
-        """Return how high a value stands, 0 to 1."""
+        """Return the height of a value, 0 to 1."""
         place = math.log10(value) if self.logarithmic else value
         return (place - self.low) / (self.high - self.low)
 
@@ -54,7 +54,7 @@ class _Panel:
 
 
 def learning_curves(learning: Learning) -> str:
-    """Return the SVG of what is known over the steps, one curve below the other; nothing where nothing is."""
+    """Return the SVG of the curves over the steps, one below the other; an empty text where there is none."""
     axis, panels = StepAxis.of(learning), list(_panels(learning))
     if not panels:
         return ""

@@ -70,7 +70,7 @@ def _shade(density: float) -> int:
 
 
 def _layer(name: str, kept: tuple[float, float], axis: StepAxis, place: tuple[int, int]) -> Iterator[str]:
-    """Yield a layer's tooltip, and its name and what it kept where there is room for them.
+    """Yield a layer's tooltip, and its name and its share where there is room for them.
 
     Args:
         name: The layer.

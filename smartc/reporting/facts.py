@@ -17,7 +17,7 @@ _SHARES = ("accuracy", "top1", "top-1", "top5", "top-5", "miou", "iou", "f1", "p
 
 @dataclass(frozen=True)
 class Fact:
-    """Hold a name and what there is to say under it."""
+    """Hold a name and the text beside it."""
 
     label: str
     text: str
@@ -57,7 +57,7 @@ def facts(report: Report) -> tuple[Fact, ...]:
 
 
 def spent(report: Report) -> dict[str, str]:
-    """Return how long each stage took, those left out that took no time to speak of."""
+    """Return the time of each stage, those left out that took next to none."""
     return {stage: f"{significant(time, 2)} s" for stage, time in report.seconds.items() if time >= LEAST_SECONDS}
 
 
@@ -70,7 +70,7 @@ def device(report: Report) -> str:
 
 
 def evaluation_text(evaluation: Evaluation) -> str:
-    """Return the user's metric before and after, and on what."""
+    """Return a text with the user's metric before and after, and the inputs of both."""
     before, after = metric_texts(evaluation)
     points = f" ({100 * (evaluation.compiled - evaluation.dense):+.1f} points)" if _is_share(evaluation) else ""
     return f"{before} → {after}{points} on {evaluation.inputs} inputs of {evaluation.source}"
@@ -90,7 +90,7 @@ def _is_share(evaluation: Evaluation) -> bool:
 
 
 def agreement_text(agreement: Agreement) -> str:
-    """Return how close the outputs are to the original's, and on what."""
+    """Return a text on the agreement of the outputs with the original's, and on the inputs."""
     top1 = "" if agreement.top1 is None else f"{percent(agreement.top1)} the same top-1, "
     closeness = f"cosine {agreement.cosine:.4f}, largest difference {significant(agreement.max_abs)}"
     return f"{top1}{closeness}, on {agreement.inputs} inputs ({agreement.source})"
@@ -121,7 +121,7 @@ def grouped_remarks(report: Report) -> dict[str, list[str]]:
 
 
 def _change(change: Change, before: str, after: str) -> str:
-    """Return both counts and what is gone."""
+    """Return both counts and the share that is gone."""
     if change.dense == change.compiled:
         return f"{before}, unchanged"
     return f"{before} → {after} ({-100 * change.saved:+.1f} %)"

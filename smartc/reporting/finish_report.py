@@ -48,7 +48,7 @@ def found(
     proofs: Sequence[Verification],
     remarks: Sequence[Remark],
 ) -> Findings:
-    """Return what is known beside the two networks: proofs, agreement, the user's figure, seconds, remarks."""
+    """Return the findings beside the two networks: proofs, agreement, the user's figure, seconds, remarks."""
     with job.clock("evaluation"):
         agreement, evaluation = comparison.agreement(smaller), comparison.evaluation(smaller)
     return Findings(tuple(proofs), agreement, evaluation, dict(job.clock.seconds), tuple(remarks))

@@ -153,7 +153,7 @@ def _cause(name: str) -> _Column:
 
 
 def _bound(layer: Layer) -> str:
-    """Return what bounds the layer, before and after where that differs."""
+    """Return the cause that bounds the layer, before and after where that differs."""
     before, after = layer.dense.bound, layer.compiled.bound
     return (after if before == after else f"{before} → {after}").replace("none", "")
 

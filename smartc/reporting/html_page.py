@@ -54,7 +54,7 @@ def stylesheet() -> str:
 
 
 def _undrawn(report: Report) -> str:
-    """Return how many layers the picture lacks."""
+    """Return a sentence with the number of layers that the picture lacks."""
     free = len(report.layers) - len(drawn_layers(report))
     return f'<p class="quiet">Not drawn, as they take no time: {free} of the layers.</p>' if free else ""
 
@@ -140,6 +140,6 @@ def _remarks(report: Report) -> str:
 
 
 def _files(report: Report) -> str:
-    """Return what was written and how long each step took."""
+    """Return the table of the files with their sizes and of the steps with their times."""
     written = [(name, size(length)) for name, length in report.artifacts.items()]
     return _table([*written, *spent(report).items()])

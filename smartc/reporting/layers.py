@@ -181,7 +181,7 @@ def speed_up(before: float, after: float) -> Text:
 
 
 def _bound(layer: Layer) -> str:
-    """Return what limits the compiled layer."""
+    """Return the cause that bounds the compiled layer."""
     return "" if layer.compiled.bound == "none" else layer.compiled.bound
 
 

@@ -48,7 +48,7 @@ def _steps(number: int) -> str:
 
 
 def _data(learning: Learning) -> str:
-    """Return what was learned from."""
+    """Return a text on the samples that were learned from."""
     if not learning.source:
         return ""
     samples = "" if learning.samples is None else f"{learning.samples} "

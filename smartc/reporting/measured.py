@@ -61,7 +61,7 @@ def _figures(figures: Figures, name: str, network: NetworkTimes) -> Figures:
 
 
 def _rest(before: NetworkTimes, after: NetworkTimes) -> Layer:
-    """Return the line of what runtimes do beside the layers."""
+    """Return the row of the time that runtimes spend beside the layers."""
     sides = [
         Figures((), None, 0, 0, 0.0, one.rest.ms, "none", 0.0, None, Causes(0.0, 0.0, 0.0, 0.0, 0.0), one.rest.spread)
         for one in (before, after)
@@ -81,7 +81,7 @@ def _slower(measured: Measurement) -> list[ReportRemark]:
 
 
 def _others(measured: Measurement) -> list[ReportRemark]:
-    """Return what the files take that the report is not on."""
+    """Return remarks with the times of the files that the report is not on."""
     remarks = []
     for name, network in measured.files.items():
         if name != measured.file:

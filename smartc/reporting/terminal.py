@@ -108,7 +108,7 @@ def _remarks(report: Report, limit: int) -> RenderableType:
 
 
 def _ending(report: Report, folded: bool) -> Text:
-    """Return how to read the table, and what was written in which time."""
+    """Return the lines below the table: its key, the files with their sizes, and the stages with their times."""
     others = "; others: layers without weights below 1 % of the time, --all lists them" if folded else ""
     reading = f"before→after, {report.latency.kind} time; bound and util are after{others}"
     sizes = ", ".join(f"{name} {size(length)}" for name, length in report.artifacts.items())

@@ -30,13 +30,13 @@ class Latency:
 
     @property
     def speed_up(self) -> float:
-        """Return how many times faster the compiled network is."""
+        """Return the dense time over the compiled one."""
         return _ratio(self.dense, self.compiled)
 
 
 @dataclass(frozen=True)
 class BudgetResult:
-    """Hold what was asked for and what was reached."""
+    """Hold the budget that was asked for and the one that was reached."""
 
     kind: str
     asked: str
@@ -81,7 +81,7 @@ class Causes:
 
 @dataclass(frozen=True)
 class Figures:
-    """Hold what one layer costs in one of the two networks.
+    """Hold the cost of one layer in one of the two networks.
 
     ``shape`` is the output's, ``tiles`` are (live, total), ``utilisation`` is useful
     multiply-accumulates of the peak, 0 to 1; ``weight_bytes`` include the index of the tiles.  Of a time
@@ -103,7 +103,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Layer:
-    """Hold one layer before and after, what was decided about it and why."""
+    """Hold one layer before and after, with the decision on it and its reason."""
 
     name: str
     op: str
@@ -114,7 +114,7 @@ class Layer:
 
     @property
     def speed_up(self) -> float:
-        """Return how many times faster the layer became; 1 if it is free, infinite if it became so."""
+        """Return the dense time over the compiled one; 1 if the layer is free, infinite if it became so."""
         return _ratio(self.dense.ms, self.compiled.ms)
 
 
@@ -139,7 +139,7 @@ class Verification:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Hold how close the compiled outputs are to the original's; ``top1`` and ``cosine`` are 0 to 1."""
+    """Hold the agreement of the compiled outputs with the original's; ``top1`` and ``cosine`` are 0 to 1."""
 
     inputs: int
     source: str
@@ -161,7 +161,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class LearningMoment:
-    """Hold where learning stood after so many steps.
+    """Hold where learning stood after ``step`` steps.
 
     ``temperature`` is that of the soft masks, ``fractional`` the share of the masks that were neither
     kept nor removed, and ``density`` the share that each layer kept, in the order of ``Learning.layers``.

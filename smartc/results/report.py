@@ -83,12 +83,12 @@ class Report:
     learning: Learning | None = None
 
     def __repr__(self) -> str:
-        """Return the headline, and how many stages agree with the original."""
+        """Return the headline and the number of stages that agree with the original."""
         passed = sum(stage.passed for stage in self.verify)
         return f"Report({self.headline}; {passed} of {len(self.verify)} stages proved)"
 
     def _repr_html_(self) -> str | None:
-        """Return what a notebook shows; None where nothing is registered to make it."""
+        """Return the HTML that a notebook shows; None where nothing is registered to make it."""
         return _NOTEBOOK_VIEWS[-1](self) if _NOTEBOOK_VIEWS else None
 
     @property
@@ -100,7 +100,7 @@ class Report:
 
     @property
     def time_scale(self) -> TimeScale:
-        """Return how to write the times of layers."""
+        """Return the scale in which the times of layers are written."""
         return time_scale(max((max(layer.dense.ms, layer.compiled.ms) for layer in self.layers), default=0.0))
 
     def layer(self, name: str) -> Layer:
@@ -200,7 +200,7 @@ _NOTEBOOK_VIEWS: list[Callable[[Report], str]] = []
 
 
 def notebook_view(render: Callable[[Report], str]) -> Callable[[Report], str]:
-    """Register and return what makes the HTML of a report in a notebook."""
+    """Register and return the function that makes the HTML of a report in a notebook."""
     _NOTEBOOK_VIEWS.append(render)
     return render
 

@@ -13,6 +13,7 @@ from tests.test_layering import FOLDERS, ORDER
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 TOP = "smartc|passes|targets|tests|benchmarks|examples|docs"
+COMPILE = ast.parse((ROOT / "smartc" / "compile.py").read_text(encoding="utf-8"))
 # ``a/path``, ``a/path.py: name`` or ``a/path.py: Class.name`` in code type.
 MENTIONS = sorted(set(re.findall(rf"`((?:{TOP})(?:/[\w./-]+)?(?:: [\w.]+)?)`", PAGE)))
 
@@ -36,6 +37,13 @@ def defined(body: list[ast.stmt]) -> set[str]:
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             names |= {part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)}
     return names
+
+
+def test_stages_are_those_of_a_compile_in_its_order() -> None:
+    section = PAGE.partition("## The flow")[2].partition("\n## ")[0]
+    stages = ", ".join(re.findall(r"^\| (\w+) \| `", section, re.MULTILINE))
+    assert (ast.get_docstring(COMPILE) or "").endswith(f": {stages}.")
+    assert f": {stages}</title>" in (ROOT / "docs" / "flow.svg").read_text(encoding="utf-8")
 
 
 def test_folders_are_listed_in_the_order_of_imports() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 import smartc
 from smartc.cli.main import command_line
+from smartc.learning.learners.registry import LEARNERS
 from smartc.targets.parse import leaves
 from smartc.targets.target import load_target
 
@@ -30,6 +31,19 @@ def commands() -> list[str]:
 @pytest.mark.parametrize("line", commands())
 def test_a_command_is_one_that_there_is(line: str) -> None:
     assert command_line().parse_args(shlex.split(line)[1:]).command
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_a_learner_is_named_wherever_learners_are_listed(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "1000")
+    with pytest.raises(SystemExit):
+        command_line().parse_args(["compile", "--help"])
+    (options,) = re.findall("--learner NAME +where masks come from: (.*)", capsys.readouterr().out)
+    assert re.search(rf"\b{name}\b", options)
+    assert all(f"``{name}``" in (function.__doc__ or "") for function in (smartc.compile, smartc.prepare))
+    assert f"`{name}`" in (ROOT / "README.md").read_text("utf-8").partition("Where masks come from")[2]
 
 
 def test_there_are_commands() -> None:

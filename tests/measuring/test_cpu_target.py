@@ -2,128 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 import smartc
-from smartc.analysis.find_layers import Layers
-from smartc.artifact.compiled import Compiled
 from smartc.cli import calibrate as command_calibrate
 from smartc.cli.main import main
-from smartc.ir.traced_model import Remark, TracedModel
-from smartc.lowering import files
-from smartc.lowering.lower import Lowered
 from smartc.measuring import bench, measured_target
 from smartc.measuring.bench import NO_TVM
 from smartc.measuring.calibrate import calibrate
-from smartc.measuring.cost_table_file import write_table
-from smartc.measuring.measurement import Dense, NetworkTimes
 from smartc.measuring.processor import has_tvm, processor_name
-from smartc.measuring.timing import Timing
 from smartc.targets.target import load_target
 from tests.support.cost_tables import TINY, by_work, table
+from tests.support.injected_times import X, compiled_blocks, inject, network
 
+pytestmark = pytest.mark.usefixtures("cost_table")
 needs_tvm = pytest.mark.skipif(not has_tvm(), reason="TVM is not installed")
-
-
-@pytest.fixture(autouse=True)
-def cost_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keep a table whose times follow from a formula."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return write_table(table(by_work))
-
-
-X = torch.randn(2, 32, 7, 7, generator=torch.Generator().manual_seed(0))
-
-
-def network() -> nn.Module:
-    """Return two convolutions and a classifier."""
-    torch.manual_seed(0)
-    return nn.Sequential(
-        *(nn.Conv2d(32, 48, 3, padding=1), nn.ReLU(), nn.Conv2d(48, 48, 3, padding=1), nn.ReLU()),
-        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(48, 4)),
-    ).eval()
-
-
-def inject(
-    monkeypatch: pytest.MonkeyPatch, compiled: Mapping[str, float]
-) -> tuple[list[list[str]], list[dict[str, bool]]]:
-    """Make every layer take 1 ms in the dense network, and what is given in the files; return what was timed.
-
-    Files are PyTorch's in disguise: what they compute is proved, and nothing takes long.
-    """
-    asked: list[list[str]] = []
-    dense_layers: list[dict[str, bool]] = []
-
-    def lowered_to(
-        model: TracedModel, backends: Sequence[str], metadata: Mapping[str, str], **options: Any
-    ) -> tuple[list[Lowered], list[Remark]]:
-        names = {"onnx": "model.onnx", "tvm": "model.so"}
-        timed = [
-            Lowered(names[name], f"masked == {name}", Path.touch, model.run, torch.float32, lambda inputs: None)
-            for name in backends
-        ]
-        dense_layers.append(dict(options["dense"]))
-        return timed, []
-
-    def measured(
-        dense: Dense, lowered: Mapping[str, Lowered], layers: Layers
-    ) -> tuple[NetworkTimes, dict[str, NetworkTimes]]:
-        asked.append(list(lowered))
-        before = {row.name: Timing(1.0, 0.05) for row in dense.layers.rows}
-        after = {row.name: Timing(compiled.get(row.name, 1.0), 0.05) for row in layers.rows}
-        return network_of(before), {name: network_of(after) for name in lowered}
-
-    monkeypatch.setattr(bench, "measure", measured)
-    monkeypatch.setattr(files, "lower", lowered_to)
-    monkeypatch.setattr(bench, "dense_timer", lambda model, metadata: None)
-    return asked, dense_layers
-
-
-def network_of(layers: dict[str, Timing]) -> NetworkTimes:
-    """Return a network in which half a millisecond goes to the runtime."""
-    return NetworkTimes(layers, Timing(0.5, 0.01), Timing(sum(one.ms for one in layers.values()) + 0.5, 0.1))
-
-
-def compiled_blocks(**options: Any) -> Compiled:
-    """Return the network with half of its blocks."""
-    backends = ("onnx", "tvm")
-    return smartc.compile(network(), X, target="cpu", granularity="block", backends=backends, **options)
-
-
-def test_blocks_that_do_not_pay_are_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked, _ = inject(monkeypatch, {"0": 0.5, "2": 0.95})
-    original = network()
-    compiled = compiled_blocks(sparsity=0.5)
-    assert asked == [["model.so"], ["model.so"]]
-    first, second = compiled.report.layer("0"), compiled.report.layer("2")
-    assert (first.decision, first.dense.ms, first.compiled.ms, first.compiled.spread_ms) == ("block", 1.0, 0.5, 0.05)
-    assert second.decision == "dense"
-    kept = compiled.report.layer("2").reason.split(" ")[1]
-    assert second.reason == (
-        f"with {kept} of 324 blocks it takes 0.950 ms ± 50.0 µs, and dense in ONNX Runtime 1.00 ms ± 50.0 µs"
-    )
-    assert second.compiled.tiles == (324, 324)
-    tensors = dict(compiled.module.named_parameters())
-    assert torch.equal(tensors["2.weight"], original[2].weight)
-    assert not torch.equal(tensors["0.weight"], original[0].weight)
-    stages = [proof.stage for proof in compiled.report.verify]
-    assert stages[0] == "masks in the graph == masked (float64)"
-    assert {"masked == onnx", "masked == tvm"} <= set(stages)
-
-
-def test_trained_weights_keep_their_zeros(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, dense = inject(monkeypatch, {"0": 0.5, "2": 2.0})
-    compiled = compiled_blocks(sparsity=0.5, data=torch.randn(16, 32, 7, 7), settings=smartc.Settings(steps=4))
-    assert dense == [{}, {"2": True}]
-    assert compiled.report.layer("2").decision == "dense"
-    assert compiled.report.layer("0").decision == "block"
-    assert (dict(compiled.module.named_parameters())["2.weight"] == 0).float().mean() > 0.2
 
 
 def test_the_report_is_measured_throughout(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,54 +48,6 @@ def test_channels_go_with_onnx_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert compiled.report.latency.file == "model.onnx"
     assert NO_TVM in {remark.text for remark in compiled.report.remarks}
     assert compiled.report.layer("0").decision == "channel"
-
-
-def test_channels_that_do_not_pay_are_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked, _ = inject(monkeypatch, {"0": 3.0, "2": 0.5})
-    compiled = smartc.compile(network(), X, target="cpu", sparsity=0.4, backends=("onnx",))
-    assert asked == [["model.onnx"]] * 2
-    first, second = compiled.report.layer("0"), compiled.report.layer("2")
-    assert (first.decision, second.decision) == ("dense", "channel")
-    kept = first.reason.split(" ")[1]
-    took, dense = "3.50 ms ± 0.100 ms", "2.00 ms ± 0.100 ms"
-    assert first.reason == f"with {kept} of 48 channels its layers take {took}, and dense in ONNX Runtime {dense}"
-    assert int(kept) < 48
-    tensors = dict(compiled.module.named_parameters())
-    assert torch.equal(tensors["0.weight"], network()[0].weight)
-    assert tensors["2.weight"].shape[:2] == (second.compiled.shape[1], 48)
-    assert second.compiled.shape[1] < 48
-
-
-def test_channels_stay_away_where_one_file_is_no_slower(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked, _ = inject(monkeypatch, {"0": 1.15, "2": 1.0})
-    compiled = smartc.compile(network(), X, target="cpu", sparsity=0.4, backends=("onnx",))
-    assert len(asked) == 1, "within the spread"
-    assert compiled.report.layer("0").decision == "channel"
-    asked, _ = inject(monkeypatch, {"0": 3.0, "2": 0.5})
-    measured = bench.measure
-
-    def one_is_fast(*arguments: Any) -> tuple[NetworkTimes, dict[str, NetworkTimes]]:
-        before, after = measured(*arguments)
-        return before, {**after, "model.onnx": before}
-
-    monkeypatch.setattr(bench, "measure", one_is_fast)
-    compiled = smartc.compile(network(), X, target="cpu", sparsity=0.4, backends=("onnx", "tvm"))
-    assert len(asked) == 1
-    assert compiled.report.layer("0").decision == "channel"
-
-
-def test_trained_channels_that_are_put_back_are_zero(monkeypatch: pytest.MonkeyPatch) -> None:
-    options: dict[str, Any] = {"target": "cpu", "sparsity": 0.4, "granularity": "channel", "backends": ("onnx",)}
-    options |= {"data": torch.randn(16, 32, 7, 7), "settings": smartc.Settings(steps=4)}
-    inject(monkeypatch, {})
-    removed = smartc.compile(network(), X, **options)
-    inject(monkeypatch, {"0": 3.0})
-    compiled = smartc.compile(network(), X, **options)
-    before, after = (dict(found.module.named_parameters()) for found in (removed, compiled))
-    zero = (after["2.weight"] == 0).all(3).all(2).all(0)
-    assert after["0.weight"].shape[0] == 48
-    assert int(zero.sum()) == 48 - before["0.weight"].shape[0] > 0
-    torch.testing.assert_close(removed.module(X), compiled.module(X), rtol=1e-4, atol=1e-6)
 
 
 def test_a_file_that_is_slower_is_called_slower(monkeypatch: pytest.MonkeyPatch) -> None:

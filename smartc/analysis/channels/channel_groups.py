@@ -84,6 +84,6 @@ class ChannelGroups:
 
 
 def surviving(units: IntArray, keep: np.ndarray[Any, np.dtype[np.bool_]]) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Return which indices survive; ``keep`` has an entry per unit."""
+    """Return a flag for each index, true where its unit stays; ``keep`` has an entry per unit."""
     extended = np.append(keep, True)
     return extended[units]

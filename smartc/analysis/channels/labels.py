@@ -122,7 +122,7 @@ class Site:
         return Labels(x.shape, tuple(factors), x.weight)
 
     def _tied_along(self, factor: Factor, places: list[int]) -> Factor:
-        """Tie a factor's labels along some of its axes and return what is left."""
+        """Tie a factor's labels along some of its axes and return the factor without these."""
         first = factor.labels[tuple(slice(0, 1) if p in places else slice(None) for p in range(factor.labels.ndim))]
         self.tie(np.broadcast_to(first, factor.labels.shape), factor.labels)
         axes = tuple(axis for place, axis in enumerate(factor.axes) if place not in places)

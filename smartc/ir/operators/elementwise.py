@@ -6,12 +6,12 @@ from smartc.ir.operators.operator import Operator, Vector, VectorMath, alike
 
 
 def _relu(x: Vector, vector: VectorMath) -> Vector:
-    """Return what is above zero."""
+    """Return the larger of the vector and zero."""
     return vector.maximum(x, vector.number(0.0))
 
 
 def _relu6(x: Vector, vector: VectorMath) -> Vector:
-    """Return what lies between 0 and 6."""
+    """Return the vector, limited to 0 to 6."""
     return vector.minimum(_relu(x, vector), vector.number(6.0))
 
 

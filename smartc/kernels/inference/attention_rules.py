@@ -61,7 +61,7 @@ def _in_runs(network: Network, held: Held, node: fx.Node) -> Held:
 
 
 def _mask(network: Network, node: fx.Node, shape: tuple[int, int, int, int]) -> Held | None:
-    """Return what is added to the scores, queries in runs of whole vectors."""
+    """Return the mask that is added to the scores, queries in runs of whole vectors; None where there is none."""
     given = argument_of(node, 3, "attn_mask")
     if argument_of(node, 5, "is_causal", False):
         allowed = np.tril(np.ones(shape[2:], bool))

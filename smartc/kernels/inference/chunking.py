@@ -44,7 +44,7 @@ def chunks(vectors: int, most: int) -> list[tuple[int, int, int]]:
 
 
 def singles(grid: Grid, machine: Machine) -> int:
-    """Return how many pixels are left to be added one by one to chunks of whole vectors; 0 where that does not pay."""
+    """Return the number of pixels that follow chunks of whole vectors one by one; 0 where that does not pay."""
     whole, rest = divmod(grid.places, machine.lanes)
     return rest if machine.single and not grid.gap and rest <= -(-whole // machine.vectors) else 0
 

@@ -140,7 +140,7 @@ class _Kernel:
                 self._finish_single(single, place, pixel)
 
     def _fetch(self, column: tuple[Any, int], places: list[Any]) -> None:
-        """Fetch what a column some way ahead reads."""
+        """Fetch the pixels that a column some way ahead reads."""
         (run, number), rows = column, self.machine.rows
         if number % max(_LINE // rows, 1) == 0:
             prefetch(self.values, ((run * len(self.call.steps) + number) + WEIGHTS_AHEAD) * rows)
@@ -157,7 +157,7 @@ class _Kernel:
                 prefetch(self.writer.out, self._place(call.target, place, row) + self.writer.number(base) + start, 1)
 
     def _masks(self, run: Any, number: int, entry: Any, part: Chunks) -> list[Any]:
-        """Return for each vector of a chunk and then its single pixel which lanes read pixels of the map."""
+        """Return a mask for each vector of a chunk, then for its single pixel: lanes that read pixels of the map."""
         lanes, rows = self.lanes, self.machine.rows
         first = entry + self.tap[run] + number % self.call.run_taps
         each = tirx.shift_left(T.Broadcast(tirx.IntImm("int32", 1), lanes), T.Ramp(0, 1, lanes))

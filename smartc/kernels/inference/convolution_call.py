@@ -56,7 +56,7 @@ class Convolution:
 
     @property
     def tiles(self) -> int:
-        """Return into how many tiles of pixels an image is cut; each is computed for all output channels in turn."""
+        """Return the number of tiles of pixels of an image; each is computed for all output channels in turn."""
         size = self.source.shape[1] * self.source.strides[1] * 4
         return min(-(-size // TILE), max(self.grid.vectors // 3, 1)) if size > TILED_ABOVE else 1
 

@@ -102,14 +102,14 @@ def convolution_site(network: Network, node: fx.Node, geometry: Geometry, channe
 
 
 def output_grid(network: Network, geometry: Geometry, last: fx.Node) -> Grid:
-    """Return how the output of a window and what its kernel does besides lies, as what reads it needs it."""
+    """Return the grid of the output of a window and of what its kernel does besides, as its readers need it."""
     spacing = network.spacing(last)
     gap = 0 if spacing.joined or spacing.slack else max(spacing.gap, geometry.gap)
     return Grid(*geometry.target, gap, network.machine.lanes, spacing.rows, spacing.shifts, spacing.slack)
 
 
 def _output_layout(network: Network, last: fx.Node, grid: Grid, size: Pair) -> Layout:
-    """Return where an output lies: as what reads it needs it, or without gaps where the network returns it."""
+    """Return the layout of an output: as its readers need it, or without gaps where the network returns it."""
     returned = all(user.op == "output" for user in last.users)
     if returned and network.machine.packs and not grid.shifts:
         return plain((*size, grid.height, grid.width))
@@ -275,7 +275,7 @@ def average_pool(network: Network, node: fx.Node) -> bool:
 
 
 def _counts(geometry: Geometry, include_padding: bool) -> Floats:
-    """Return how many pixels each window counts, shape (height, width)."""
+    """Return the number of pixels that each window counts, shape (height, width)."""
     sizes = []
     for axis in (0, 1):
         first = np.arange(geometry.target[axis]) * geometry.stride[axis] - geometry.padding[axis]

@@ -23,7 +23,7 @@ class Phases:
     Attributes:
         stride: Vertical and horizontal.
         phases: First pixel (py, px) of each phase that something reads; px may lie outside the map.
-        size: Rows and pixels of a row that are kept of a phase, where the map has so many.
+        size: Rows and pixels of a row that are kept of a phase; fewer where the map ends before.
         lead: Place of the first pixel in a phase.
         pitch: Distance of two rows.
         length: Elements of a phase, a multiple of the lanes; all rows with their gaps fit in it.

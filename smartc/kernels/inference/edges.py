@@ -40,7 +40,7 @@ def _places(part: Chunks, lanes: int) -> Integers:
 
 
 def inside(part: Chunks, layout: Layout, taps: Sequence[int], lanes: int) -> range:
-    """Return which of some chunks read, by every tap, only what lies in the buffer."""
+    """Return the range of chunks that read, by every tap, only elements of the buffer."""
     batch, channels = layout.shape[:2]
     last = layout.offset + (batch - 1) * layout.strides[0] + (channels - 1) * layout.strides[1]
     places = _places(part, lanes).reshape(part.count, -1)

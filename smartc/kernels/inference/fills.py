@@ -10,7 +10,7 @@ from smartc.kernels.vector_math import splat
 
 
 def fill_run(buffer: Any, start: Any, length: int, lanes: int, value: float = 0.0) -> None:
-    """Build the statements that fill so many elements; the last vector may overlap the one before it."""
+    """Build the statements that fill ``length`` elements; the last vector may overlap the one before it."""
     if length >= lanes:
         with T.serial(0, length // lanes) as step:
             T.buffer_store(buffer, splat(value, lanes), [T.Ramp(start + step * lanes, 1, lanes)])

@@ -34,7 +34,7 @@ class Geometry:
 
     @cached_property
     def shifts(self) -> tuple[Pair, ...]:
-        """Return how far from ``stride * (y, x)`` each tap reads."""
+        """Return the distance from ``stride * (y, x)`` to the pixel that each tap reads."""
         down = [tap * self.dilation[0] - self.padding[0] for tap in range(self.kernel[0])]
         right = [tap * self.dilation[1] - self.padding[1] for tap in range(self.kernel[1])]
         return tuple((y, x) for y in down for x in right)
@@ -51,7 +51,7 @@ class Geometry:
 
     @property
     def reach(self) -> int:
-        """Return how far before and after a map, its rows without gap, a window in place reads."""
+        """Return the elements before and after a map, its rows without gap, that a window in place reads."""
         return max(abs(y * self.source[1] + x) for y, x in self.shifts)
 
     @property
@@ -73,7 +73,7 @@ class Geometry:
         return need
 
     def _there(self, axis: int, first: int) -> int:
-        """Return how many pixels along an axis are kept of a phase: as many as are read of any, where it has them."""
+        """Return the pixels along an axis that are kept of a phase: as many as are read of any, at most all."""
         furthest = max(pair[axis] // self.stride[axis] for pair in self.shifts)
         available = len(range(first, self.source[axis], self.stride[axis]))
         return max(min(available, self.target[axis] + furthest), 0)
@@ -83,7 +83,7 @@ class Geometry:
         return max(self._there(1, x % self.stride[1]) for _, x in self.shifts) <= grid.pitch
 
     def phases(self, grid: Grid, fill: float = 0.0, edges: bool = False) -> Phases:
-        """Return how the input is split so that its rows have the pitch of the output's grid.
+        """Return the phases that the input is split into, so that its rows have the pitch of the output's grid.
 
         Where the grid's gap is too narrow for windows that read beyond a row, each column of the window has phases
         of its own; unless rows fit, and ``edges`` says that what is read beyond their ends does not count.

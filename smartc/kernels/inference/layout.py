@@ -19,7 +19,7 @@ class Layout:
         gap: A map of pixels whose rows lie this many zeros apart, with zeros before and after each channel
             for as many rows; None where what lies between the elements is not known to be zero.
         rows: Rows of zeros before and after each channel, where ``gap`` is known.
-        planes: The map again, shifted: for each shift of columns, how far from a pixel lies the pixel so many
+        planes: The map again, shifted: for each shift of columns, the distance from a pixel to the pixel that many
             columns to its right, or zero where the row ends before it.
         slack: Elements of the buffer before those of the first channel, and after those of the last.
     """
@@ -155,7 +155,7 @@ class Grid:
 
     @property
     def reach(self) -> int:
-        """Return how far before the first and after the last pixel a window reads, and planes are written."""
+        """Return the elements before the first and after the last pixel that windows read or planes are written to."""
         return self.rows * self.pitch + max(self.gap, *(abs(shift) for shift in (0, *self.shifts)))
 
     @property
@@ -165,7 +165,7 @@ class Grid:
 
     @property
     def vectors(self) -> int:
-        """Return how many vectors hold the pixels from the first to the last."""
+        """Return the number of vectors that hold the pixels from the first to the last."""
         return -(-self.places // self.lanes)
 
     @property

@@ -18,7 +18,7 @@ from smartc.kernels.vector_math import splat
 
 
 def mask_of(grid: Grid, masked: bool, pixels: Floats | None = None) -> Floats | None:
-    """Return what a kernel takes as its mask, or None where it takes none.
+    """Return the mask that a kernel takes, or None where it takes none.
 
     One number for each place of the vectors: above zero at pixels if ``masked``; then, for each plane, above zero at
     those that it holds, which are not within the shift of the ends of their rows.

@@ -14,9 +14,9 @@ from smartc.kernels.vector_math import Activation
 
 # Output channels of a column; narrower machines take a column in parts.
 ROWS = 8
-# Columns that are computed at once, to fill the multipliers; each group's are rounded up to so many.
+# Columns that are computed at once, to fill the multipliers; each group's are rounded up to a multiple.
 CHAINS = 4
-# Weights are read once, in a row; fetched so many floats ahead they arrive a fifth faster, across the ends of pages
+# Weights are read once, in a row; fetched this many floats ahead they arrive a fifth faster, across the ends of pages
 # that the hardware does not look beyond.  Measured on AVX-512; twice and four times as far are alike.
 AHEAD = 512
 # Floats of a line of the caches.

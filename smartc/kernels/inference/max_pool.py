@@ -113,14 +113,14 @@ def _over_columns(call: MaxPool, maxima: Any, target: tuple[Any, Any]) -> None:
 
 
 def _every(buffer: Any, place: Any, stride: int, width: int) -> Any:
-    """Return so many elements of a buffer that lie a stride apart."""
+    """Return ``width`` elements of a buffer that lie a stride apart."""
     if width == 1 or stride == 1:
         return buffer[_run(place, width)]
     return tirx.Shuffle([buffer[T.Ramp(place, 1, stride * width)]], list(range(0, stride * width, stride)))
 
 
 def _run(place: Any, width: int) -> Any:
-    """Return the index of so many neighbours."""
+    """Return the index of ``width`` neighbours."""
     return T.Ramp(place, 1, width) if width > 1 else place
 
 

@@ -77,7 +77,7 @@ class Network:
         return value
 
     def spacing(self, node: fx.Node) -> Spacing:
-        """Return how the rows of a node's map should lie."""
+        """Return the spacing of the rows of a node's map, as its readers want it."""
         return self.spacings.get(node, Spacing())
 
     def array(self, node: object) -> np.ndarray[Any, Any] | None:

@@ -23,7 +23,7 @@ class Columns:
         channel: Input channel of each column, shape (columns,).
         tap: Place of each column in the flattened kernel, shape (columns,).
         row_ptr: First column of each group, and the end, shape (groups + 1,).
-        run: So many channels times so many taps follow each other from a multiple of both on.
+        run: Channels and taps of a run: columns come in runs, each of which begins at a multiple of both.
     """
 
     values: Floats
@@ -109,7 +109,7 @@ class _Panel:
 
 
 def _in_runs(used: np.ndarray[Any, np.dtype[np.bool_]], run: tuple[int, int]) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Return which runs have any column."""
+    """Return a flag for each run, true where it has a column."""
     channels, taps = used.shape
     blocks: np.ndarray[Any, np.dtype[np.bool_]] = used.reshape(channels // run[0], run[0], taps // run[1], run[1])
     return np.asarray(blocks.any(axis=(1, 3)))

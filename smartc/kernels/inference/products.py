@@ -125,7 +125,7 @@ def _pieces(size: int, lanes: int) -> list[tuple[int, int, int]]:
 
 
 def _run(place: Any, width: int) -> Any:
-    """Return the index of so many neighbours."""
+    """Return the index of ``width`` neighbours."""
     return T.Ramp(place, 1, width) if width > 1 else place
 
 

@@ -108,7 +108,7 @@ def _packed(node: fx.Node) -> bool:
 
 
 def choose_spacings(graph: fx.Graph, machine: Machine) -> dict[fx.Node, Spacing]:
-    """Return for each map of pixels how its rows lie: as the widest window on it needs, and at the least cost."""
+    """Return the spacing of the rows of each map of pixels: as the widest window on it needs, at the least cost."""
     groups = _Groups()
     for node in graph.nodes:
         geometry = window_geometry(node)

@@ -111,9 +111,9 @@ class StridedDepthwise:
 
     @property
     def loads(self) -> dict[int, list[tuple[int, int]]]:
-        """Return by the distance of what is loaded from a vector's first pixel the columns of the window in it.
+        """Return the columns of the window that each load serves, by its distance from a vector's first pixel.
 
-        Each is a column and which of every two loaded pixels it takes, where the stride is two.
+        Each is a column and the place of its pixel among every two that are loaded, where the stride is two.
         """
         stride, found = self.geometry.stride[1], dict[int, list[tuple[int, int]]]()
         for tap in range(self.geometry.kernel[1]):
@@ -210,7 +210,7 @@ class _Kernel:
         return T.bind(masked_load(self.x, place, mask, count))
 
     def _every(self, loaded: Any, part: int, lanes: int) -> Any:
-        """Return every pixel of what was loaded, or every second one."""
+        """Return every pixel of a load, or every second one."""
         stride = self.call.geometry.stride[1]
         return loaded if stride == 1 else tirx.Shuffle([loaded], list(range(part, stride * lanes, stride)))
 
@@ -225,5 +225,5 @@ class _Kernel:
 
 
 def _shift(geometry: Geometry, axis: int, tap: int) -> int:
-    """Return how far from its output's pixel times the stride a row or column of the window reads."""
+    """Return the distance from the output's pixel times the stride to what a row or column of the window reads."""
     return tap * geometry.dilation[axis] - geometry.padding[axis]

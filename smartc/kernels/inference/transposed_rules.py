@@ -52,7 +52,7 @@ def transposed(network: Network, node: fx.Node) -> bool:
 
 
 def _shifts(size: int, stride: int, padding: int, dilation: int) -> dict[tuple[int, int], int]:
-    """Return along one axis, by phase and tap, how far from the phase's pixel the tap reads."""
+    """Return along one axis, by phase and tap, the distance from the phase's pixel to the one that the tap reads."""
     ways = ((phase, tap, phase + padding - tap * dilation) for phase in range(stride) for tap in range(size))
     return {(phase, tap): distance // stride for phase, tap, distance in ways if distance % stride == 0}
 

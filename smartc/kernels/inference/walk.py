@@ -143,7 +143,7 @@ class _Importer(ExportedProgramImporter):
         return convert
 
     def _taken(self, value: Any) -> Any:
-        """Return tensors of the network for what a rule of TVM's gives."""
+        """Return the tensors of the network for the result of one of TVM's rules."""
         if isinstance(value, list | tuple | relax.Tuple):
             return tuple(self._taken(part) for part in value)
         if isinstance(value, relax.Expr) and isinstance(value.ty, relax.TupleType):

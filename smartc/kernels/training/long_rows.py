@@ -24,7 +24,7 @@ def soft_indicators(
     shift: float,
     soft: torch.Tensor,
 ) -> tuple[float, float]:
-    """Write sigmoids of ``(score - anchor) x per temperature + shift``; return what they spend.
+    """Write sigmoids of ``(score - anchor) x per temperature + shift``; return their sums.
 
     Args:
         scores: Shape (units,), float32, contiguous, on the CPU; so are all others.
@@ -101,7 +101,7 @@ def soft_indicators_and_sums(width: int, priced: int) -> Any:
         sums = [argument(name, T.int64()) for name in ("spent", "square")]
 
         def evaluate(first: Any, wide: int) -> list[Any]:
-            """Compute a vector, and what it adds."""
+            """Compute a vector; return the vectors that it adds to the sums."""
             at, name = places(first, wide), partial(own_place, wide)
             anchor, per_temperature, shift = (repeated(numbers[place], wide) for place in range(3))
             raised = name((scores[at] - anchor) * per_temperature + shift)
@@ -201,7 +201,7 @@ def sums_of_costs(width: int) -> Any:
 
 
 def _function(build: Callable[[Any, Callable[[str, Any], Any], Any], None]) -> Any:
-    """Return a function over rows of one length, given what declares its arguments and computes."""
+    """Return the function over rows of one length whose arguments and statements ``build`` adds."""
     from tvm.script.ir_builder import IRBuilder
     from tvm.tirx.script.builder import ir as T
 
@@ -212,7 +212,7 @@ def _function(build: Callable[[Any, Callable[[str, Any], Any], Any], None]) -> A
 
 
 def _for_blocks(length: Any, width: int, sums: Sequence[Any], compute: Callable[[Any, int], list[Any]]) -> None:
-    """Call ``compute`` for each vector, and write the sums of what it returns for a block, and each of what is left."""
+    """Call ``compute`` for each vector; write the sums of its results for a block, and each result of the rest."""
     from tvm import tirx
     from tvm.tirx.script.builder import ir as T
 

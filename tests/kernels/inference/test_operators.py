@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -12,28 +12,12 @@ from torch.nn import functional as F
 
 pytest.importorskip("tvm")
 
-import smartc
-from smartc.lowering.to_tvm import to_tvm
-from tests.support.oracle import relative_error
+from tests.support.compiled_kernels import Branches, agree
 
 pytestmark = pytest.mark.slow
 
-# float32 carries seven digits; sums of up to a few hundred products lose one or two.
-TOLERANCE = 1e-5
 # The oldest processors that are compiled for have a quarter of the lanes and half the registers.
 MACHINES = (None, "avx2", "x86-64")
-
-
-class Branches(nn.Module):
-    """Layers side by side, each on an input of its own."""
-
-    def __init__(self, layers: Sequence[nn.Module]) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(layers)
-
-    def forward(self, inputs: list[Tensor]) -> list[Tensor]:
-        """Return what each layer computes."""
-        return [layer(x) for layer, x in zip(self.layers, inputs, strict=True)]
 
 
 class Then(nn.Module):
@@ -66,21 +50,6 @@ ACTIVATIONS: tuple[Callable[[Tensor], Tensor], ...] = (
     nn.Hardsigmoid(),
     nn.Identity(),
 )
-
-
-def agree(module: nn.Module, inputs: list[Tensor], mcpu: str | None = None) -> None:
-    """Assert that the compiled module computes what the module does, for the inputs' batch."""
-    module.eval()
-    several = isinstance(module, Branches)
-    pair = [torch.cat([x[:1], x[:1]]) for x in inputs]
-    compiled = to_tvm(smartc.trace(module, (pair if several else pair[0],)), batch=len(inputs[0]), mcpu=mcpu)
-    with torch.no_grad():
-        wanted = module(inputs if several else inputs[0])
-    wanted = [wanted] if isinstance(wanted, Tensor) else wanted
-    outputs = compiled.run(inputs)
-    assert [tuple(output.shape) for output in outputs] == [tuple(output.shape) for output in wanted]
-    errors = [relative_error(w, torch.from_numpy(o)) for o, w in zip(outputs, wanted, strict=True)]
-    assert max(errors) < TOLERANCE
 
 
 @torch.no_grad()
@@ -248,64 +217,3 @@ class SqueezeExcitation(nn.Module):
 def test_scaling_splitting_and_joining_channels() -> None:
     torch.manual_seed(0)
     agree(SqueezeExcitation(), [torch.randn(2, 3, 10, 13)])
-
-
-class Transformer(nn.Module):
-    """Patches, attention of every kind and a perceptron."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.patches, self.norm = nn.Conv2d(3, 40, 4, 4), nn.LayerNorm(40)
-        self.qkv, self.out = nn.Linear(40, 120), nn.Linear(40, 40)
-        self.up, self.down = nn.Linear(40, 80), nn.Linear(80, 40)
-        self.token = nn.Parameter(torch.randn(1, 1, 40))
-
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Return tokens after a block, and what other masks give."""
-        x = self.patches(x).flatten(2).transpose(1, 2)
-        x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1)
-        images, tokens, channels = x.shape
-        query, key, value = self.qkv(self.norm(x)).reshape(images, tokens, 3, 5, 8).permute(2, 0, 3, 1, 4).unbind(0)
-        band = torch.ones(tokens, tokens, dtype=torch.bool).triu(-3)
-        kinds = (
-            F.scaled_dot_product_attention(query, key, value, scale=0.3),
-            F.scaled_dot_product_attention(query, key, value, is_causal=True),
-            F.scaled_dot_product_attention(query, key, value, attn_mask=band),
-        )
-        plain, *masked = (part.transpose(1, 2).reshape(images, tokens, channels) for part in kinds)
-        x = x + self.out(plain)
-        x = x + self.down(F.gelu(self.up(self.norm(x))))
-        return x, x[:, 0], *masked
-
-
-@pytest.mark.parametrize(("batch", "mcpu"), [(1, None), (3, "avx2")])
-def test_attention(batch: int, mcpu: str | None) -> None:
-    torch.manual_seed(0)
-    agree(Transformer(), [torch.randn(batch, 3, 20, 24)], mcpu)
-
-
-class SpelledOut(nn.Module):
-    """Attention written as products and a softmax, and a product of matrices of one image with all."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.qkv = nn.Linear(24, 72)
-        self.table = nn.Parameter(torch.randn(3, 21, 21))
-
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Return mixed tokens and products."""
-        images, tokens, channels = x.shape
-        query, key, value = self.qkv(x).reshape(images, tokens, 3, 3, 8).permute(2, 0, 3, 1, 4).unbind(0)
-        scores = (query * 8**-0.5) @ key.transpose(-2, -1) + self.table
-        mixed = torch.softmax(scores, -1) @ value
-        return (
-            mixed.transpose(1, 2).reshape(images, tokens, channels),
-            torch.bmm(x, x.transpose(1, 2)),
-            self.table[:1] @ x,
-        )
-
-
-@pytest.mark.parametrize("batch", [1, 2])
-def test_products_and_softmax(batch: int) -> None:
-    torch.manual_seed(0)
-    agree(SpelledOut(), [torch.randn(batch, 21, 24)])
