@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.support.zoo import (
     attention,
     chains,
+    computed_weights,
     ends,
     gates,
     grouped,
@@ -17,6 +18,19 @@ from tests.support.zoo import (
 )
 from tests.support.zoo.registry import BATCH, CASES, Case, Inputs, build, case
 
-FAMILIES = (attention, chains, ends, gates, grouped, joins, norms, parameters, recurrent, reshapes, splits)
+FAMILIES = (
+    attention,
+    chains,
+    computed_weights,
+    ends,
+    gates,
+    grouped,
+    joins,
+    norms,
+    parameters,
+    recurrent,
+    reshapes,
+    splits,
+)
 
 __all__ = ["BATCH", "CASES", "FAMILIES", "Case", "Inputs", "build", "case"]
