@@ -59,13 +59,13 @@ def load_model(
                 check_agrees(options, model.inputs)
             return model
         content = _load_content(stream, file, kind, allow_pickle)
-    module = build_module(content, file, factory)
+    module, remarks = build_module(content, file, factory)
     if not options:
         fix = ("Give the shape of each input, as in ", Argument("input_shapes", ("1x3x224x224",)))
         raise UserError("it does not say which inputs the model takes", where=str(file), fix=fix)
     kinds = (tensor.dtype for tensor in module.parameters() if tensor.is_floating_point())
     traced = trace(module, example_inputs(options, next(kinds, torch.float32)))
-    return replace(traced, name=file.name)
+    return replace(traced, name=file.name, remarks=(*remarks, *traced.remarks))
 
 
 def file_hash(path: str | Path) -> str:

@@ -12,16 +12,18 @@ from torch import nn
 from smartc.core.errors import Argument, Phrase, UserError, first_line
 from smartc.core.load_by_name import load_function
 from smartc.frontend.stored_sizes import without_bytes
+from smartc.frontend.wrapped_state import unwrapped
+from smartc.ir.traced_model import Remark
 
 # Where training loops put the weights in a checkpoint.
 _NESTED_STATES = ("state_dict", "model_state_dict", "model")
 
 
-def build_module(content: Any, file: Path, factory: str | None) -> nn.Module:
-    """Return the module that a file's content makes."""
+def build_module(content: Any, file: Path, factory: str | None) -> tuple[nn.Module, tuple[Remark, ...]]:
+    """Return the module that a file's content makes, and what the user should know of how it was loaded."""
     if isinstance(content, nn.Module):
         refuse_factory(factory, file, "a module")
-        return content
+        return content, ()
     state = _state(content, file)
     if factory is None:
         fix = ("Name what builds the module, as in ", Argument("factory", "package.module:factory"))
@@ -37,8 +39,9 @@ def build_module(content: Any, file: Path, factory: str | None) -> nn.Module:
     if not isinstance(module, nn.Module):
         fact = f"it returns {type(module).__name__}"
         raise UserError(fact, where=where, fix="It must return a torch.nn.Module")
-    _load_state(module, state, (str(file), ", ", where))
-    return module
+    bare, told = unwrapped(state, module.state_dict().keys())
+    _load_state(module, bare, (str(file), ", ", where))
+    return module, (Remark(file.name, told),) if told else ()
 
 
 def _state(content: Any, file: Path) -> Mapping[str, Any]:
