@@ -25,8 +25,7 @@ def live_by_layer(model: TracedModel, layers: Layers, target: Target) -> IntArra
         if use.name not in counted:
             weight = model.tensor(use.name)
             counted[use.name] = live_tiles(weight, target, groups=use.groups, transposed=use.transposed)
-        # A product of many matrices by one weight runs through its tiles for each of them.
-        live[place] = counted[use.name] * (row.shape.groups if row.shape.scales else 1)
+        live[place] = counted[use.name]
     return live
 
 
