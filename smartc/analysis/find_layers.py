@@ -201,7 +201,7 @@ class Layers:
 
 def find_layers(model: TracedModel, groups: ChannelGroups) -> Layers:
     """Return the layers of a model that cost time, in graph order, each under a name of its own."""
-    known = Known(groups.labels, _computed_from_inputs(model))
+    known = Known(groups.labels, computed_from_inputs(model))
     order = {node: place for place, node in enumerate(model.graph.nodes)}
     taken: set[fx.Node] = set()
     rows: list[LayerRow] = []
@@ -229,7 +229,7 @@ def _counted_once(model: TracedModel, shape: Shape, stored: set[str]) -> Shape:
     return replace(shape, operand=Operand.SHARED) if known else shape
 
 
-def _computed_from_inputs(model: TracedModel) -> set[fx.Node]:
+def computed_from_inputs(model: TracedModel) -> set[fx.Node]:
     """Return the nodes that depend on an input; the others are constants by the time of use."""
     live: set[fx.Node] = set()
     for node in model.graph.nodes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -16,7 +17,8 @@ from smartc.targets.workload import OpKind
 
 # Lane operations for a hidden unit and step: each gate adds two products and has an activation, then the state follows.
 # LSTM: f * c + i * g and o * tanh(c).  GRU: r * h within its gate, and (1 - z) * n + z * h.
-_CELL = {"lstm": 4 * 2 + 3 + 2, "gru": 3 * 2 + 1 + 4, "rnn_tanh": 2, "rnn_relu": 2}
+_OPERATIONS = {"lstm": 4 * 2 + 3 + 2, "gru": 3 * 2 + 1 + 4, "rnn_tanh": 2, "rnn_relu": 2}
+_CELL = "_cell"
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,20 +72,22 @@ class _Recurrence:
             pixels=every,
             input_elements=2 * every * gates // cells,
             output_elements=every,
-            vector_elements=_CELL[self.name] * every,
+            vector_elements=_OPERATIONS[self.name] * every,
             op="tanh",
         )
 
 
 def recurrent_shapes(known: Known, node: fx.Node) -> tuple[Shape, ...]:
     """Return the sizes of an LSTM, a GRU or a plain recurrent layer; none where its sequences are packed."""
-    arguments = arguments_of(node)
+    arguments, name = arguments_of(node), operator_name(node.target)
+    if name.endswith(_CELL):
+        return _single_step(known, name.removesuffix(_CELL), *arguments[:1], *arguments[2:4])
     if len(arguments) < 9:
         return ()
     source, parameters, layers, both_ways, batch_first = (arguments[place] for place in (0, 2, 4, 7, 8))
     sizes = sizes_of(source)
     steps, sequences = (sizes[1], sizes[0]) if batch_first else sizes[:2]
-    whole = _Recurrence(known, operator_name(node.target), steps, sequences)
+    whole = _Recurrence(known, name, steps, sequences)
     weights = [weight for weight in parameters if len(sizes_of(weight)) == 2]
     directions = ("", "_reverse") if both_ways else ("",)
     each = len(weights) // (layers * len(directions))
@@ -96,6 +100,12 @@ def recurrent_shapes(known: Known, node: fx.Node) -> tuple[Shape, ...]:
         found = whole.layer(own, reads)
         parts += [replace(shape, part=f"l{layer}{directions[way]}.{shape.part}") for shape in found]
     return tuple(parts)
+
+
+def _single_step(known: Known, name: str, source: fx.Node, *weights: fx.Node) -> tuple[Shape, ...]:
+    """Return the sizes of one step that is called by itself."""
+    step = _Recurrence(known, name, 1, math.prod(sizes_of(source)[:-1]))
+    return tuple(step.layer(weights, units_along(known.labels[source], -1)))
 
 
 def _frozen(size: int) -> IntArray:
