@@ -71,6 +71,7 @@ def build_report(
     if decision.units is not None and target.sparsity.zero_tile_skip:
         whole = price_layers(smaller, compiled, without_skipping(target))
         latency = replace(latency, without_skipping=whole.total_ms)
+    known = (*original.remarks, *unpriced(original, job.layers), *findings.remarks, *_idle(job, layers))
     return Report(
         schema=1,
         smartc=__version__,
@@ -85,9 +86,7 @@ def build_report(
         verify=findings.verify,
         agreement=findings.agreement,
         evaluation=findings.evaluation,
-        remarks=_remarks(
-            (*original.remarks, *unpriced(original, job.layers), *findings.remarks, *_idle(job, layers)), choice
-        ),
+        remarks=_remarks(known, choice),
         artifacts={},
         seconds=findings.seconds,
         learning=decision.learning,

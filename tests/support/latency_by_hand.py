@@ -108,7 +108,7 @@ def _weights(target: Target, layer: Any, stored: int, tiles: int, listed: bool) 
 
 
 def _moved_weights(target: Target, layer: Any, weights: int) -> int:
-    """Return the bytes of the weights that come from outside: what does not fit at each step, of a table what is read."""
+    """Return the bytes of weights from outside: what does not fit comes at each step, of a table what is read."""
     if layer.kind == VECTOR:
         return min(weights, ceil(layer.output_elements * layer.cout * target.precision.weight_bits / 8))
     return weights * _runs(layer) if weights > target.memory.weight_sram_bytes else weights
