@@ -15,6 +15,7 @@ from smartc.targets.workload import Operand, OpKind
 
 # Elements of the input that each element of a resized output is made of.
 _TAPS = {"nearest": 1, "linear": 2, "bilinear": 4, "trilinear": 8, "bicubic": 16}
+_SCALE_AND_SHIFT = 2
 # What moves whole channels when its index is a constant.
 _GATHERS = ("index_select", "index")
 
@@ -32,6 +33,9 @@ def vector_shape(known: Known, node: fx.Node) -> Shape:
     operands = [arg for arg in node.all_input_nodes if isinstance(value_of(arg), Value)]
     read = [math.prod(sizes_of(arg)) for arg in operands if arg in known.live]
     constants = tuple(arg for arg in known.constants(*operands) if _holds_weights(arg, channels))
+    if operator_of(node).family == "batch_norm":
+        # A scale and a shift are left of its statistics and its parameters.
+        constants = constants[:_SCALE_AND_SHIFT]
     stored = sum(math.prod(sizes_of(constant)) for constant in constants)
     return Shape(
         kind=OpKind.VECTOR,

@@ -58,6 +58,7 @@ EXPECTED = {
     "sparsity.index_cycles": COUNT,
     "sparsity.weight_compression": FLAG,
     "sparsity.nm": "none, or N:M such as 2:4",
+    "sparsity.nm_gain": "a number from 1 to 100",
     "overhead.launch_us": "a number from 0 to 1e+09",
     "vector.lanes": SIZE,
     "ops.supported": f"a list of operators such as conv2d, or of their families: {', '.join(families())}",
