@@ -34,8 +34,8 @@ class FreeSizes:
     def of(cls, program: torch.export.ExportedProgram, inputs: Sequence[fx.Node]) -> FreeSizes:
         """Return those of a program whose inputs are some placeholders."""
         values = [node.meta.get("val") for node in inputs]
-        sizes = [size for value in values if isinstance(value, torch.Tensor) for size in value.shape]
-        first = [value.shape[0] for value in values if isinstance(value, torch.Tensor) and value.ndim]
+        sizes: list[Any] = [size for value in values if isinstance(value, torch.Tensor) for size in value.shape]
+        first: list[Any] = [value.shape[0] for value in values if isinstance(value, torch.Tensor) and value.ndim]
         batch = next((size.node.expr for size in first if isinstance(size, torch.SymInt)), None)
         hints: dict[Any, int] = {}
         for size in sizes:

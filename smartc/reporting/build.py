@@ -66,8 +66,8 @@ def build_report(
     )
     layers += tuple(_added(row, after) for row in compiled.rows if row.name not in before)
     samples = 1 if original.dynamic_batch else sample_count(original.examples)
-    totals = (_sum(layers, side, "ms") for side in ("dense", "compiled"))
-    latency = Latency(target.time_kind, "ms", *totals, samples=samples)
+    dense, reached = (_sum(layers, side, "ms") for side in ("dense", "compiled"))
+    latency = Latency(target.time_kind, "ms", dense, reached, samples=samples)
     if decision.units is not None and target.sparsity.zero_tile_skip:
         whole = price_layers(smaller, compiled, without_skipping(target))
         latency = replace(latency, without_skipping=whole.total_ms)

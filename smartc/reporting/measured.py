@@ -9,7 +9,7 @@ from typing import Literal
 from smartc.measuring.measurement import DENSE, Measurement, NetworkTimes
 from smartc.measuring.timing import Timing
 from smartc.results.formats import milliseconds, times
-from smartc.results.report import Causes, Figures, Layer, Report, ReportRemark
+from smartc.results.report import Causes, Figures, Latency, Layer, Report, ReportRemark
 
 Kind = Literal["channel", "block", "n:m", "dense", "frozen"]
 NOTHING = Timing(0.0, 0.0)
@@ -28,9 +28,8 @@ def with_measurement(report: Report, measured: Measurement, reasons: Mapping[str
     layers = [_measured(layer, before, after, reasons.get(layer.name)) for layer in report.layers]
     layers.append(_rest(before, after))
     totals = (sum(layer.dense.ms for layer in layers), sum(layer.compiled.ms for layer in layers))
-    spread = (before.total.spread, after.total.spread)
-    times_of = {"dense": totals[0], "compiled": totals[1], "without_skipping": None}
-    latency = replace(report.latency, kind="measured", file=measured.file, spread=spread, **times_of)
+    spread, samples = (before.total.spread, after.total.spread), report.latency.samples
+    latency = Latency("measured", "ms", *totals, file=measured.file, spread=spread, samples=samples)
     budget = report.budget
     if budget.kind == "latency":
         reached = f"{budget.reached} by the table of kernels, {totals[1] / totals[0]:.4f}x measured"

@@ -155,6 +155,12 @@ def test_missing_section(section: str) -> None:
             "my.toml, [sparsity] nm: 4:2 removes nothing. Give none, or N:M with N below M.",
         ),
         (
+            "sparsity.nm_gain",
+            1.5,
+            'my.toml, [sparsity] nm_gain: 1.5 has no effect with nm = "none". '
+            "Give 1, or the pattern that is faster as nm.",
+        ),
+        (
             "ops.supported",
             ["activation", "conv2d", "conv9d"],
             f"my.toml, [ops] supported: cannot be 'conv9d'. Give {EXPECTED['ops.supported']}.",
