@@ -10,7 +10,8 @@ import torch
 from torch import fx
 from torch.utils import _pytree as pytree
 
-from smartc.ir.traced_model import BATCH_PRIME, FreeAxis, InputSpec, Remark, Value
+from smartc.ir.free_axis import FreeAxis
+from smartc.ir.traced_model import BATCH_PRIME, InputSpec, Remark, Value
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,6 +13,7 @@ from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
 from smartc.core.brief import brief
+from smartc.ir.free_axis import FreeAxis
 from smartc.ir.operators.operator import Operator
 from smartc.ir.operators.table import operator_named
 
@@ -74,14 +75,6 @@ def argument_of(node: fx.Node, place: int, name: str, default: Any = None) -> An
 def value_of(node: fx.Node) -> Any:
     """Return what is known of a node's output: a Value, a number, or a tuple of these."""
     return node.meta.get("value")
-
-
-class FreeAxis(NamedTuple):
-    """An axis of an input, not the batch's, that may have another size than the example's; the least and the most."""
-
-    axis: int
-    least: int | None = None
-    most: int | None = None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ import smartc
 from smartc.analysis.analyse import analysed
 from smartc.frontend.capture import trace
 from smartc.frontend.model_file import load_model
-from smartc.ir.traced_model import FreeAxis, Remark
+from smartc.ir.free_axis import FreeAxis
+from smartc.ir.traced_model import Remark
 from smartc.targets.target import load_target
 
 TARGET = load_target("npu-8x8")
