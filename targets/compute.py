@@ -9,26 +9,31 @@ import numpy as np
 
 from smartc.targets.sections import Array
 from smartc.targets.tiling import Tiling, ceil_div, round_up
-from smartc.targets.workload import Floats, Ints, OpKind, Workload
+from smartc.targets.workload import Flags, Floats, Ints, OpKind, Workload
 
 if TYPE_CHECKING:
     from smartc.targets.target import Target
 
 
-def compute_cycles(target: Target, work: Workload, shape: Tiling, live: Ints, index: Ints) -> Floats:
+def compute_cycles(target: Target, work: Workload, shape: Tiling, listed: Flags, pattern: Flags) -> Floats:
     """Return the cycles that the unit of each layer computes.
 
     Args:
         target: The device.
         work: The layers.
         shape: Their tiles.
-        live: Tiles that the array runs.
-        index: Exposed cycles per tile to read where it belongs.
+        listed: Where only live tiles are stored, which some devices skip.
+        pattern: Where weights are stored by the N:M pattern of the target.
     """
+    skipped = listed & target.sparsity.zero_tile_skip
+    live = np.where(skipped, shape.live, shape.tiles) if skipped.any() else shape.tiles
+    # Exposed cycles per tile to read where it belongs.
+    index = skipped * np.int64(target.sparsity.index_cycles)
     array, efficiency = target.array, target.calibration.mac_efficiency
     # The tile count is 0 where the layer is not a MATRIX, and so are the cycles.
     busy = _FILLS[array.fill, array.dataflow](array, shape, live, index) * (live > 0)
-    cycles: Floats = busy / (array.tiles_per_cycle * efficiency)
+    gain = np.where(pattern, target.sparsity.nm_gain, 1.0) if pattern.any() else 1.0
+    cycles: Floats = busy * work.repeats / (array.tiles_per_cycle * efficiency * gain)
     # Most workloads lack most kinds: leaving those out saves most of the time that pricing takes.
     if (work.kind == OpKind.DEPTHWISE).any():
         depthwise = _depthwise(target, work, shape) / efficiency
@@ -39,18 +44,19 @@ def compute_cycles(target: Target, work: Workload, shape: Tiling, live: Ints, in
     return cycles if work.supported.all() else np.where(work.supported, cycles, _on_host(target, work))
 
 
-def output_cycles(target: Target, work: Workload, shape: Tiling) -> Floats:
-    """Return the cycles in which the output stage writes whole columns of the array."""
+def output_cycles(target: Target, work: Workload) -> Floats:
+    """Return the cycles in which the output stage writes whole columns of the array, pixel by pixel of the output."""
     rates = target.output.per_cycle
     rate = np.array([rates.none, rates.relu, rates.silu])[work.activation]
     staged = (work.kind <= OpKind.DEPTHWISE) & work.supported
-    cycles: Floats = staged * shape.pixels * round_up(work.cout, target.array.cols) / rate
+    pixels = round_up(work.output_elements, target.align.pixels)
+    cycles: Floats = staged * pixels * round_up(work.cout, target.array.cols) / rate
     return cycles
 
 
 def multiply_accumulates(work: Workload) -> Ints:
     """Return the multiply-accumulates by definition, masks and padding left out of account."""
-    counted = work.kind <= OpKind.DEPTHWISE
+    counted = np.where(work.kind == OpKind.MATRIX, work.repeats, work.kind == OpKind.DEPTHWISE)
     return counted * work.pixels * work.kernel * ceil_div(work.cin, np.maximum(work.groups, 1)) * work.cout
 
 

@@ -45,6 +45,10 @@ def check_consistency(target: Target, file: str) -> None:
     if of and int(kept) >= int(of):
         fix = "Give none, or N:M with N below M"
         raise UserError(f"{sparsity.nm} removes nothing", where=f"{file}, [sparsity] nm", fix=fix)
+    if not of and sparsity.nm_gain != 1:
+        fact = f'{sparsity.nm_gain:g} has no effect with nm = "none"'
+        fix = "Give 1, or the pattern that is faster as nm"
+        raise UserError(fact, where=f"{file}, [sparsity] nm_gain", fix=fix)
 
 
 def _holders(key: str) -> list[str]:

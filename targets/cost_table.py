@@ -125,7 +125,8 @@ class CostTable:
         kinds = {
             OpKind.MATRIX: _between(
                 self._matrix, shape.taps, lambda grid: grid.at(work.pixels * shape.groups, shape.cin, shape.cout)
-            ),
+            )
+            * work.repeats,
             OpKind.DEPTHWISE: _between(self._depthwise, shape.taps, lambda grid: grid.at(work.pixels, work.cout)),
             OpKind.VECTOR: vector,
             OpKind.FREE: np.zeros(()),

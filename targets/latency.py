@@ -10,8 +10,8 @@ import numpy as np
 
 from smartc.targets.compute import compute_cycles, multiply_accumulates, output_cycles
 from smartc.targets.tiling import Tiling, tiling
-from smartc.targets.traffic import activation_bytes, weight_bytes
-from smartc.targets.workload import Flags, Floats, Ints, OpKind, Workload
+from smartc.targets.traffic import activation_bytes, pattern_bytes, weight_bytes, weight_traffic
+from smartc.targets.workload import Flags, Floats, Ints, Operand, OpKind, Workload
 
 if TYPE_CHECKING:
     from smartc.targets.target import Target
@@ -31,7 +31,7 @@ class LayerCosts:
     overhead: Floats
     total: Floats
     macs: Ints  # by definition: a mask does not lower them
-    weight_bytes: Ints  # as stored, index included
+    weight_bytes: Ints  # as stored, index included; 0 where another layer's are used again
     tiles: Ints  # 0 where the layer is not a MATRIX
     live_tiles: Ints
     listed: Flags  # where only live tiles are stored; elsewhere that would not have been faster
@@ -91,14 +91,18 @@ def modelled_costs(target: Target, work: Workload) -> LayerCosts:
     tiles fall.
     """
     shape = tiling(target, work)
-    output = output_cycles(target, work, shape)
+    output = output_cycles(target, work)
     overhead = (work.kind != OpKind.FREE) * (target.overhead.launch_us * 1e-6 * target.array.frequency_hz)
     pricing = _Pricing(target, work, shape, output, overhead)
-    cost = pricing.cost(np.zeros((), dtype=np.bool_))
+    none = np.zeros((), dtype=np.bool_)
+    cost = pricing.cost(none, none)
     if target.sparsity.zero_tile_skip or target.sparsity.weight_compression:
         masked = (shape.live < shape.tiles) & work.supported
         if masked.any():
-            cost = _cheaper(pricing.cost(masked), cost)
+            cost = _cheaper(pricing.cost(masked, none), cost)
+    patterned = work.patterned & (work.kind == OpKind.MATRIX) & work.supported
+    if target.sparsity.nm != "none" and patterned.any():
+        cost = _cheaper(pricing.cost(none, patterned), cost)
     return pricing.latency(cost)
 
 
@@ -112,15 +116,15 @@ class _Pricing:
     output: Floats
     overhead: Floats
 
-    def cost(self, listed: Flags) -> _StoredCosts:
-        """Return the cost where only the live tiles of the ``listed`` layers are stored."""
+    def cost(self, listed: Flags, pattern: Flags) -> _StoredCosts:
+        """Return the cost where only the live tiles of the ``listed`` layers are stored, others by the pattern."""
         target, work, shape = self.target, self.work, self.shape
-        skipped = listed & target.sparsity.zero_tile_skip
-        live = np.where(skipped, shape.live, shape.tiles) if skipped.any() else shape.tiles
-        compute = compute_cycles(target, work, shape, live, skipped * np.int64(target.sparsity.index_cycles))
+        compute = compute_cycles(target, work, shape, listed, pattern)
         stored = weight_bytes(target, work, shape, listed)
+        if pattern.any():
+            stored = np.where(pattern, pattern_bytes(target, stored), stored)
         bandwidth = target.memory.dram_bytes_per_cycle * target.calibration.bandwidth_efficiency
-        weights = stored / bandwidth
+        weights = weight_traffic(target, work, stored) / bandwidth
         activations = activation_bytes(target, work, shape, stored) / bandwidth
         memory = weights + activations
         if target.memory.overlap:
@@ -137,6 +141,7 @@ class _Pricing:
             "output": self.output,
             "overhead": self.overhead,
             "macs": multiply_accumulates(work),
+            "weight_bytes": cost.weight_bytes * (work.operand != Operand.SHARED),
             "tiles": shape.tiles,
             "live_tiles": shape.live,
             "useful": known * work.supported,

@@ -13,9 +13,9 @@ from smartc.targets.compute import multiply_accumulates
 from smartc.targets.cost_table import CostTable
 from smartc.targets.latency import LayerCosts
 from smartc.targets.target import Target
-from smartc.targets.tiling import Tiling, tiling
+from smartc.targets.tiling import Tiling, tiling, whole_bytes
 from smartc.targets.traffic import weight_bytes
-from smartc.targets.workload import Flags, Floats, OpKind, Workload
+from smartc.targets.workload import Flags, Floats, Ints, Operand, OpKind, Workload
 
 
 @dataclass(frozen=True)
@@ -76,14 +76,13 @@ class MeasuredTarget(Target):
         shape = tiling(self, work)
         times, listed = self.nanoseconds(work, shape)
         known = np.where((work.kind == OpKind.MATRIX) & listed, shape.live / np.maximum(shape.tiles, 1), 1.0)
-        unpadded = (work.kind <= OpKind.DEPTHWISE) * work.kernel * shape.cin * work.cout
+        packed = weight_bytes(self, work, shape, listed) if listed.any() else np.zeros((), dtype=np.int64)
+        stored = np.where(listed, packed, self._unpadded_bytes(work, shape)) * (work.operand == Operand.WEIGHT)
         causes = ("compute", "output", "weights", "activations", "overhead")
         parts: dict[str, Any] = dict.fromkeys(causes, np.zeros(())) | {
             "total": times,
             "macs": multiply_accumulates(work),
-            "weight_bytes": np.where(
-                listed, weight_bytes(self, work, shape, listed), unpadded * (self.precision.weight_bits // 8)
-            ),
+            "weight_bytes": stored,
             "tiles": shape.tiles,
             "live_tiles": shape.live,
             "listed": listed,
@@ -92,10 +91,17 @@ class MeasuredTarget(Target):
         spread = {name: np.broadcast_to(part, work.shape) for name, part in parts.items()}
         return LayerCosts(**spread, peak=self.costs.peak, frequency_hz=self.array.frequency_hz)
 
+    def _unpadded_bytes(self, work: Workload, shape: Tiling) -> Ints:
+        """Return the bytes of weights that are stored whole."""
+        products = (work.kind <= OpKind.DEPTHWISE) * work.kernel * shape.cin * work.cout
+        tables = (work.kind == OpKind.VECTOR) * work.stored_elements * work.cout
+        return whole_bytes(products + tables, self.precision.weight_bits)
+
     def nanoseconds(self, work: Workload, shape: Tiling) -> tuple[Floats, Flags]:
         """Return the time of each layer in its faster form, and where that is the one that skips zero tiles."""
         dense = self.costs.dense(work, shape)
         if not self.sparsity.zero_tile_skip:
             return dense, np.zeros((), dtype=np.bool_)
-        packed = np.where(work.kind == OpKind.MATRIX, self.costs.packed(work, shape), np.inf)
+        has_packed = (work.kind == OpKind.MATRIX) & (work.operand != Operand.ACTIVATION) & (work.repeats == 1)
+        packed = np.where(has_packed, self.costs.packed(work, shape), np.inf)
         return np.minimum(dense, packed), packed < dense

@@ -120,7 +120,9 @@ class Sparsity:
     index_bits: Annotated[int, Whole(0, 64)]  # per live tile; 0: a bitmap of one bit per tile
     index_cycles: Annotated[int, Whole(0)]  # not hidden, per live tile
     weight_compression: Annotated[bool, Flag()]  # zero tiles take no bandwidth, though they may take cycles
+    # Weights of which at most N of M neighbours along the input channels are not zero run faster and take less room.
     nm: Annotated[str, Text("none, or N:M such as 2:4", r"none|[1-9]\d?:[1-9]\d?")]
+    nm_gain: Annotated[float, Number(1, 100)]  # by what MAC cycles are divided there; 1 with nm = "none"
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from smartc.targets.tiling import Tiling, ceil_div, round_up, whole_bytes
-from smartc.targets.workload import Flags, Ints, OpKind, Workload
+from smartc.targets.workload import Flags, Ints, Operand, OpKind, Workload
 
 if TYPE_CHECKING:
     from smartc.targets.target import Target
 
 
 def weight_bytes(target: Target, work: Workload, shape: Tiling, listed: Flags) -> Ints:
-    """Return the bytes of each layer's weights as stored, edge tiles whole, index included.
+    """Return the bytes of each layer's weights as stored, edge tiles whole, index included; 0 for activations.
 
     Args:
         target: The device.
@@ -34,7 +34,40 @@ def weight_bytes(target: Target, work: Workload, shape: Tiling, listed: Flags) -
     if not work.supported.all():
         unpadded = (work.kind <= OpKind.DEPTHWISE) * work.kernel * shape.cin * work.cout
         total = np.where(work.supported, total, whole_bytes(unpadded, bits))
-    return total
+    if work.stored_elements.any():
+        total = total + whole_bytes((work.kind == OpKind.VECTOR) * work.stored_elements * work.cout, bits)
+    return total * (work.operand != Operand.ACTIVATION)
+
+
+def pattern_bytes(target: Target, whole: Ints) -> Ints:
+    """Return the bytes of weights stored by the target's N:M pattern: N of M, and for each its place among the M.
+
+    Args:
+        target: The device.
+        whole: Bytes of the same weights stored whole.
+    """
+    kept, group = (int(count) for count in target.sparsity.nm.split(":"))
+    bits = target.precision.weight_bits + (group - 1).bit_length()
+    return ceil_div(whole * kept * bits, group * target.precision.weight_bits)
+
+
+def weight_traffic(target: Target, work: Workload, stored: Ints) -> Ints:
+    """Return the bytes of weights that each layer moves on chip.
+
+    What runs step by step reads its weights at each step, unless the weight memory holds them.  Of a table no
+    more is read than is written.
+
+    Args:
+        target: The device.
+        work: The layers.
+        stored: Bytes of their weights.
+    """
+    again = (work.kind == OpKind.MATRIX) & (work.repeats > 1) & (stored > target.memory.weight_sram_bytes)
+    moved = stored * np.where(again, work.repeats, 1) if again.any() else stored
+    if not work.stored_elements.any():
+        return moved
+    written = whole_bytes(work.output_elements * work.cout, target.precision.weight_bits)
+    return np.where(work.kind == OpKind.VECTOR, np.minimum(moved, written), moved)
 
 
 def activation_bytes(target: Target, work: Workload, shape: Tiling, weights: Ints) -> Ints:
@@ -57,7 +90,19 @@ def activation_bytes(target: Target, work: Workload, shape: Tiling, weights: Int
     written = whole_bytes(moved * work.output_elements * round_up(work.cout, quantum), bits)
     reads = read * ((read > third) | ~work.supported)
     writes = written * ((written > third) | ~work.supported)
-    return reads * _passes(target, work, shape, weights) + writes * (1 + work.residual)
+    if not (work.operand == Operand.ACTIVATION).any():
+        return reads * _passes(target, work, shape, weights) + writes * (1 + work.residual)
+    operand = _operand_bytes(target, work, shape)
+    held = np.where(work.operand == Operand.ACTIVATION, operand // np.maximum(shape.groups, 1), weights)
+    moves = reads * _passes(target, work, shape, held) + writes * (1 + work.residual)
+    return moves + operand * ((operand > third) | ~work.supported)
+
+
+def _operand_bytes(target: Target, work: Workload, shape: Tiling) -> Ints:
+    """Return the bytes of activations that stand where weights do."""
+    product = (work.operand == Operand.ACTIVATION) & (work.kind <= OpKind.DEPTHWISE)
+    elements = product * work.kernel * work.cin * round_up(shape.cout, target.align.storage_channels)
+    return whole_bytes(elements, target.precision.activation_bits)
 
 
 def _index_bytes(target: Target, work: Workload, shape: Tiling) -> Ints:

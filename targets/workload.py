@@ -24,6 +24,14 @@ class OpKind(IntEnum):
     FREE = 3  # views, constants: costs nothing
 
 
+class Operand(IntEnum):
+    """What a layer multiplies its input by."""
+
+    WEIGHT = 0  # stored with the network
+    SHARED = 1  # stored for an earlier layer already
+    ACTIVATION = 2  # computed from the network's inputs
+
+
 def _no() -> Flags:
     """Return the default of a flag that few layers set."""
     return np.zeros((), dtype=np.bool_)
@@ -37,6 +45,11 @@ def _yes() -> Flags:
 def _zero() -> Ints:
     """Return the default of a count that few layers have."""
     return np.zeros((), dtype=np.int64)
+
+
+def _one() -> Ints:
+    """Return the default of a count that few layers have more than once."""
+    return np.ones((), dtype=np.int64)
 
 
 def _all() -> Ints:
@@ -53,7 +66,9 @@ class Workload:
     """
 
     kind: Ints  # OpKind codes
-    pixels: Ints  # output pixels, batch included; rows of a linear layer
+    pixels: (
+        Ints  # that stream through the array, batch included: of the output, of a transposed convolution's input, rows
+    )
     kernel: Ints  # taps: kh * kw
     cin: Ints  # all input channels, not those of one group
     cout: Ints
@@ -65,6 +80,10 @@ class Workload:
     vector_elements: Ints = field(default_factory=_zero)  # VECTOR: lane operations per output channel
     live_tiles: Ints = field(default_factory=_all)  # MATRIX: tiles that are not zero; -1 is all
     supported: Flags = field(default_factory=_yes)  # False: the host runs it
+    operand: Ints = field(default_factory=_zero)  # Operand codes
+    repeats: Ints = field(default_factory=_one)  # MATRIX: runs one after another with the same weights, as steps
+    stored_elements: Ints = field(default_factory=_zero)  # VECTOR: stored numbers per output channel, as of a table
+    patterned: Flags = field(default_factory=_no)  # MATRIX: the weight has the N:M pattern of the target
 
     def __post_init__(self) -> None:
         """Convert each field, so that scalars and lists may be given, and check it."""
@@ -74,9 +93,9 @@ class Workload:
                 raise ValueError(f"{item.name} holds {value.dtype}, not whole numbers")
             if value.size and value.min() < (-1 if item.name == "live_tiles" else 0):
                 raise ValueError(f"{item.name} holds {value.min()}")
-            dtype = np.bool_ if item.name in ("residual", "supported") else np.int64
+            dtype = np.bool_ if item.name in ("residual", "supported", "patterned") else np.int64
             object.__setattr__(self, item.name, value.astype(dtype, copy=False))
-        for name, codes in (("kind", len(OpKind)), ("activation", _ACTIVATIONS)):
+        for name, codes in (("kind", len(OpKind)), ("activation", _ACTIVATIONS), ("operand", len(Operand))):
             if getattr(self, name).size and getattr(self, name).max() >= codes:
                 raise ValueError(f"{name} holds {getattr(self, name).max()}, the codes end at {codes - 1}")
         self.shape  # noqa: B018  # raises where the fields do not broadcast

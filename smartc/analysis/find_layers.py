@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,10 +13,11 @@ from torch import fx
 
 from smartc.analysis.channels.channel_groups import FROZEN, ChannelGroups
 from smartc.analysis.channels.labels import IntArray
-from smartc.analysis.layer_shapes import Shape, layer_shape
+from smartc.analysis.layer_shapes import layer_shapes
+from smartc.analysis.shape import Known, Shape
 from smartc.ir.traced_model import TracedModel, arguments_of, layer_name, operator_name, operator_of, value_of
 from smartc.targets.target import Target
-from smartc.targets.workload import OpKind, Workload
+from smartc.targets.workload import Operand, OpKind, Workload
 
 # The output rates of a target, as a workload numbers them.
 _RATES = {"relu": 1, "silu": 2}
@@ -30,7 +31,7 @@ class LayerRow:
     Attributes:
         name: The user's name, unique among the layers.
         op: The operator that the row is named after.
-        node: Its call; ``fused`` are the calls done with it at no cost of their own.
+        node: Its call, which may be several layers; ``fused`` are the calls done with it at no cost of their own.
         shape: What the latency model needs, and which channels it depends on.
         residual: Whether an addition of a waiting tensor is fused.
         activation: 0 none, 1 like ReLU, 2 like SiLU.
@@ -126,8 +127,9 @@ class Layers:
         scales, kind = fixed.pop("scales"), fixed.pop("kind")
         groups = np.where(scales, reads // np.maximum(fixed.pop("per_group"), 1), fixed.pop("groups"))
         # A grouped convolution that is left with one channel per group is a depthwise one.
-        single = (kind == OpKind.MATRIX) & ~scales & (groups > 1) & (reads <= groups)
+        single = (kind == OpKind.MATRIX) & ~scales & (groups > 1) & (reads <= groups) & fixed["convolves"]
         kind = np.where(single, OpKind.DEPTHWISE, kind)
+        del fixed["convolves"]
         names, which = self._operators
         supported = np.array([target.supports(name) for name in names], dtype=bool)[which[rows]]
         groups = np.maximum(groups, 1)
@@ -144,9 +146,10 @@ class Layers:
     def fixed(self) -> dict[str, Any]:
         """Return what does not depend on the kept counts, an array of one entry per layer for each field."""
         names = ["kind", "pixels", "kernel", "groups", "per_group"]
-        names += ["input_elements", "output_elements", "vector_elements"]
+        names += ["input_elements", "output_elements", "vector_elements", "stored_elements", "repeats", "operand"]
         fixed = {name: np.array([getattr(row.shape, name) for row in self.rows], dtype=np.int64) for name in names}
         fixed["scales"] = np.array([row.shape.scales for row in self.rows], dtype=bool)
+        fixed["convolves"] = np.array([operator_of(row.node).is_convolution for row in self.rows], dtype=bool)
         fixed["residual"] = np.array([row.residual for row in self.rows], dtype=bool)
         fixed["activation"] = np.array([row.activation for row in self.rows], dtype=np.int64)
         return fixed
@@ -176,9 +179,10 @@ class Layers:
 
     @cached_property
     def _operators(self) -> tuple[list[str], IntArray]:
-        """Return the operators of the layers, each once, and which of them each layer is."""
-        names = sorted({row.op for row in self.rows})
-        return names, np.array([names.index(row.op) for row in self.rows], dtype=np.int64)
+        """Return the operators whose work the layers are, each once, and which of them each layer's is."""
+        work = [row.shape.op or row.op for row in self.rows]
+        names = sorted(set(work))
+        return names, np.array([names.index(name) for name in work], dtype=np.int64)
 
     @cached_property
     def touched(self) -> Touched:
@@ -197,25 +201,35 @@ class Layers:
 
 def find_layers(model: TracedModel, groups: ChannelGroups) -> Layers:
     """Return the layers of a model that cost time, in graph order, each under a name of its own."""
-    live = _computed_from_inputs(model)
+    known = Known(groups.labels, computed_from_inputs(model))
     order = {node: place for place, node in enumerate(model.graph.nodes)}
     taken: set[fx.Node] = set()
     rows: list[LayerRow] = []
     names: dict[str, int] = {}
+    stored: set[str] = set()
     for node in model.calls():
-        if node in taken or node not in live:
+        if node in taken or node not in known.live:
             continue
-        shape = layer_shape(model, node, groups.labels)
-        if shape is None:
-            continue
-        fused, residual, activation = _fused(node, shape, order)
-        taken.update(fused)
-        name = _unique(layer_name(node), names)
-        rows.append(LayerRow(name, operator_name(node.target), node, fused, shape, residual, activation))
+        shapes = layer_shapes(known, node)
+        for shape in shapes:
+            # What follows a call follows the last layer that it is.
+            fused, residual, activation = _fused(node, shape, order) if shape is shapes[-1] else ((), False, 0)
+            taken.update(fused)
+            name = _unique(".".join(filter(None, (layer_name(node), shape.part))), names)
+            op = shape.op if shape.part and shape.op else operator_name(node.target)
+            rows.append(LayerRow(name, op, node, fused, _counted_once(model, shape, stored), residual, activation))
     return Layers(tuple(rows), groups)
 
 
-def _computed_from_inputs(model: TracedModel) -> set[fx.Node]:
+def _counted_once(model: TracedModel, shape: Shape, stored: set[str]) -> Shape:
+    """Return the sizes of a layer, its weights told to be an earlier layer's where they are; ``stored`` grows."""
+    names = {min(model.names_of(str(node.target))) if node.op == "get_attr" else node.name for node in shape.constants}
+    known = bool(names) and names <= stored
+    stored |= names
+    return replace(shape, operand=Operand.SHARED) if known else shape
+
+
+def computed_from_inputs(model: TracedModel) -> set[fx.Node]:
     """Return the nodes that depend on an input; the others are constants by the time of use."""
     live: set[fx.Node] = set()
     for node in model.graph.nodes:
@@ -227,7 +241,7 @@ def _computed_from_inputs(model: TracedModel) -> set[fx.Node]:
 def _fused(node: fx.Node, shape: Shape, order: dict[fx.Node, int]) -> tuple[tuple[fx.Node, ...], bool, int]:
     """Return what follows a call and is done with it: norm, residual addition, activation."""
     fused: list[fx.Node] = []
-    residual, activation = False, 0
+    residual, activation = shape.residual, 0
     is_product = shape.kind != OpKind.VECTOR
     for user in _followers(node):
         operator = operator_of(user)

@@ -15,7 +15,8 @@ from torch.utils import _pytree as pytree
 
 from smartc.core.errors import UserError, first_line
 from smartc.core.quiet import quiet
-from smartc.ir.traced_model import BATCH_PRIME, InputSpec, Remark, TracedModel, Value, storage_key
+from smartc.frontend.free_sizes import FreeSizes, told
+from smartc.ir.traced_model import Remark, TracedModel, storage_key
 from smartc.passes.stages import run_stage
 
 log = logging.getLogger(__name__)
@@ -74,15 +75,18 @@ def from_program(
     """
     graph_module = _unlifted(program, name)
     holders = [node for node in graph_module.graph.nodes if node.op == "placeholder"]
+    sizes = FreeSizes.of(program, holders)
     args, kwargs = program.example_inputs or ((), {})
     examples = tuple(pytree.tree_leaves((args, kwargs)))
     if len(examples) != len(holders):
-        examples = tuple(_example_of(node.meta["val"]) for node in holders)
-    inputs = tuple(_input_spec(node) for node in holders if isinstance(node.meta.get("val"), torch.Tensor))
-    _note_values(graph_module)
+        examples = tuple(sizes.example(node.meta["val"]) for node in holders)
+    inputs = tuple(sizes.input_spec(node) for node in holders if isinstance(node.meta.get("val"), torch.Tensor))
+    sizes.note(graph_module)
     state = program.state_dict if state is None else state
     named = dict(graph_module.named_buffers(remove_duplicate=False)) | dict(state)
-    model = TracedModel(graph_module, inputs, examples, name, _aliases(named), frozenset(state), remarks)
+    model = TracedModel(
+        graph_module, inputs, examples, name, _aliases(named), frozenset(state), (*remarks, *told(inputs))
+    )
     return run_stage("capture", model.copy()).model
 
 
@@ -186,44 +190,6 @@ def _cloned(leaf: Any) -> Any:
 def _is_tensor(leaf: Any) -> bool:
     """Return whether a leaf of the inputs is a tensor."""
     return isinstance(leaf, torch.Tensor)
-
-
-def _input_spec(node: Any) -> InputSpec:
-    """Describe one graph input."""
-    value = node.meta["val"]
-    shape = tuple(None if isinstance(size, torch.SymInt) else int(size) for size in value.shape)
-    return InputSpec(str(node.target), shape, value.dtype)
-
-
-def _note_values(graph_module: torch.fx.GraphModule) -> None:
-    """Replace what the exporter noted on each node by its shape and type, in regions of the forward, too."""
-    sizes: dict[Any, int] = {}
-    graphs = [module.graph for module in graph_module.modules() if isinstance(module, torch.fx.GraphModule)]
-    for node in (node for graph in graphs for node in graph.nodes):
-        node.meta["value"] = pytree.tree_map(lambda leaf: _value(leaf, sizes), node.meta.get("val"))
-        for key in ("val", "tensor_meta", "from_node"):
-            node.meta.pop(key, None)
-
-
-def _value(leaf: Any, sizes: dict[Any, int]) -> Any:
-    """Return a fake tensor's shape and type with a prime in place of the batch."""
-    if isinstance(leaf, torch.SymInt):
-        expression = leaf.node.expr
-        if expression not in sizes:
-            sizes[expression] = int(expression.subs(dict.fromkeys(expression.free_symbols, BATCH_PRIME)))
-        return sizes[expression]
-    if not isinstance(leaf, torch.Tensor):
-        return leaf
-    computed = frozenset(axis for axis, size in enumerate(leaf.shape) if isinstance(size, torch.SymInt))
-    return Value(tuple(_value(size, sizes) for size in leaf.shape), leaf.dtype, computed)
-
-
-def _example_of(value: Any) -> Any:
-    """Return a zero tensor of a fake one's shape, with a batch of 2."""
-    if not isinstance(value, torch.Tensor):
-        return value
-    shape = [2 if isinstance(size, torch.SymInt) else int(size) for size in value.shape]
-    return torch.zeros(shape, dtype=value.dtype)
 
 
 def _aliases(state: Mapping[str, torch.Tensor]) -> dict[str, tuple[str, ...]]:

@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 
 from smartc.core.brief import brief
 from smartc.ir.cast_literals import cast_literals
+from smartc.ir.free_axis import FreeAxis
 from smartc.ir.operators.operator import Operator
 from smartc.ir.operators.table import operator_named
 
@@ -35,14 +36,16 @@ class Value:
     """What is known of one tensor in the graph.
 
     Attributes:
-        shape: Sizes; BATCH_PRIME stands for the batch.
+        shape: Sizes; BATCH_PRIME stands for the batch, and the example's for another size that is free.
         dtype: Element type.
-        computed: The axes whose size depends on the batch, so that no literal spells it out.
+        computed: The axes whose size depends on one that is free, so that no literal spells it out.
+        free: Those of them whose size does not depend on the batch.
     """
 
     shape: tuple[int, ...]
     dtype: torch.dtype
     computed: frozenset[int] = frozenset()
+    free: frozenset[int] = frozenset()
 
     def resized(self, axis: int, size: int) -> Value:
         """Return the same with another size of one axis."""
@@ -51,7 +54,8 @@ class Value:
     @property
     def single(self) -> tuple[int, ...]:
         """Return the shape for a batch of one."""
-        return tuple(s // BATCH_PRIME if a in self.computed else s for a, s in enumerate(self.shape))
+        batched = self.computed - self.free
+        return tuple(s // BATCH_PRIME if a in batched else s for a, s in enumerate(self.shape))
 
 
 def sample_count(flat: tuple[Any, ...]) -> int:
@@ -76,11 +80,12 @@ def value_of(node: fx.Node) -> Any:
 
 @dataclass(frozen=True)
 class InputSpec:
-    """One tensor input: ``None`` in the shape marks the batch."""
+    """One tensor input: ``None`` in the shape marks the batch; of ``free`` axes it holds the example's sizes."""
 
     name: str
     shape: tuple[int | None, ...]
     dtype: torch.dtype
+    free: tuple[FreeAxis, ...] = ()
 
     def __str__(self) -> str:
         """Return for example ``x: float32 Nx3x224x224``."""

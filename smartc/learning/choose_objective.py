@@ -10,6 +10,7 @@ from smartc.core.errors import Argument
 from smartc.core.load_by_name import load_function
 from smartc.data.batch import Samples
 from smartc.decision.job import CompileJob
+from smartc.ir.traced_model import Value, value_of
 from smartc.learning.calibrate import Inputs, distillation_of
 from smartc.learning.objectives.objective import FromDense, LayerByLayer, Objective, OwnLoss
 from smartc.learning.training.settings import few_samples
@@ -45,4 +46,6 @@ def objective_for(
 def _layer_outputs(job: CompileJob) -> tuple[str, ...]:
     """Return the names of the nodes that layers with weights end in, what is fused into them included."""
     matrices = [row for row in job.layers.rows if row.shape.kind == OpKind.MATRIX]
-    return tuple((row.fused[-1] if row.fused else row.node).name for row in matrices)
+    # A call with several outputs is no end of a layer, and one of several layers is one all the same.
+    ends = [row.fused[-1] if row.fused else row.node for row in matrices if isinstance(value_of(row.node), Value)]
+    return tuple(dict.fromkeys(end.name for end in ends))

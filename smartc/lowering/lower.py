@@ -14,7 +14,7 @@ import torch
 from smartc.core.errors import Argument, UserError
 from smartc.ir.traced_model import Remark, TracedModel
 from smartc.lowering.to_onnx import OnnxSession, to_onnx
-from smartc.lowering.to_program import save_program, to_program
+from smartc.lowering.to_program import fixed_by_compiling, fixed_sizes, save_program, to_program
 from smartc.lowering.to_safetensors import from_safetensors, to_safetensors
 from smartc.passes.pack_blocks import PackedBlocks
 from smartc.passes.stages import run_stage
@@ -89,8 +89,10 @@ def lower(
             the ONNX file; None stores every weight whole.
         dense: Layers, by the user's name, whose zeros TVM's code computes like other weights.
     """
-    lowered: list[Lowered] = [_program(model, to_program(model))]
-    remarks: list[Remark] = []
+    program = to_program(model)
+    lowered: list[Lowered] = [_program(model, program)]
+    # An ONNX file is made of a program like this one.
+    remarks = list(fixed_sizes(model, program, ("model.pt2", *(["model.onnx"] if "onnx" in backends else []))))
     if packed is not None and packed.weights:
         lowered.append(_weights(model, packed))
         remarks += packed.remarks
@@ -102,6 +104,7 @@ def lower(
             remarks.append(Remark("model.onnx", f"is not written: {error.fact}"))
     if "tvm" in backends:
         lowered.append(_tvm(model.to(torch.float32), dense or {}))
+        remarks += fixed_by_compiling(model, "model.so")
     return lowered, remarks
 
 

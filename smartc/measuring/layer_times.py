@@ -64,25 +64,26 @@ class LayerNames:
         return rows[0][0] if rows and path else None
 
     @cached_property
-    def _calls(self) -> list[tuple[str, fx.Node]]:
-        """Return every call with the row that it belongs to, each row's own call first."""
-        own = [(row.name, row.node) for row in self.layers.rows]
-        return own + [(row.name, node) for row in self.layers.rows for node in row.fused]
+    def _calls(self) -> list[tuple[str, fx.Node, str]]:
+        """Return every call with the row that it belongs to and the operator of that, each row's own call first."""
+        own = [(row.name, row.node, row.op) for row in self.layers.rows]
+        fused = [(row.name, node) for row in self.layers.rows for node in row.fused]
+        return own + [(name, node, operator_name(node.target)) for name, node in fused]
 
     @cached_property
     def _by_name(self) -> dict[str, list[tuple[str, str]]]:
         """Return rows and operators by the user's name of a call."""
         found: dict[str, list[tuple[str, str]]] = {}
-        for row, node in self._calls:
-            found.setdefault(layer_name(node), []).append((row, operator_name(node.target)))
+        for row, node, operator in self._calls:
+            found.setdefault(layer_name(node), []).append((row, operator))
         return found
 
     @cached_property
     def _by_path(self) -> dict[str, list[tuple[str, str]]]:
         """Return rows and operators by the module that a call is in."""
         found: dict[str, list[tuple[str, str]]] = {}
-        for row, node in self._calls:
+        for row, node, operator in self._calls:
             stack = node.meta.get("nn_module_stack") or {}
             path = next(reversed(stack.values()), ("", ""))[0]
-            found.setdefault(path, []).append((row, operator_name(node.target)))
+            found.setdefault(path, []).append((row, operator))
         return found

@@ -11,10 +11,11 @@ import numpy as np
 from smartc.analysis.analyse import analysed
 from smartc.analysis.find_layers import LayerRow, Layers
 from smartc.analysis.prices import price_layers
+from smartc.analysis.unpriced import unpriced
 from smartc.core.version import __version__
 from smartc.decision.decision import Decision
 from smartc.decision.job import CompileJob
-from smartc.ir.traced_model import Remark, TracedModel, value_of
+from smartc.ir.traced_model import Remark, TracedModel, sample_count, value_of
 from smartc.masks.layouts import BoolArray
 from smartc.masks.units import Units
 from smartc.results.report import (
@@ -64,17 +65,20 @@ def build_report(
         _layer(row, before, after, _decision(row, decision, original, smaller)) for row in search.layers.rows
     )
     layers += tuple(_added(row, after) for row in compiled.rows if row.name not in before)
-    latency = Latency(target.time_kind, "ms", _sum(layers, "dense", "ms"), _sum(layers, "compiled", "ms"))
+    samples = 1 if original.dynamic_batch else sample_count(original.examples)
+    dense, reached = (_sum(layers, side, "ms") for side in ("dense", "compiled"))
+    latency = Latency(target.time_kind, "ms", dense, reached, samples=samples)
     if decision.units is not None and target.sparsity.zero_tile_skip:
         whole = price_layers(smaller, compiled, without_skipping(target))
         latency = replace(latency, without_skipping=whole.total_ms)
+    known = (*original.remarks, *unpriced(original, job.layers), *findings.remarks, *_idle(job, layers))
     return Report(
         schema=1,
         smartc=__version__,
         model=original.name,
         target=target.name,
         provenance=target.provenance,
-        assumption=f"{target.assumption}.",
+        assumption=f"{target.assumption}. {_times_are_for(original, samples)}.",
         latency=latency,
         budget=budget,
         summary=_summary(original, smaller, search, choice, layers),
@@ -82,11 +86,16 @@ def build_report(
         verify=findings.verify,
         agreement=findings.agreement,
         evaluation=findings.evaluation,
-        remarks=_remarks((*original.remarks, *findings.remarks, *_idle(job, layers)), choice),
+        remarks=_remarks(known, choice),
         artifacts={},
         seconds=findings.seconds,
         learning=decision.learning,
     )
+
+
+def _times_are_for(model: TracedModel, samples: int) -> str:
+    """Return the sentence that says what each time is the time of."""
+    return "Times are for one sample" if model.dynamic_batch else f"Times are for the fixed batch of {samples}"
 
 
 def _figures(model: TracedModel, layers: Layers, target: Target) -> dict[str, Figures]:

@@ -28,8 +28,8 @@ def with_measurement(report: Report, measured: Measurement, reasons: Mapping[str
     layers = [_measured(layer, before, after, reasons.get(layer.name)) for layer in report.layers]
     layers.append(_rest(before, after))
     totals = (sum(layer.dense.ms for layer in layers), sum(layer.compiled.ms for layer in layers))
-    spread = (before.total.spread, after.total.spread)
-    latency = Latency("measured", "ms", totals[0], totals[1], file=measured.file, spread=spread)
+    spread, samples = (before.total.spread, after.total.spread), report.latency.samples
+    latency = Latency("measured", "ms", *totals, file=measured.file, spread=spread, samples=samples)
     budget = report.budget
     if budget.kind == "latency":
         reached = f"{budget.reached} by the table of kernels, {totals[1] / totals[0]:.4f}x measured"

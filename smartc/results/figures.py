@@ -12,12 +12,12 @@ SIDES: tuple[Side, Side] = ("dense", "compiled")
 
 @dataclass(frozen=True)
 class Latency:
-    """Hold the time of one inference of the whole network, in ``unit``.
+    """Hold the time of one inference of the whole network, in ``unit``: of one sample, or of a fixed batch.
 
     ``without_skipping`` is the compiled network on the same target if it computed its zero tiles too.
     What is ``estimated`` follows from a table of kernels that were measured one by one.  Of a network that
     was ``measured``, ``file`` is what ran and ``spread`` holds, before and after, two standard errors
-    of the median.
+    of the median.  ``samples`` are how many it takes at once.
     """
 
     kind: Literal["simulated", "estimated", "measured"]
@@ -27,6 +27,7 @@ class Latency:
     without_skipping: float | None = None
     file: str | None = None
     spread: tuple[float, float] | None = None
+    samples: int = 1
 
     @property
     def speed_up(self) -> float:

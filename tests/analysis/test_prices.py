@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -9,12 +10,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import smartc
 from smartc.analysis.analyse import analysed
 from smartc.analysis.find_layers import Layers
-from smartc.analysis.prices import live_by_layer, price_layers
+from smartc.analysis.prices import live_by_layer, patterned_layers, price_layers
 from smartc.frontend.capture import trace
 from smartc.ir.traced_model import TracedModel
 from smartc.targets.target import load_target
+from tests.support.random_layers import changed
 from tests.support.zero_tiles import with_zero_tiles
 
 NPU, DENSE = load_target("npu-8x8"), load_target("npu-8x8-dense")
@@ -94,3 +97,38 @@ def test_more_zero_tiles_never_cost_more() -> None:
         last = now
     assert last.sum() < price_layers(model, layers, NPU).total.sum()
     assert np.isfinite(last).all()
+
+
+def with_pattern(model: TracedModel, names: tuple[str, ...]) -> TracedModel:
+    """Return a model in which every second and third of four input channels of some weights is zero."""
+    weights = {name: model.tensor(name).detach().clone() for name in names}
+    for weight in weights.values():
+        weight[:, 1::4] = weight[:, 2::4] = 0
+    return model.with_tensors(weights)
+
+
+def test_a_pattern_is_faster_where_the_target_says_so() -> None:
+    model, layers = network()
+    device = changed(DENSE, sparsity__nm="2:4", sparsity__nm_gain=1.73, memory__dram_bytes_per_cycle=1000.0)
+    device = changed(device, output__per_cycle=replace(device.output.per_cycle, none=1000.0, relu=1000.0))
+    cut = with_pattern(model, ("conv.weight",))
+    before, after = (price_layers(one, layers, device) for one in (model, cut))
+    assert patterned_layers(cut, layers, "2:4").tolist() == [row.name == "conv" for row in layers.rows]
+    assert not patterned_layers(model, layers, "2:4").any()
+    assert after.compute[0] == pytest.approx(before.compute[0] / 1.73)
+    # Two of four weights, and for each two bits that say which.
+    assert after.weight_bytes[0] == before.weight_bytes[0] // 2 * 10 // 8
+    assert (after.total[1:] == before.total[1:]).all()
+    assert (price_layers(cut, layers, DENSE).total == price_layers(model, layers, DENSE).total).all()
+
+
+def test_a_compile_by_the_pattern_of_its_target_saves_time() -> None:
+    torch.manual_seed(0)
+    device = changed(DENSE, sparsity__nm="2:4", sparsity__nm_gain=1.73)
+    module = nn.Sequential(nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 64, 3, padding=1)).eval()
+    compiled = smartc.compile(module, torch.randn(2, 32, 8, 8), target=device, granularity="2:4", backends=())
+    report = compiled.report
+    assert report.latency.speed_up > 1.5
+    assert [layer.decision for layer in report.layers] == ["n:m", "n:m"]
+    assert report.summary.weight_bytes.compiled == pytest.approx(report.summary.weight_bytes.dense * 0.625, rel=0.01)
+    assert not [remark for remark in report.remarks if "no faster way" in remark.text]

@@ -34,7 +34,7 @@ def test_json_round_trip(report: Report, tmp_path: Path) -> None:
 def test_json_has_the_published_keys(report: Report) -> None:
     content = report.to_dict()
     assert content["schema"] == 1
-    latency = {"kind", "unit", "dense", "compiled", "without_skipping", "file", "spread"}
+    latency = {"kind", "unit", "dense", "compiled", "without_skipping", "file", "spread", "samples"}
     assert content["latency"].keys() == latency
     layer = content["layers"][0]
     assert layer.keys() == {"name", "op", "decision", "reason", "dense", "compiled"}

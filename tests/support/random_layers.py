@@ -23,6 +23,7 @@ def random_target(random: np.random.Generator) -> Target:
     """Return a target of any settings that are allowed together."""
     rows, cols = (int(size) for size in random.choice([2, 4, 8, 16], 2))
     flow = random.choice(["ws", "ws", "os", "is"])
+    nm, gain = [("none", 1.0), ("2:4", 1.73), ("6:8", 1.0), ("1:3", 3.0)][random.integers(4)]
     flags = {
         name: bool(random.integers(2))
         for name in ("memory__overlap", "sparsity__weight_compression", "sparsity__per_kernel_position")
@@ -48,6 +49,8 @@ def random_target(random: np.random.Generator) -> Target:
         sparsity__tile=(rows, cols),
         sparsity__index_bits=int(random.choice([0, 5, 16])),
         sparsity__index_cycles=int(random.choice([0, 2])),
+        sparsity__nm=nm,
+        sparsity__nm_gain=gain,
         overhead__launch_us=float(random.choice([0.0, 0.7])),
         calibration__mac_efficiency=float(random.choice([1.0, 0.8])),
         calibration__bandwidth_efficiency=float(random.choice([1.0, 0.6])),
@@ -72,4 +75,8 @@ def random_layers(random: np.random.Generator, count: int) -> Workload:
         vector_elements=random.integers(0, 300, count),
         live_tiles=random.integers(-1, 120, count),
         supported=random.integers(0, 5, count) > 0,
+        operand=random.integers(0, 3, count),
+        repeats=random.choice([1, 1, 5], count),
+        stored_elements=random.choice([0, 2, 500], count),
+        patterned=random.integers(0, 2, count) > 0,
     )

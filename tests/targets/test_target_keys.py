@@ -58,6 +58,7 @@ EXPECTED = {
     "sparsity.index_cycles": COUNT,
     "sparsity.weight_compression": FLAG,
     "sparsity.nm": "none, or N:M such as 2:4",
+    "sparsity.nm_gain": "a number from 1 to 100",
     "overhead.launch_us": "a number from 0 to 1e+09",
     "vector.lanes": SIZE,
     "ops.supported": f"a list of operators such as conv2d, or of their families: {', '.join(families())}",
@@ -152,6 +153,12 @@ def test_missing_section(section: str) -> None:
             "sparsity.nm",
             "4:2",
             "my.toml, [sparsity] nm: 4:2 removes nothing. Give none, or N:M with N below M.",
+        ),
+        (
+            "sparsity.nm_gain",
+            1.5,
+            'my.toml, [sparsity] nm_gain: 1.5 has no effect with nm = "none". '
+            "Give 1, or the pattern that is faster as nm.",
         ),
         (
             "ops.supported",

@@ -78,7 +78,7 @@ FUNCTIONS = (
         "function",
         "joined",
     ),
-    *alike("eq ne gt lt ge le", "comparison", "joined", cost="free"),
+    *alike("eq ne gt lt ge le", "comparison", "joined"),
     *alike("logical_and logical_or logical_xor bitwise_and bitwise_or", "comparison", "joined"),
     *alike("isnan isinf logical_not bitwise_not", "comparison", "unary"),
 )
@@ -95,13 +95,14 @@ COPIES = (
     ),
     *alike("alpha_dropout feature_alpha_dropout", "dropout", "unary", cost="free", identity=True, in_training="random"),
     *alike(
-        "contiguous alias detach clone lift_fresh_copy lift_fresh",
+        "contiguous alias detach lift_fresh_copy lift_fresh",
         "copy",
         "unary",
         cost="free",
         zero_at_zero=True,
         identity=True,
     ),
+    Operator("clone", "copy", "unary", zero_at_zero=True, identity=True),
     Operator("detach_copy", "copy", "unary", zero_at_zero=True, by_name_only=True),
-    *alike("to _to_copy type_as", "cast", "unary", cost="free", zero_at_zero=True),
+    *alike("to _to_copy type_as", "cast", "unary", zero_at_zero=True),
 )

@@ -23,16 +23,18 @@ WEIGHTED = (
     Operator("linear", "linear", "linear", cost="matrix", weight=_WEIGHT, onnx=("Gemm", "MatMul")),
     Operator("embedding", "embedding", "embedding"),
     # They may have no random numbers to draw, yet on some devices they have no gradient in evaluation.
-    *alike("lstm gru rnn_tanh rnn_relu", "recurrent", in_training="random"),
+    *alike("lstm gru rnn_tanh rnn_relu", "recurrent", cost="matrix", in_training="random"),
+    *alike("lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell", "recurrent", cost="matrix"),
 )
 
 PRODUCTS = (
     Operator("matmul", "product", "product", cost="matrix", weight=_MATRIX, onnx=("MatMul",)),
-    Operator("mm", "product", "product", cost="matrix", weight=_MATRIX, by_name_only=True, onnx=("MatMul",)),
-    Operator("bmm", "product", "product", cost="matrix", by_name_only=True, onnx=("MatMul",)),
-    Operator("addmm", "product", "added_product", weight=_ADDED, onnx=("Gemm",)),
-    Operator("baddbmm", "product", "added_product", by_name_only=True),
-    Operator("einsum", "product", "einsum", by_name_only=True),
+    Operator("mm", "product", "product", cost="matrix", weight=_MATRIX, onnx=("MatMul",)),
+    Operator("bmm", "product", "product", cost="matrix", onnx=("MatMul",)),
+    Operator("addmm", "product", "added_product", cost="matrix", weight=_ADDED, onnx=("Gemm",)),
+    Operator("baddbmm", "product", "added_product", cost="matrix"),
+    Operator("einsum", "product", "einsum", cost="matrix"),
+    *alike("mv addmv dot", "product", cost="matrix"),
     Operator("scaled_dot_product_attention", "attention", "attention", cost="matrix", onnx=("MatMul", "Softmax")),
 )
 

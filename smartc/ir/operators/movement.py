@@ -32,11 +32,11 @@ REORDERINGS = (
 )
 
 JOINING_AND_SPLITTING = (
-    *alike("cat concat concatenate", "joining", "cat", cost="free"),
+    *alike("cat concat concatenate", "joining", "cat"),
     Operator("stack", "joining", "stack"),
     *alike("split split_with_sizes chunk tensor_split unsafe_split unsafe_chunk", "splitting", "split", cost="free"),
     Operator("unbind", "splitting", "unbind", cost="free"),
-    *alike("slice narrow", "splitting", "slice", cost="free"),
+    *alike("slice narrow", "splitting", "slice"),
     Operator("select", "splitting", "select", cost="free"),
     Operator("getitem", "splitting", "getitem", cost="free"),
 )

@@ -74,8 +74,8 @@ class Operator:
         name: The short name, as ``smartc.ir.traced_model.operator_name`` gives it.
         family: The kind of its work; ``[ops] supported`` of a target names families.
         rule: How channels travel through it: a key of the channel rules, "" where channels must stay.
-        cost: ``matrix`` for work of a MAC array, ``vector`` for a lane operation per element, ``free`` for views and
-            for what compilers do by placing tensors in memory.
+        cost: ``matrix`` for work of a MAC array, ``vector`` for a lane operation per element, ``free`` for what moves
+            and computes nothing.
         weight: Where its weight is; None where it multiplies by none that may be stored.
         zero_at_zero: Whether an element that is zero stays zero, whatever the other arguments are.
         identity: Whether in evaluation it passes every element on as it is.
