@@ -9,7 +9,7 @@ import numpy as np
 
 from smartc.targets.sections import Array
 from smartc.targets.tiling import Tiling, ceil_div, round_up
-from smartc.targets.workload import Floats, Ints, OpKind, Workload
+from smartc.targets.workload import Flags, Floats, Ints, OpKind, Workload
 
 if TYPE_CHECKING:
     from smartc.targets.target import Target
@@ -52,6 +52,15 @@ def multiply_accumulates(work: Workload) -> Ints:
     """Return the multiply-accumulates by definition, masks and padding left out of account."""
     counted = work.kind <= OpKind.DEPTHWISE
     return counted * work.pixels * work.kernel * ceil_div(work.cin, np.maximum(work.groups, 1)) * work.cout
+
+
+def done_macs(work: Workload, shape: Tiling, skipped: Flags) -> Ints:
+    """Return the multiply-accumulates that a device does, given the layers whose zero tiles it skips."""
+    macs = multiply_accumulates(work)
+    if not skipped.any():
+        return macs
+    live = np.rint(macs * (shape.live / np.maximum(shape.tiles, 1))).astype(np.int64)
+    return np.where(skipped & (work.kind == OpKind.MATRIX), live, macs)
 
 
 def _depthwise(target: Target, work: Workload, shape: Tiling) -> Ints:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from smartc.core.records import encode
-from smartc.targets.compute import multiply_accumulates
+from smartc.targets.compute import done_macs, multiply_accumulates
 from smartc.targets.cost_table import CostTable
 from smartc.targets.latency import LayerCosts
 from smartc.targets.target import Target
@@ -81,6 +81,7 @@ class MeasuredTarget(Target):
         parts: dict[str, Any] = dict.fromkeys(causes, np.zeros(())) | {
             "total": times,
             "macs": multiply_accumulates(work),
+            "done": done_macs(work, shape, listed),
             "weight_bytes": np.where(
                 listed, weight_bytes(self, work, shape, listed), unpadded * (self.precision.weight_bits // 8)
             ),

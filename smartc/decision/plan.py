@@ -181,12 +181,8 @@ def reached(job: CompileJob, decision: Decision, smaller: TracedModel) -> str:
 
 
 def _spent(measure: Measure, model: TracedModel, layers: Layers, target: Target) -> float:
-    """Return the cycles, multiply-accumulates or bytes of a network, zero tiles left out."""
-    costs = price_layers(model, layers, target)
-    if measure == "macs":
-        live = np.where(costs.tiles > 0, costs.live_tiles / np.maximum(costs.tiles, 1), 1.0)
-        return float((costs.macs * live).sum())
-    return float(costs.in_measure(measure).sum())
+    """Return the cycles, multiply-accumulates or bytes of a network with its zero tiles."""
+    return float(price_layers(model, layers, target).in_measure(measure).sum())
 
 
 def kept_indices(

@@ -107,7 +107,7 @@ def _row(model: TracedModel, row: LayerRow, cycles: LayerCosts, index: int) -> F
     return Figures(
         shape=first.single,
         weight_shape=tuple(model.tensor(weight).shape) if weight else None,
-        macs=int(cycles.macs[index]),
+        macs=int(cycles.done[index]),
         weight_bytes=int(cycles.weight_bytes[index]),
         cycles=float(cycles.total[index]),
         ms=float(cycles.ms[index]),
