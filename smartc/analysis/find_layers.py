@@ -88,6 +88,25 @@ class Touched:
 
 
 @dataclass(frozen=True, eq=False)
+class Uneven:
+    """A side of a layer that has more channels of some units of a group than of others: an index repeats them.
+
+    Attributes:
+        row: The layer.
+        side: 0 for its input channels, 1 for its output channels.
+        group: The group.
+        units: The units that it has channels of.
+        counts: How many of each.
+    """
+
+    row: int
+    side: int
+    group: int
+    units: IntArray
+    counts: IntArray
+
+
+@dataclass(frozen=True, eq=False)
 class Layers:
     """All layers of a model, and how their sizes depend on the kept count of each channel group."""
 
@@ -95,7 +114,7 @@ class Layers:
     groups: ChannelGroups
 
     def sizes(self, kept: IntArray) -> tuple[IntArray, IntArray]:
-        """Return the input and output channels of each layer.
+        """Return the input and output channels of each layer, where it has as many of each unit of a group.
 
         Args:
             kept: Units kept of each group, shape (groups,) or (candidates, groups).
@@ -123,10 +142,11 @@ class Layers:
         """
         reads, writes = sizes
         fixed = {name: values[rows] for name, values in self.fixed.items()}
-        scales, kind = fixed.pop("scales"), fixed.pop("kind")
+        scales, kind, convolves = fixed.pop("scales"), fixed.pop("kind"), fixed.pop("convolves")
         groups = np.where(scales, reads // np.maximum(fixed.pop("per_group"), 1), fixed.pop("groups"))
-        # A grouped convolution that is left with one channel per group is a depthwise one.
-        single = (kind == OpKind.MATRIX) & ~scales & (groups > 1) & (reads <= groups)
+        # A convolution that is left with one channel per group is a depthwise one.
+        single = (kind == OpKind.MATRIX) & ~scales & (reads <= groups)
+        single = single & ((groups > 1) | convolves & (writes == 1))
         kind = np.where(single, OpKind.DEPTHWISE, kind)
         names, which = self._operators
         supported = np.array([target.supports(name) for name in names], dtype=bool)[which[rows]]
@@ -138,7 +158,9 @@ class Layers:
     @cached_property
     def full_sizes(self) -> tuple[IntArray, IntArray]:
         """Return the input and output channels of each layer when nothing is removed, shape (layers,)."""
-        return self.sizes(np.array([len(group) for group in self.groups.groups], dtype=np.int64))
+        sides = ([len(getattr(row.shape, side)) for row in self.rows] for side in ("reads", "writes"))
+        reads, writes = (np.array(side, dtype=np.int64) for side in sides)
+        return reads, writes
 
     @cached_property
     def fixed(self) -> dict[str, Any]:
@@ -147,6 +169,7 @@ class Layers:
         names += ["input_elements", "output_elements", "vector_elements"]
         fixed = {name: np.array([getattr(row.shape, name) for row in self.rows], dtype=np.int64) for name in names}
         fixed["scales"] = np.array([row.shape.scales for row in self.rows], dtype=bool)
+        fixed["convolves"] = np.array([operator_of(row.node).is_convolution for row in self.rows], dtype=bool)
         fixed["residual"] = np.array([row.residual for row in self.rows], dtype=bool)
         fixed["activation"] = np.array([row.activation for row in self.rows], dtype=np.int64)
         return fixed
@@ -173,6 +196,19 @@ class Layers:
             table[2].extend(groups)
         shape = (len(units), len(sizes))
         return always, csr_array((np.array(table[0], dtype=np.int64), table[1:]), shape=shape)
+
+    @cached_property
+    def uneven(self) -> tuple[Uneven, ...]:
+        """Return the layers that have more channels of some units of a group than of others."""
+        of, sizes, found = self.groups.group_of, [len(group) for group in self.groups.groups], []
+        for row, layer in enumerate(self.rows):
+            for side, channels in enumerate((layer.shape.reads, layer.shape.writes)):
+                units, counts = np.unique(channels[channels != FROZEN], return_counts=True)
+                for group in np.unique(of[units]):
+                    mine = of[units] == group
+                    if mine.sum() < sizes[group] or counts[mine].min() < counts[mine].max():
+                        found.append(Uneven(row, side, int(group), units[mine], counts[mine]))
+        return tuple(found)
 
     @cached_property
     def _operators(self) -> tuple[list[str], IntArray]:

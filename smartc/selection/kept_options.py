@@ -117,7 +117,31 @@ class KeptOptions:
 
     def latency(self, kept: IntArray) -> LayerCosts:
         """Price all layers for kept counts of shape (groups,) or (candidates, groups)."""
-        return self.target.price(self.layers.workload(self.target, self.layers.sizes(kept)))
+        return self.target.price(self.layers.workload(self.target, self.sizes(kept)))
+
+    def sizes(self, kept: IntArray) -> tuple[IntArray, IntArray]:
+        """Return the input and output channels of each layer when each group keeps its best units.
+
+        Args:
+            kept: Units kept of each group, shape (groups,) or (candidates, groups).
+        """
+        sizes = self.layers.sizes(kept)
+        for uneven, more in zip(self.layers.uneven, self._uneven, strict=True):
+            sizes[uneven.side][..., uneven.row] += more[kept[..., uneven.group]]
+        return sizes
+
+    @cached_property
+    def _uneven(self) -> list[IntArray]:
+        """Return for each uneven side of a layer how many channels it has beyond its share, by the kept count."""
+        found = []
+        for uneven in self.layers.uneven:
+            units = self.groups.groups[uneven.group].units
+            channels = np.zeros(self.groups.count, dtype=np.int64)
+            channels[uneven.units] = uneven.counts
+            best = units[np.argsort(-self.scores[units], kind="stable")]
+            each = int(uneven.counts.sum()) // len(units)
+            found.append(np.append(0, np.cumsum(channels[best])) - each * np.arange(len(units) + 1))
+        return found
 
     def cost(self, kept: IntArray) -> FloatArray:
         """Return what the whole network costs in the measure, a number per candidate."""
@@ -131,14 +155,17 @@ class KeptOptions:
             groups: The group of each trial, shape (trials,).
             counts: The count that it would keep, shape (trials,).
         """
-        touched, (reads, writes) = self.layers.touched, self.layers.sizes(kept)
+        touched, (reads, writes) = self.layers.touched, self.sizes(kept)
         lengths: IntArray = touched.lengths[groups]
         entries = touched.entries(groups)
         rows, more = touched.rows[entries], np.repeat(counts - kept[groups], lengths).astype(np.int64)
         into: IntArray = reads[rows] + more * touched.reads[entries]
         out: IntArray = writes[rows] + more * touched.writes[entries]
-        costs = self.target.price(self.layers.workload(self.target, (into, out), rows))
         owner = np.repeat(np.arange(len(groups)), lengths)
+        for uneven, beyond in zip(self.layers.uneven, self._uneven, strict=True):
+            here = (rows == uneven.row) & (groups[owner] == uneven.group)
+            (into, out)[uneven.side][here] += (beyond[counts] - beyond[kept[groups]])[owner[here]] if here.any() else 0
+        costs = self.target.price(self.layers.workload(self.target, (into, out), rows))
         return np.asarray(np.bincount(owner, costs.in_measure(self.measure), minlength=len(groups)), dtype=np.float64)
 
     def marginal_costs(self, kept: IntArray, groups: IntArray, *counts: Any) -> list[FloatArray]:
