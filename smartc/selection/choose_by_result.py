@@ -9,8 +9,7 @@ from smartc.analysis.channels.labels import IntArray
 from smartc.core.errors import UserError
 from smartc.selection.budget import Budget, impossible
 from smartc.selection.choose import Choice, choice_of, choose
-from smartc.selection.kept_options import BoolArray, KeptOptions
-from smartc.selection.refill import SAME_COST
+from smartc.selection.kept_options import SAME_COST, BoolArray, KeptOptions
 
 # A result that is below the budget by less than this share is near enough.
 NEAR = 0.01

@@ -19,6 +19,8 @@ from smartc.targets.target import Target
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
 
+# Costs are sums of floats; differences below this share are rounding.
+SAME_COST = 1e-11
 # Up to this many choices are all tried, so that small networks get the best one.
 EXHAUSTIVE = 2000
 
@@ -63,8 +65,16 @@ class KeptOptions:
 
     @cached_property
     def weights(self) -> IntArray:
-        """Return how many owned channels one unit of each group stands for."""
-        return np.array([group.weight for group in self.groups.groups], dtype=np.int64)
+        """Return how many channels one unit of each group counts for: those that it owns, none where none can go.
+
+        None can go for a budget where the group has one tile, or where the fewest cost as much as all.
+        """
+        owned = np.array([group.weight for group in self.groups.groups], dtype=np.int64)
+        groups, saves = np.arange(len(owned)), np.zeros(len(owned), dtype=bool)
+        for others in (self.full, self.fewest) if len(owned) else ():
+            before, after = self.marginal_costs(others, groups, self.full, self.fewest)
+            saves |= after < before * (1 - SAME_COST)
+        return owned * saves
 
     @cached_property
     def steps(self) -> list[TileStep]:

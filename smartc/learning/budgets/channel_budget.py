@@ -46,8 +46,9 @@ class ChannelBudget(UnitBudget):
         search, of = self.search, self.search.groups.group_of
         kept = np.bincount(of, mask, minlength=len(search.full)).astype(np.float64)
         if self.budget.kind == "sparsity":
-            each = search.weights.astype(np.float64)
-            self.limit = self.budget.limit * float(each @ search.full)
+            # Those that do not count stay: a budget of the others is not spent on them.
+            each = np.maximum(search.weights, NEXT_TO_NOTHING)
+            self.limit = float((each - (1 - self.budget.limit) * search.weights) @ search.full)
         else:
             each, here = self._marginal(kept)
             self.limit = self.budget.limit - here + float(each @ kept)
