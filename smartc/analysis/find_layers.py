@@ -14,6 +14,7 @@ from torch import fx
 from smartc.analysis.channels.channel_groups import FROZEN, ChannelGroups
 from smartc.analysis.channels.labels import IntArray
 from smartc.analysis.layer_shapes import Shape, layer_shape
+from smartc.analysis.uneven import Uneven, find_uneven
 from smartc.ir.traced_model import TracedModel, arguments_of, layer_name, operator_name, operator_of, value_of
 from smartc.targets.target import Target
 from smartc.targets.workload import OpKind, Workload
@@ -85,25 +86,6 @@ class Touched:
         """Return the entries in order of their layers, and where each layer's begin."""
         ends = np.cumsum(np.bincount(self.rows))
         return np.argsort(self.rows, kind="stable"), np.append(0, ends)
-
-
-@dataclass(frozen=True, eq=False)
-class Uneven:
-    """A side of a layer that has more channels of some units of a group than of others: an index repeats them.
-
-    Attributes:
-        row: The layer.
-        side: 0 for its input channels, 1 for its output channels.
-        group: The group.
-        units: The units that it has channels of.
-        counts: How many of each.
-    """
-
-    row: int
-    side: int
-    group: int
-    units: IntArray
-    counts: IntArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,15 +182,7 @@ class Layers:
     @cached_property
     def uneven(self) -> tuple[Uneven, ...]:
         """Return the layers that have more channels of some units of a group than of others."""
-        of, sizes, found = self.groups.group_of, [len(group) for group in self.groups.groups], []
-        for row, layer in enumerate(self.rows):
-            for side, channels in enumerate((layer.shape.reads, layer.shape.writes)):
-                units, counts = np.unique(channels[channels != FROZEN], return_counts=True)
-                for group in np.unique(of[units]):
-                    mine = of[units] == group
-                    if mine.sum() < sizes[group] or counts[mine].min() < counts[mine].max():
-                        found.append(Uneven(row, side, int(group), units[mine], counts[mine]))
-        return tuple(found)
+        return find_uneven([(row.shape.reads, row.shape.writes) for row in self.rows], self.groups)
 
     @cached_property
     def _operators(self) -> tuple[list[str], IntArray]:

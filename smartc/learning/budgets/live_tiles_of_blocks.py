@@ -36,8 +36,9 @@ class BlocksInTiles:
         """Return whether a kept block has weights of each output channel, or of each input channel of a group."""
         layout, blocks = self.layout, kept.reshape(self.layout.grid)
         if not outputs:
-            return np.asarray(blocks.any((0, 1, 3))[self._column_of], dtype=bool)
-        return np.asarray(blocks.any((2, 3))[:, self._row_of].reshape(layout.groups * layout.out), dtype=bool)
+            return np.asarray(np.logical_or.reduce(blocks, axis=(0, 1, 3)), dtype=bool)[self._column_of]
+        rows: Flags = np.asarray(np.logical_or.reduce(blocks, axis=(2, 3)), dtype=bool)[:, self._row_of]
+        return rows.reshape(layout.groups * layout.out)
 
     def live(self, kept: BoolArray, stays: BoolArray) -> int:
         """Return the live tiles of what is left.
@@ -67,7 +68,9 @@ class BlocksInTiles:
 
     def _at_taps(self, blocks: Flags) -> Flags:
         """Return the blocks at each kernel position, or at one that stands for all where these share their zeros."""
-        return blocks if self.target.sparsity.per_kernel_position else blocks.any(3, keepdims=True)
+        if self.target.sparsity.per_kernel_position:
+            return blocks
+        return np.asarray(np.logical_or.reduce(blocks, axis=3, keepdims=True), dtype=bool)
 
     @cached_property
     def _row_of(self) -> IntArray:
