@@ -17,6 +17,7 @@ from smartc.decision.decision import Decision
 from smartc.decision.dump import Dump
 from smartc.decision.job import Clock, CompileJob
 from smartc.decision.plan import make_plan
+from smartc.decision.result_cost import check_met
 from smartc.frontend.load_or_trace import load_or_trace
 from smartc.ir.traced_model import TracedModel
 from smartc.learning.decide import decide, settle_granularity
@@ -150,6 +151,8 @@ def emit(
     while True:
         smaller = remove(job, choice.decision)
         packed = pack(job, choice.decision, smaller)
+        if choice.decision is decision:  # what measurements put back later, they know to be worth its time
+            check_met(job, packed.model)
         plan = make_plan(job, choice.decision, packed, hashed=bool(backends))
         files = lower_to(job, plan, packed, backends, choice.dense)
         times = measured(job, bench, packed, files)

@@ -23,6 +23,7 @@ from smartc.learning.decided import decided
 from smartc.learning.learning_facts import learning_facts
 from smartc.learning.refit import refit_by_latest_inputs
 from smartc.learning.training.mask_search import MaskSearch, SearchState
+from smartc.masks.units import Units, find_units
 from smartc.proof.comparison import comparison_for
 from smartc.request import Request, check_backends
 from smartc.targets.target import Target
@@ -139,7 +140,8 @@ def prepare(
         The preparation, whose ``model`` is to be trained.
 
     Raises:
-        UserError: An argument is wrong, the model cannot be captured, or the budget cannot be met.
+        UserError: An argument is wrong, the model cannot be captured, nothing of it can be removed, or the budget
+            cannot be met.
 
     Example:
         >>> import smartc, torch
@@ -161,7 +163,19 @@ def prepare(
         raise UserError(f"{steps} is no number of steps", where="steps", fix="Give how many steps the loop will take")
     asked = Request(target, (sparsity, latency, macs, bytes), granularity, learner, with_data=True)
     job = settle_granularity(start(model, example_inputs, asked, dump), None, granularity)
+    units = find_units(job.original, job.layers, job.granularity)
+    if not units.weights:
+        raise _nothing_to_mask(job, units)
     search = new_search(job, steps, batch_norm)
     refit_by_latest_inputs(search)
     search.harden_if_due()
     return Preparation(job, search, seed)
+
+
+def _nothing_to_mask(job: CompileJob, units: Units) -> UserError:
+    """Return the error for a model of which nothing can be removed."""
+    reasons = [f"{remark.where}: {remark.text}" for remark in units.skipped]
+    reasons = reasons or [f"{name}: {reason}" for (name, _), reason in job.layers.groups.frozen.items()]
+    why = f" ({brief(reasons[0], 120)})" if reasons else ""
+    fact = f"there are no {job.granularity.plural} that can be removed{why}"
+    return UserError(fact, where=job.original.name, fix="Train the model without masks")

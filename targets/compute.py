@@ -60,6 +60,15 @@ def multiply_accumulates(work: Workload) -> Ints:
     return counted * work.pixels * work.kernel * ceil_div(work.cin, np.maximum(work.groups, 1)) * work.cout
 
 
+def done_macs(work: Workload, shape: Tiling, skipped: Flags) -> Ints:
+    """Return the multiply-accumulates that a device does, given the layers whose zero tiles it skips."""
+    macs = multiply_accumulates(work)
+    if not skipped.any():
+        return macs
+    live = np.rint(macs * (shape.live / np.maximum(shape.tiles, 1))).astype(np.int64)
+    return np.where(skipped & (work.kind == OpKind.MATRIX), live, macs)
+
+
 def _depthwise(target: Target, work: Workload, shape: Tiling) -> Ints:
     """Return the cycles of the depthwise unit, which never sees tiles."""
     unit = target.depthwise

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from smartc.targets.compute import compute_cycles, multiply_accumulates, output_cycles
+from smartc.targets.compute import compute_cycles, done_macs, multiply_accumulates, output_cycles
 from smartc.targets.tiling import Tiling, tiling
 from smartc.targets.traffic import activation_bytes, pattern_bytes, weight_bytes, weight_traffic
 from smartc.targets.workload import Flags, Floats, Ints, Operand, OpKind, Workload
@@ -31,6 +31,7 @@ class LayerCosts:
     overhead: Floats
     total: Floats
     macs: Ints  # by definition: a mask does not lower them
+    done: Ints  # of ``macs``, what the device does: all but those of the zero tiles that it skips
     weight_bytes: Ints  # as stored, index included; 0 where another layer's are used again
     tiles: Ints  # 0 where the layer is not a MATRIX
     live_tiles: Ints
@@ -60,9 +61,9 @@ class LayerCosts:
         return self.total / self.frequency_hz * 1e3
 
     def in_measure(self, measure: Measure) -> Floats | Ints:
-        """Return what each layer costs in cycles, in multiply-accumulates, or in bytes of weights as stored."""
+        """Return what each layer costs in cycles, in multiply-accumulates done, or in bytes of weights as stored."""
         costs: dict[Measure, Floats | Ints]
-        costs = {"latency": self.total, "macs": self.macs, "bytes": self.weight_bytes}
+        costs = {"latency": self.total, "macs": self.done, "bytes": self.weight_bytes}
         return costs[measure]
 
     @property
@@ -141,6 +142,7 @@ class _Pricing:
             "output": self.output,
             "overhead": self.overhead,
             "macs": multiply_accumulates(work),
+            "done": done_macs(work, shape, cost.listed & self.target.sparsity.zero_tile_skip),
             "weight_bytes": cost.weight_bytes * (work.operand != Operand.SHARED),
             "tiles": shape.tiles,
             "live_tiles": shape.live,

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from smartc.core.records import encode
-from smartc.targets.compute import multiply_accumulates
+from smartc.targets.compute import done_macs, multiply_accumulates
 from smartc.targets.cost_table import CostTable
 from smartc.targets.latency import LayerCosts
 from smartc.targets.target import Target
@@ -82,6 +82,7 @@ class MeasuredTarget(Target):
         parts: dict[str, Any] = dict.fromkeys(causes, np.zeros(())) | {
             "total": times,
             "macs": multiply_accumulates(work),
+            "done": done_macs(work, shape, listed),
             "weight_bytes": stored,
             "tiles": shape.tiles,
             "live_tiles": shape.live,

@@ -141,3 +141,18 @@ def test_wrong_arguments_of_finish() -> None:
         search.finish(backends=("cobol",))
     assert str(caught.value).startswith("backends=('cobol',): not known. Choose one of ")
     assert search.search.keep is None
+
+
+@pytest.mark.parametrize(
+    ("granularity", "fact"),
+    [
+        ("channel", "there are no channels that can be removed (0.weight: is a model output)"),
+        ("2:4", "there are no weights that can be removed (0: has fewer than 4 input channels)"),
+    ],
+)
+def test_a_network_with_nothing_to_mask_is_refused_at_once(granularity: str, fact: str) -> None:
+    with pytest.raises(UserError) as raised:
+        smartc.prepare(
+            nn.Sequential(nn.Linear(2, 3)), torch.randn(4, 2), target="npu-8x8", steps=3, granularity=granularity
+        )
+    assert str(raised.value) == f"Sequential: {fact}. Train the model without masks."

@@ -15,6 +15,7 @@ from smartc.analysis.channels.channel_groups import FROZEN, ChannelGroups
 from smartc.analysis.channels.labels import IntArray
 from smartc.analysis.layer_shapes import layer_shapes
 from smartc.analysis.shape import Known, Shape
+from smartc.analysis.uneven import Uneven, find_uneven
 from smartc.ir.traced_model import TracedModel, arguments_of, layer_name, operator_name, operator_of, value_of
 from smartc.targets.target import Target
 from smartc.targets.workload import Operand, OpKind, Workload
@@ -96,7 +97,7 @@ class Layers:
     groups: ChannelGroups
 
     def sizes(self, kept: IntArray) -> tuple[IntArray, IntArray]:
-        """Return the input and output channels of each layer.
+        """Return the input and output channels of each layer, where it has as many of each unit of a group.
 
         Args:
             kept: Units kept of each group, shape (groups,) or (candidates, groups).
@@ -124,12 +125,11 @@ class Layers:
         """
         reads, writes = sizes
         fixed = {name: values[rows] for name, values in self.fixed.items()}
-        scales, kind = fixed.pop("scales"), fixed.pop("kind")
+        scales, kind, convolves = fixed.pop("scales"), fixed.pop("kind"), fixed.pop("convolves")
         groups = np.where(scales, reads // np.maximum(fixed.pop("per_group"), 1), fixed.pop("groups"))
-        # A grouped convolution that is left with one channel per group is a depthwise one.
-        single = (kind == OpKind.MATRIX) & ~scales & (groups > 1) & (reads <= groups) & fixed["convolves"]
+        # A convolution that is left with one channel per group is a depthwise one.
+        single = (kind == OpKind.MATRIX) & ~scales & (reads <= groups) & convolves & ((groups > 1) | (writes == 1))
         kind = np.where(single, OpKind.DEPTHWISE, kind)
-        del fixed["convolves"]
         names, which = self._operators
         supported = np.array([target.supports(name) for name in names], dtype=bool)[which[rows]]
         groups = np.maximum(groups, 1)
@@ -140,7 +140,9 @@ class Layers:
     @cached_property
     def full_sizes(self) -> tuple[IntArray, IntArray]:
         """Return the input and output channels of each layer when nothing is removed, shape (layers,)."""
-        return self.sizes(np.array([len(group) for group in self.groups.groups], dtype=np.int64))
+        sides = ([len(getattr(row.shape, side)) for row in self.rows] for side in ("reads", "writes"))
+        reads, writes = (np.array(side, dtype=np.int64) for side in sides)
+        return reads, writes
 
     @cached_property
     def fixed(self) -> dict[str, Any]:
@@ -176,6 +178,11 @@ class Layers:
             table[2].extend(groups)
         shape = (len(units), len(sizes))
         return always, csr_array((np.array(table[0], dtype=np.int64), table[1:]), shape=shape)
+
+    @cached_property
+    def uneven(self) -> tuple[Uneven, ...]:
+        """Return the layers that have more channels of some units of a group than of others."""
+        return find_uneven([(row.shape.reads, row.shape.writes) for row in self.rows], self.groups)
 
     @cached_property
     def _operators(self) -> tuple[list[str], IntArray]:

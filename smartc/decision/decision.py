@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from smartc.analysis.analyse import analysed
 from smartc.analysis.channels.channel_groups import ChannelGroups
 from smartc.analysis.channels.labels import IntArray
+from smartc.analysis.find_layers import Layers
 from smartc.analysis.prices import price_layers
 from smartc.decision.job import CompileJob
+from smartc.decision.result_cost import cost_without
 from smartc.ir.traced_model import TracedModel
 from smartc.masks.layouts import BoolArray
 from smartc.masks.units import Units
 from smartc.passes.stages import run_stage
 from smartc.results.figures import Learning
-from smartc.selection.choose import Choice, KeptOptions, choose
+from smartc.selection.choose import Choice, KeptOptions
+from smartc.selection.choose_by_result import choose_by_result
 from smartc.selection.importance import unit_scores
 
 # Cycles are sums of floats; differences below this share are rounding.
@@ -52,23 +57,21 @@ def by_scores(job: CompileJob) -> Decision:
     """Return the channels to keep by scores of the weights alone."""
     scores = unit_scores(job.original, job.layers.groups, job.learner)
     search = KeptOptions(job.layers, job.target, scores, job.budget.measure)
-    choice = choose(search, job.budget)
+    choice = choose_by_result(search, job.budget, partial(cost_without, job, search.groups))
     return Decision(job.original, search, choice, search.kept_units(choice.kept))
 
 
 def unread_channels(model: TracedModel, job: CompileJob) -> Decision:
     """Return as the channels to remove those that only zero weights read.
 
-    None goes where a layer would be slower for it, because its tiles would no longer lie as they did, and
-    none where patterns of neighbours would be torn.
+    None of a group goes where a layer of the group would be slower for it, because its tiles would no longer lie
+    as they did, and none at all where patterns of neighbours would be torn.
     """
     layers = analysed(model)
     search = KeptOptions(layers, job.target, np.ones(layers.groups.count))
     everything = np.ones(layers.groups.count, dtype=bool)
     patterns = job.granularity.holds_channels
-    keep = everything if patterns else ~_unread(model, layers.groups)
-    if not keep.all() and _some_layer_slower(model, search, keep):
-        keep = everything
+    keep = everything if patterns else _never_slower(model, search, ~_unread(model, layers.groups))
     counts = np.array([int(keep[group.units].sum()) for group in layers.groups.groups], dtype=np.int64)
     whole = f"all channels keep their places in {job.granularity} patterns" if patterns else "all channels are read"
     return Decision(model, search, Choice(counts, _reasons(layers.groups, counts, whole), ""), keep)
@@ -91,14 +94,33 @@ def _unread(model: TracedModel, groups: ChannelGroups) -> BoolArray:
     return unread
 
 
-def _some_layer_slower(model: TracedModel, search: KeptOptions, keep: BoolArray) -> bool:
-    """Return whether a layer would take longer without the channels than with them."""
+def _never_slower(model: TracedModel, search: KeptOptions, keep: BoolArray) -> BoolArray:
+    """Return the channels to keep, with those of all groups whose absence would make a layer slower."""
+    while not keep.all():
+        slower = _slower_layers(model, search, keep)
+        if not slower:
+            break
+        keep = with_groups_of(search.layers, slower, keep)
+    return keep
+
+
+def with_groups_of(layers: Layers, rows: Sequence[int], keep: BoolArray) -> BoolArray:
+    """Return which channels stay when those of some layers' groups do; all if that adds none."""
+    touched, more = layers.touched, keep.copy()
+    for group in np.unique(touched.groups[np.isin(touched.rows, rows)]):
+        more[layers.groups.groups[group].units] = True
+    return more if (more != keep).any() else np.ones_like(keep)
+
+
+def _slower_layers(model: TracedModel, search: KeptOptions, keep: BoolArray) -> list[int]:
+    """Return the places of the layers that would take longer without the channels than with them; -1 for new ones."""
     smaller = run_stage("remove", model, groups=search.groups, keep=keep).model
     after = analysed(smaller)
     times = zip(after.rows, price_layers(smaller, after, search.target).total, strict=True)
     whole = price_layers(model, search.layers, search.target).total
-    before = {row.name: float(time) for row, time in zip(search.layers.rows, whole, strict=True)}
-    return any(time > before.get(row.name, 0.0) * (1 + SAME_TIME) for row, time in times)
+    places = {row.name: place for place, row in enumerate(search.layers.rows)}
+    found = ((places.get(row.name, -1), float(time)) for row, time in times)
+    return [place for place, time in found if time > (whole[place] if place >= 0 else 0.0) * (1 + SAME_TIME)]
 
 
 def _reasons(groups: ChannelGroups, counts: IntArray, whole: str) -> tuple[str, ...]:

@@ -12,20 +12,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from smartc.analysis.analyse import analysed
 from smartc.analysis.channels.channel_groups import ChannelGroups, surviving
 from smartc.analysis.channels.labels import IntArray
-from smartc.analysis.find_layers import Layers
-from smartc.analysis.prices import price_layers
 from smartc.core.brief import brief
 from smartc.core.errors import UserError
 from smartc.core.version import __version__
 from smartc.decision.decision import Decision
 from smartc.decision.job import CompileJob
+from smartc.decision.result_cost import result_cost
 from smartc.ir.traced_model import TracedModel
 from smartc.packing.pack import PackedModel
-from smartc.targets.latency import Measure
-from smartc.targets.target import Target
 
 BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
 
@@ -175,18 +171,7 @@ def reached(job: CompileJob, decision: Decision, smaller: TracedModel) -> str:
             return f"{1 - float(decision.kept.mean()):.3f}" if len(decision.kept) else "0"
         total = int(search.weights @ search.full) if len(search.full) else 0
         return f"{1 - int(search.weights @ choice.kept) / total:.3f}" if total else "0"
-    dense = _spent(budget.measure, job.original, job.layers, job.target)
-    spent = _spent(budget.measure, smaller, analysed(smaller), job.target)
-    return budget.stated(spent, dense)
-
-
-def _spent(measure: Measure, model: TracedModel, layers: Layers, target: Target) -> float:
-    """Return the cycles, multiply-accumulates or bytes of a network, zero tiles left out."""
-    costs = price_layers(model, layers, target)
-    if measure == "macs":
-        live = np.where(costs.tiles > 0, costs.live_tiles / np.maximum(costs.tiles, 1), 1.0)
-        return float((costs.macs * live).sum())
-    return float(costs.in_measure(measure).sum())
+    return budget.stated(result_cost(job, smaller), result_cost(job, job.original, job.layers))
 
 
 def kept_indices(

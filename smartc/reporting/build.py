@@ -116,7 +116,7 @@ def _row(model: TracedModel, row: LayerRow, cycles: LayerCosts, index: int) -> F
     return Figures(
         shape=first.single,
         weight_shape=tuple(model.tensor(weight).shape) if weight else None,
-        macs=int(cycles.macs[index]),
+        macs=int(cycles.done[index]),
         weight_bytes=int(cycles.weight_bytes[index]),
         cycles=float(cycles.total[index]),
         ms=float(cycles.ms[index]),
@@ -155,11 +155,11 @@ def _decision(row: LayerRow, decision: Decision, original: TracedModel, smaller:
     if decision.units is not None and weight is not None and decision.kept is not None:
         return _masked(row, weight, decision.units, decision.kept)
     if weight is None:
-        shrank = _counts(row, search, choice) != (len(row.shape.reads), len(row.shape.writes))
+        shrank = _counts(row, decision.keep) != (len(row.shape.reads), len(row.shape.writes))
         return ("channel", "works on the channels that are left") if shrank else ("dense", "has no weights of its own")
     decided = _groups_of(row, search)
     if original.tensor(weight).shape != smaller.tensor(weight).shape:
-        return "channel", _kept_text(row, search, choice, decided)
+        return "channel", _kept_text(row, decision, decided)
     if decided:
         return "dense", "; ".join(dict.fromkeys(choice.reasons[group] for group in decided))
     return "frozen", _frozen_text(weight, search)
@@ -178,14 +178,15 @@ def _masked(row: LayerRow, weight: str, units: Units, kept: BoolArray) -> tuple[
     return units.granularity.decision, f"keeps {live} of {count} {what}"
 
 
-def _kept_text(row: LayerRow, search: KeptOptions, choice: Choice, decided: Sequence[int]) -> str:
+def _kept_text(row: LayerRow, decision: Decision, decided: Sequence[int]) -> str:
     """Return a text with the channels that a layer keeps, and the reason where these are no multiple of the tile."""
-    counts = zip(_counts(row, search, choice), (row.shape.reads, row.shape.writes), ("input", "output"), strict=True)
+    counts = zip(_counts(row, decision.keep), (row.shape.reads, row.shape.writes), ("input", "output"), strict=True)
     text = "keeps " + " and ".join(
         f"{kept} of {len(units)} {side}" for kept, units, side in counts if kept < len(units)
     )
     text += " channels"
-    uneven = [choice.reasons[group] for group in decided if ";" in choice.reasons[group]]
+    reasons = [decision.choice.reasons[group] for group in decided]
+    uneven = [reason for reason in reasons if ";" in reason]
     return "; ".join([text, *dict.fromkeys(reason.partition("; ")[2] for reason in uneven)])
 
 
@@ -203,11 +204,10 @@ def _groups_of(row: LayerRow, search: KeptOptions) -> list[int]:
     return found
 
 
-def _counts(row: LayerRow, search: KeptOptions, choice: Choice) -> tuple[int, int]:
+def _counts(row: LayerRow, keep: BoolArray) -> tuple[int, int]:
     """Return the input and output channels that a layer keeps."""
-    reads, writes = search.layers.sizes(choice.kept)
-    index = search.layers.rows.index(row)
-    return int(reads[index]), int(writes[index])
+    stays = np.append(keep, True)  # what has no unit, -1, stays
+    return int(stays[row.shape.reads].sum()), int(stays[row.shape.writes].sum())
 
 
 def _summary(

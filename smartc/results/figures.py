@@ -84,9 +84,10 @@ class Causes:
 class Figures:
     """Hold the cost of one layer in one of the two networks.
 
-    ``shape`` is the output's, ``tiles`` are (live, total), ``utilisation`` is useful
-    multiply-accumulates of the peak, 0 to 1; ``weight_bytes`` include the index of the tiles.  Of a time
-    that was measured, ``spread_ms`` is two standard errors of the median, and cycles are not known.
+    ``shape`` is the output's, ``macs`` are those that the device does, ``tiles`` are (live, total),
+    ``utilisation`` is useful multiply-accumulates of the peak, 0 to 1; ``weight_bytes`` include the index of
+    the tiles.  Of a time that was measured, ``spread_ms`` is two standard errors of the median, and cycles are
+    not known.
     """
 
     shape: tuple[int, ...]

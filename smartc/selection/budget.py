@@ -139,21 +139,25 @@ def resolved_budget(budget: RequestedBudget, layers: Layers, target: Target) -> 
     return budget.resolved(float(costs.in_measure(budget.measure).sum()), target)
 
 
-def impossible(budget: Budget, least: float, target: Target) -> UserError:
+def impossible(budget: Budget, least: float, target: Target, granularity: Granularity | None = None) -> UserError:
     """Return the error for a budget that cannot be reached; the figures in it can be asked for.
 
     Args:
         budget: What was asked for.
         least: The fewest cycles, MACs or bytes that can be reached.
         target: The device.
+        granularity: What is removed at a time; channels if it is not given.
     """
+    what_goes = "channels" if granularity is None else granularity.plural
     share = _rounded_up(least / budget.dense if budget.dense else 1.0)
     if budget.kind == "latency":
         milliseconds = _rounded_up(least / target.array.frequency_hz * 1e3)
-        fact = f"removing channels makes the model at best {share}x ({milliseconds} ms) on {target.name}"
+        fact = f"removing {what_goes} makes the model at best {share}x ({milliseconds} ms) on {target.name}"
     else:
         what = "MACs" if budget.kind == "macs" else f"bytes of weights on {target.name}"
-        fact = f"removing channels leaves at least {share}x ({_amount_text(least, budget.kind)}) of the {what}"
+        fact = f"removing {what_goes} leaves at least {share}x ({_amount_text(least, budget.kind)}) of the {what}"
+    if granularity is not None and not granularity.spans_weights and not target.sparsity.zero_tile_skip:
+        fact += "; it computes zero tiles as it does others, so that only channels that nothing reads save something"
     return UserError(fact, where=Argument(budget.kind, budget.asked), fix="Ask for no less than that")
 
 

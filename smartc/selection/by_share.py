@@ -13,9 +13,9 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from smartc.analysis.channels.labels import IntArray
-from smartc.selection.kept_options import BoolArray, FloatArray, KeptOptions
+from smartc.selection.kept_options import SAME_COST, BoolArray, FloatArray, KeptOptions
 from smartc.selection.knapsack import ROUNDING, multiple_choice_knapsack
-from smartc.selection.refill import SAME_COST, refilled
+from smartc.selection.refill import refilled
 
 # How finely the share of removed channels is searched.
 STEPS = 200
@@ -53,6 +53,8 @@ def thinned(search: KeptOptions, share: float) -> IntArray:
     Channels that cost no time are put back as far as the share allows.
     """
     if not len(search.full):
+        return search.full
+    if not search.weights.any():
         return search.full
     found = _KNOWN.get(search)
     if found is None:
@@ -140,5 +142,5 @@ def _time(search: KeptOptions) -> FloatArray:
 
 def _removed(search: KeptOptions, kept: IntArray) -> FloatArray:
     """Return the share of the channels that is gone, per candidate."""
-    gone: FloatArray = 1 - (kept @ search.weights) / float(search.weights @ search.full)
+    gone: FloatArray = (search.full - kept) @ search.weights / max(float(search.weights @ search.full), 1.0)
     return gone

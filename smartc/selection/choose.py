@@ -18,9 +18,9 @@ import numpy as np
 from smartc.analysis.channels.labels import IntArray
 from smartc.selection.budget import Budget, impossible, parse_budget
 from smartc.selection.by_share import shortfall, thinned
-from smartc.selection.kept_options import FloatArray, KeptOptions
+from smartc.selection.kept_options import SAME_COST, FloatArray, KeptOptions
 from smartc.selection.knapsack import multiple_choice_knapsack
-from smartc.selection.refill import SAME_COST, refilled
+from smartc.selection.refill import refilled
 
 __all__ = ["Budget", "Choice", "KeptOptions", "choice_of", "choose", "parse_budget"]
 

@@ -19,6 +19,8 @@ from smartc.targets.target import Target
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
 
+# Costs are sums of floats; differences below this share are rounding.
+SAME_COST = 1e-11
 # Up to this many choices are all tried, so that small networks get the best one.
 EXHAUSTIVE = 2000
 
@@ -63,8 +65,16 @@ class KeptOptions:
 
     @cached_property
     def weights(self) -> IntArray:
-        """Return how many owned channels one unit of each group stands for."""
-        return np.array([group.weight for group in self.groups.groups], dtype=np.int64)
+        """Return how many channels one unit of each group counts for: those that it owns, none where none can go.
+
+        None can go for a budget where the group has one tile, or where the fewest cost as much as all.
+        """
+        owned = np.array([group.weight for group in self.groups.groups], dtype=np.int64)
+        groups, saves = np.arange(len(owned)), np.zeros(len(owned), dtype=bool)
+        for others in (self.full, self.fewest) if len(owned) else ():
+            before, after = self.marginal_costs(others, groups, self.full, self.fewest)
+            saves |= after < before * (1 - SAME_COST)
+        return owned * saves
 
     @cached_property
     def steps(self) -> list[TileStep]:
@@ -117,7 +127,31 @@ class KeptOptions:
 
     def latency(self, kept: IntArray) -> LayerCosts:
         """Price all layers for kept counts of shape (groups,) or (candidates, groups)."""
-        return self.target.price(self.layers.workload(self.target, self.layers.sizes(kept)))
+        return self.target.price(self.layers.workload(self.target, self.sizes(kept)))
+
+    def sizes(self, kept: IntArray) -> tuple[IntArray, IntArray]:
+        """Return the input and output channels of each layer when each group keeps its best units.
+
+        Args:
+            kept: Units kept of each group, shape (groups,) or (candidates, groups).
+        """
+        sizes = self.layers.sizes(kept)
+        for uneven, more in zip(self.layers.uneven, self._uneven, strict=True):
+            sizes[uneven.side][..., uneven.row] += more[kept[..., uneven.group]]
+        return sizes
+
+    @cached_property
+    def _uneven(self) -> list[IntArray]:
+        """Return for each uneven side of a layer how many channels it has beyond its share, by the kept count."""
+        found = []
+        for uneven in self.layers.uneven:
+            units = self.groups.groups[uneven.group].units
+            channels = np.zeros(self.groups.count, dtype=np.int64)
+            channels[uneven.units] = uneven.counts
+            best = units[np.argsort(-self.scores[units], kind="stable")]
+            each = int(uneven.counts.sum()) // len(units)
+            found.append(np.append(0, np.cumsum(channels[best])) - each * np.arange(len(units) + 1))
+        return found
 
     def cost(self, kept: IntArray) -> FloatArray:
         """Return what the whole network costs in the measure, a number per candidate."""
@@ -131,14 +165,17 @@ class KeptOptions:
             groups: The group of each trial, shape (trials,).
             counts: The count that it would keep, shape (trials,).
         """
-        touched, (reads, writes) = self.layers.touched, self.layers.sizes(kept)
+        touched, (reads, writes) = self.layers.touched, self.sizes(kept)
         lengths: IntArray = touched.lengths[groups]
         entries = touched.entries(groups)
         rows, more = touched.rows[entries], np.repeat(counts - kept[groups], lengths).astype(np.int64)
         into: IntArray = reads[rows] + more * touched.reads[entries]
         out: IntArray = writes[rows] + more * touched.writes[entries]
-        costs = self.target.price(self.layers.workload(self.target, (into, out), rows))
         owner = np.repeat(np.arange(len(groups)), lengths)
+        for uneven, beyond in zip(self.layers.uneven, self._uneven, strict=True):
+            here = (rows == uneven.row) & (groups[owner] == uneven.group)
+            (into, out)[uneven.side][here] += (beyond[counts] - beyond[kept[groups]])[owner[here]] if here.any() else 0
+        costs = self.target.price(self.layers.workload(self.target, (into, out), rows))
         return np.asarray(np.bincount(owner, costs.in_measure(self.measure), minlength=len(groups)), dtype=np.float64)
 
     def marginal_costs(self, kept: IntArray, groups: IntArray, *counts: Any) -> list[FloatArray]:

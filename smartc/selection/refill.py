@@ -7,10 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from smartc.analysis.channels.labels import IntArray
-from smartc.selection.kept_options import FloatArray, KeptOptions
-
-# Costs are sums of floats; differences below this share are rounding.
-SAME_COST = 1e-11
+from smartc.selection.kept_options import SAME_COST, FloatArray, KeptOptions
 
 
 def refilled(search: KeptOptions, kept: IntArray, limit: float) -> IntArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from smartc.learning.budgets.unit_budget import NEXT_TO_NOTHING, UnitBudget
 from smartc.masks.layouts import BoolArray
 from smartc.masks.units import FloatArray
 from smartc.selection.choose import Budget, Choice, KeptOptions, choice_of, choose
+from smartc.selection.choose_by_result import choose_by_result
 
 # How far along the way to the budget, and beyond it, knapsacks tell the order in which channels go.
 LEVELS = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0, 1.2, 1.4, 1.7, 2.0)
@@ -25,10 +27,12 @@ class ChannelBudget(UnitBudget):
     Attributes:
         search: The layers and the target.
         budget: What was asked for.
+        result: Returns what the network costs that keeps some channels; None to take what the search foresees.
     """
 
     search: KeptOptions
     budget: Budget
+    result: Callable[[BoolArray], float] | None = None
     group_size: int = 0
     cost: FloatArray | None = field(init=False)
     limit: float = field(init=False)
@@ -42,8 +46,9 @@ class ChannelBudget(UnitBudget):
         search, of = self.search, self.search.groups.group_of
         kept = np.bincount(of, mask, minlength=len(search.full)).astype(np.float64)
         if self.budget.kind == "sparsity":
-            each = search.weights.astype(np.float64)
-            self.limit = self.budget.limit * float(each @ search.full)
+            # Those that do not count stay: a budget of the others is not spent on them.
+            each = np.maximum(search.weights, NEXT_TO_NOTHING)
+            self.limit = float((each - (1 - self.budget.limit) * search.weights) @ search.full)
         else:
             each, here = self._marginal(kept)
             self.limit = self.budget.limit - here + float(each @ kept)
@@ -94,7 +99,9 @@ class ChannelBudget(UnitBudget):
     def keep(self, importance: FloatArray) -> BoolArray:
         """Return the most important channels within the budget, in whole tiles."""
         search = replace(self.search, scores=np.asarray(importance, dtype=np.float64))
-        return search.kept_units(choose(search, self.budget).kept)
+        if self.result is None:
+            return search.kept_units(choose(search, self.budget).kept)
+        return search.kept_units(choose_by_result(search, self.budget, self.result).kept)
 
     def channel_choice(self, keep: BoolArray) -> Choice:
         """Return the number of channels of each group that a hard mask keeps, and the reasons."""

@@ -26,7 +26,7 @@ class LiveWeights:
         units: Blocks or single weights.
         layers: All layers of the network.
         target: The device.
-        measure: ``latency`` in cycles, ``macs`` with weights that are not masked, or ``bytes`` of weights.
+        measure: ``latency`` in cycles, ``macs`` that the device does, or ``bytes`` of weights.
     """
 
     units: Units
@@ -61,7 +61,7 @@ class LiveWeights:
         """Return the cost of all layers that no mask acts on."""
         rest = np.ones(len(self.layers.rows), dtype=bool)
         rest[self._places[0]] = False
-        return float(self._amounts(self._whole, np.ones(len(rest)))[rest].sum())
+        return float(self._whole.in_measure(self.measure)[rest].sum())
 
     @property
     def total(self) -> float:
@@ -77,17 +77,11 @@ class LiveWeights:
         """Return the cost of each masked weight's layers, given how many of its units it keeps."""
         rows, weights = self._places
         kept = np.asarray(kept, dtype=np.float64)
-        share = (kept / np.maximum(self.units.per_layer, 1))[weights]
         live = np.minimum(np.ceil((kept * self._reach)[weights] - 1e-9), self._whole.tiles[rows]).astype(np.int64)
         sizes = self.layers.full_sizes
         work = self.layers.workload(self.target, (sizes[0][rows], sizes[1][rows]), rows, live)
-        amounts = self._amounts(self.target.price(work), share)
+        amounts = self.target.price(work).in_measure(self.measure)
         return np.asarray(np.bincount(weights, amounts, minlength=len(self.units.weights)), dtype=np.float64)
-
-    def _amounts(self, costs: LayerCosts, share: FloatArray) -> FloatArray:
-        """Return the measured amount of each layer: cycles, multiply-accumulates or bytes."""
-        amounts = np.asarray(costs.in_measure(self.measure), dtype=np.float64)
-        return amounts * share if self.measure == "macs" else amounts
 
 
 def _reach(layout: MaskLayout, target: Target) -> int:
