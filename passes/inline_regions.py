@@ -101,7 +101,8 @@ def _computed(node: fx.Node) -> Any:
     """Return the types and shapes of what a call gives, from those of its operands."""
     with FakeTensorMode():
         args, kwargs = fx.map_arg((node.args, node.kwargs), lambda operand: tree_map(_fake, value_of(operand)))
-        return tree_map(_value, node.target(*args, **kwargs))
+        operator: Any = node.target
+        return tree_map(_value, operator(*args, **kwargs))
 
 
 def _fake(value: Any) -> Any:
