@@ -12,11 +12,10 @@ from smartc.decision.job import CompileJob
 from smartc.ir.traced_model import Remark
 from smartc.lowering.files import Files
 from smartc.lowering.lower import dense_timer
-from smartc.measuring.measurement import Dense, Measurement, measure, timing_inputs
+from smartc.measuring.measurement import TVM_FILE, Dense, Measurement, NetworkTimes, measure, timing_inputs
 from smartc.measuring.processor import has_tvm
 from smartc.packing.pack import PackedModel
 
-TVM_FILE = "model.so"
 NO_TVM = "TVM is not installed, and without it nothing skips zero tiles: pip install 'smartc[tvm]'"
 
 
@@ -47,14 +46,22 @@ def bench_for(job: CompileJob, backends: Sequence[str]) -> Bench:
     return Bench(Dense(timer, job.layers, timing_inputs(job.original)), remarks)
 
 
+def dense_times(job: CompileJob, bench: Bench) -> NetworkTimes | None:
+    """Return what the dense network takes by itself; None where nothing is measured."""
+    if bench.dense is None:
+        return None
+    with job.clock("measuring"):
+        return measure(bench.dense, {}, job.layers)[0]
+
+
 def measured(job: CompileJob, bench: Bench, packed: PackedModel, files: Files) -> Measurement | None:
     """Return what the dense network and the files take; None where no file can be timed.
 
-    The report is on the file that skips blocks where there are any, else on the fastest.
+    The report is on the fastest, of two alike on the one that skips blocks where there are any.
     """
     timed = {part.file: part for part in files.lowered if part.timer is not None}
     if packed.blocks is not None and TVM_FILE in timed:
-        timed = {TVM_FILE: timed[TVM_FILE]}
+        timed = {TVM_FILE: timed[TVM_FILE], **timed}
     if bench.dense is None or not timed:
         return None
     with job.clock("measuring"):

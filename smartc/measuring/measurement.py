@@ -18,6 +18,8 @@ from smartc.proof.reference import seeded_inputs
 # One sample at a time, unless the model fixes its batch.
 BATCH = 1
 DENSE = "dense ONNX Runtime"
+# The file whose code skips zero blocks.
+TVM_FILE = "model.so"
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,11 @@ class Measurement:
     def compiled(self) -> NetworkTimes:
         """Return the times of the file that the report is on."""
         return self.files[self.file]
+
+    @property
+    def packed(self) -> NetworkTimes:
+        """Return the times of the file that skips zero blocks; of the one that the report is on where there is none."""
+        return self.files.get(TVM_FILE, self.compiled)
 
 
 @dataclass(frozen=True, eq=False)

@@ -100,7 +100,7 @@ def test_blocks_that_do_not_pay_are_put_back(monkeypatch: pytest.MonkeyPatch) ->
     asked, _ = inject(monkeypatch, {"0": 0.5, "2": 0.95})
     original = network()
     compiled = compiled_blocks(sparsity=0.5)
-    assert asked == [["model.so"], ["model.so"]]
+    assert asked == [["model.so", "model.onnx"]] * 2
     first, second = compiled.report.layer("0"), compiled.report.layer("2")
     assert (first.decision, first.dense.ms, first.compiled.ms, first.compiled.spread_ms) == ("block", 1.0, 0.5, 0.05)
     assert second.decision == "dense"
@@ -219,6 +219,36 @@ def test_other_files_are_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked == [["model.onnx", "model.so"]]
     remark = next(remark for remark in report.remarks if remark.where == "model.so")
     assert remark.text == f"takes {report.latency.compiled:.2f} ms (measured), 1.12x as fast as dense ONNX Runtime"
+
+
+def test_layers_that_are_slower_are_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    inject(monkeypatch, {"0": 0.1, "2": 1.2, "6": 1.05})
+    report = smartc.compile(network(), X, target="cpu", sparsity=0.4, backends=("onnx",)).report
+    assert {(remark.where, remark.text) for remark in report.remarks} == {
+        ("model.onnx", "1 layer is slower than in dense ONNX Runtime, whose times are in brackets: 2 1.20 ms (1.00 ms)")
+    }
+    inject(monkeypatch, {"0": 0.1, "2": 1.2, "6": 1.3})
+    report = smartc.compile(network(), X, target="cpu", sparsity=0.4, backends=("onnx",)).report
+    assert [remark.text for remark in report.remarks] == [
+        "2 layers are slower than in dense ONNX Runtime, whose times are in brackets: "
+        "2 1.20 ms (1.00 ms), 6 1.30 ms (1.00 ms)"
+    ]
+
+
+def test_blocks_are_reported_on_the_faster_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    inject(monkeypatch, {"0": 0.9, "2": 0.9})
+    measured = bench.measure
+
+    def onnx_is_fast(*arguments: Any) -> tuple[NetworkTimes, dict[str, NetworkTimes]]:
+        before, after = measured(*arguments)
+        fast = {name: Timing(0.5, 0.05) for name in before.layers}
+        return before, {**after, "model.onnx": network_of(fast)}
+
+    monkeypatch.setattr(bench, "measure", onnx_is_fast)
+    report = compiled_blocks(sparsity=0.5).report
+    assert report.latency.file == "model.onnx"
+    assert {report.layer(name).decision for name in ("0", "2")} == {"dense"}, "by the times of the file with blocks"
+    assert [remark.where for remark in report.remarks] == ["model.so"]
 
 
 def test_without_lowering_times_are_those_of_the_table() -> None:

@@ -72,4 +72,5 @@ def random_layers(random: np.random.Generator, count: int) -> Workload:
         vector_elements=random.integers(0, 300, count),
         live_tiles=random.integers(-1, 120, count),
         supported=random.integers(0, 5, count) > 0,
+        factor=np.ones(count),
     )
