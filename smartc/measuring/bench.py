@@ -12,9 +12,12 @@ from smartc.decision.job import CompileJob
 from smartc.ir.traced_model import Remark
 from smartc.lowering.files import Files
 from smartc.lowering.lower import dense_timer
+from smartc.measuring.cost_table_file import noise_text
 from smartc.measuring.measurement import TVM_FILE, Dense, Measurement, NetworkTimes, measure, timing_inputs
 from smartc.measuring.processor import has_tvm
 from smartc.packing.pack import PackedModel
+from smartc.targets.cost_table import NOISY
+from smartc.targets.measured import MeasuredTarget
 
 NO_TVM = "TVM is not installed, and without it nothing skips zero tiles: pip install 'smartc[tvm]'"
 
@@ -42,7 +45,10 @@ def bench_for(job: CompileJob, backends: Sequence[str]) -> Bench:
     except UserError as error:
         text = f"nothing was measured, because there is no dense ONNX model: {error.fact}"
         return Bench(remarks=(Remark("measuring", text),))
-    remarks = () if has_tvm() else (Remark(job.target.name, NO_TVM),)
+    texts = [] if has_tvm() else [NO_TVM]
+    if isinstance(job.target, MeasuredTarget) and job.target.costs.noise >= NOISY:
+        texts.append(noise_text(job.target.costs))
+    remarks = tuple(Remark(job.target.name, text) for text in texts)
     return Bench(Dense(timer, job.layers, timing_inputs(job.original)), remarks)
 
 

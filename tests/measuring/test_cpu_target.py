@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -279,7 +280,7 @@ def test_calibrates(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.equal(torch.get_rng_state(), random)
     found.check()
     assert found.has_packed == has_tvm()
-    assert {point.kind for point in found.points} >= {"matrix", "depthwise", "vector"}
+    assert {point.kind for point in found.points} >= {"matrix", "linear", "depthwise", "vector"}
     assert all(point.us > 0 and point.spread_us >= 0 for point in found.points)
     assert seen[0][0] == 0
     assert seen[-1][0] == seen[-1][1]
@@ -292,7 +293,7 @@ def test_calibrate_from_the_command_line(
     cost_table.unlink()
     monkeypatch.setattr("smartc.measuring.calibrate.calibrate", lambda watch: table(by_work))
     assert main(["targets", "calibrate", "cpu"]) == 0
-    assert capsys.readouterr().out == f"measured 99 kernels on {processor_name()} in 2 s: {cost_table}\n"
+    assert capsys.readouterr().out == f"measured 117 kernels on {processor_name()} in 2 s: {cost_table}\n"
     assert cost_table.is_file()
 
 
@@ -300,12 +301,31 @@ def test_shows_the_table(capsys: pytest.CaptureFixture[str], cost_table: Path) -
     assert main(["targets", "cpu"]) == 0
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert lines[0] == f"cpu is measured on this machine, {processor_name()}, on one thread."
-    assert lines[1].startswith(f"99 kernels in {cost_table}, of 2026-01-02T03:04:05+00:00, with smartc ")
+    assert lines[1].startswith(f"117 kernels in {cost_table}, of 2026-01-02T03:04:05+00:00, with onnxruntime ")
     assert "kernel taps pixels channels live tiles time spread GMAC/s" in lines
     cost_table.unlink()
     assert main(["targets", "cpu"]) == 0
     want = "cpu is measured on this machine, and it was not yet measured. Run smartc targets calibrate cpu.\n"
     assert capsys.readouterr().out == want
+
+
+def test_says_that_a_table_is_noisy(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cost_table: Path
+) -> None:
+    calm = table(by_work)
+    noisy = replace(calm, points=tuple(replace(point, spread_us=0.2 * point.us) for point in calm.points))
+    text = (
+        "the table of kernels is noisy: half of its times spread by 20% or more. "
+        "Close what else runs, and run smartc targets calibrate cpu again"
+    )
+    monkeypatch.setattr("smartc.measuring.calibrate.calibrate", lambda watch: noisy)
+    assert main(["targets", "calibrate", "cpu"]) == 0
+    assert capsys.readouterr().out.splitlines()[1] == f"{text}."
+    assert main(["targets", "cpu"]) == 0
+    assert f"{text}.\n" in capsys.readouterr().out
+    inject(monkeypatch, {})
+    report = smartc.compile(network(), X, target="cpu", sparsity=0.4, backends=("onnx",)).report
+    assert ("cpu", text) in {(remark.where, remark.text) for remark in report.remarks}
 
 
 @pytest.mark.parametrize(
