@@ -24,9 +24,9 @@ LEAST_SECONDS, MOST_RUNS = 5e-5, 16
 # So many additions of single numbers, one after another, tell what a node of a network takes at least; no less than
 # so many seconds.
 CHAIN, LEAST_NODE = 65, 1e-7
-# Weights of so many bytes are out of the caches when a network comes to them again; so are all after so many
-# others were read.
-COLD_BYTES, SWEPT_BYTES = 2**19, 2**26
+# Weights of so many bytes are out of the nearer caches when a network comes to them again; everything is out of all
+# of them after so many others were read.
+COLD_BYTES, SWEPT_BYTES = 2**16, 2**26
 
 # Told how many of how many steps are done.
 Progress = Callable[[int, int], None]
@@ -188,12 +188,14 @@ class _Dense:
 
     def times(self) -> Iterator[tuple[_Kernel, float]]:
         """Yield the seconds that each kernel takes in a network: without the call, but with its place in the graph."""
-        one, chain = (min(_seconds(empty.run) for _ in range(MOST_RUNS)) for empty in (self.one, self.chain))
-        node = max((chain - one) / (CHAIN - 1), LEAST_NODE)
+        warm, chain = (min(_seconds(empty.run) for _ in range(MOST_RUNS)) for empty in (self.one, self.chain))
+        # The code of a call is in no cache then either, but in a network it is.
+        cold = float(np.median([self._cold_seconds(self.one) for _ in range(MOST_RUNS)]))
+        node = max((chain - warm) / (CHAIN - 1), LEAST_NODE)
         for kernel, operator in self.runs.items():
-            cold = operator.weight_bytes >= COLD_BYTES
-            spent = self._cold_seconds(operator) if cold else _seconds(operator.run)
-            yield kernel, max((spent - one + node) * operator.share, node)
+            large = operator.weight_bytes >= COLD_BYTES
+            spent = self._cold_seconds(operator) - cold if large else _seconds(operator.run) - warm
+            yield kernel, max((spent + node) * operator.share, node)
 
     def _cold_seconds(self, operator: OperatorRun) -> float:
         """Return the processor time of one run whose weights are in no cache, but whose inputs are."""
