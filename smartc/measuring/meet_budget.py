@@ -66,7 +66,10 @@ class Rounds:
         """Return the budget to decide by next; None where the measured time is near enough, or no round would help."""
         if not self.trials:
             return None
-        limit = next_limit(self.trials, _least(job), job.budget.dense)
+        dense = job.budget.dense
+        lines = (f"prices of {trial.limit / dense:.4f}x: {trial.share:.4f} of the budget" for trial in self.trials)
+        job.dump.stage("budget", None, *lines)
+        limit = next_limit(self.trials, _least(job), dense)
         return None if limit is None else replace(job.budget, limit=limit)
 
     def after(self, job: CompileJob, budget: Budget, candidate: Candidate) -> Rounds:

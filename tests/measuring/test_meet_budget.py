@@ -6,6 +6,7 @@ import itertools
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ import smartc
 from smartc.analysis.find_layers import Layers
 from smartc.artifact.compiled import Compiled
 from smartc.core.errors import UserError
+from smartc.learning.training import checkpoint
+from smartc.learning.training.mask_search import SearchState
 from smartc.lowering import files
 from smartc.lowering.lower import Lowered
 from smartc.measuring import bench, measured_prices
@@ -188,6 +191,32 @@ def test_learning_knows_the_measured_prices_and_tells_what_it_misses(run_on: Cal
     (text,) = warnings_of(smartc.compile(network(48), X, latency="0.6x", **OPTIONS, **learning))
     assert text.startswith("is missed: 0.6x was asked, and ")
     assert text.endswith("; the network was learned for it once, and is not learned again")
+
+
+def test_a_training_goes_on_though_times_are_never_twice_the_same(
+    run_on: Callable[[Machine], list[int]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    leaps = itertools.count(1e9, 100.0)
+    monkeypatch.setattr(checkpoint, "time", SimpleNamespace(monotonic=lambda: next(leaps)))
+    steps: list[int] = []
+
+    def compiled(machine: Machine, last: int, **settings: Any) -> None:
+        def watch(state: SearchState, count: int, met: float) -> None:
+            steps.append(state.step)
+            if state.step == last:
+                raise KeyboardInterrupt
+
+        run_on(machine)
+        found = smartc.Settings(steps=6, checkpoint=tmp_path / "state", **settings)
+        data = torch.randn(8, 16, 14, 14, generator=torch.Generator().manual_seed(1))
+        smartc.compile(network(48), X, latency="0.6x", data=data, settings=found, watch=watch, **OPTIONS)
+
+    with pytest.raises(KeyboardInterrupt):
+        compiled(wrong_by_layer, 3)
+    compiled(lambda name, ms: 1.01 * wrong_by_layer(name, ms), -1, resume=True)
+    assert steps[0] == 0
+    assert steps.count(0) == 1, "it does not begin again"
+    assert steps[-1] == 5
 
 
 def test_processes_that_learn_together_price_alike(
