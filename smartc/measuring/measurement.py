@@ -118,8 +118,10 @@ def _network(timer: Timer, names: LayerNames, wholes: list[float]) -> NetworkTim
     layers = {name: Timing.of(runs) for name, runs in spent.items()}
     inside, total, other = sum(one.ms for one in layers.values()), Timing.of(wholes), Timing.of(rest or [0.0])
     if total.ms < inside:
-        # Taking the time of each layer takes time itself.
-        return NetworkTimes(layers, Timing(0.0, other.spread), Timing(inside, total.spread))
+        # Taking the time of each layer takes time itself, and other programs interrupt it; the whole is processor time.
+        share = total.ms / inside
+        layers = {name: Timing(one.ms * share, one.spread * share) for name, one in layers.items()}
+        return NetworkTimes(layers, Timing(0.0, other.spread), total)
     return NetworkTimes(layers, Timing(total.ms - inside, other.spread), total)
 
 
