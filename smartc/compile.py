@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,11 @@ from smartc.learning.decide import decide, settle_granularity
 from smartc.learning.learn import Watch
 from smartc.learning.training.settings import Settings
 from smartc.lowering.files import lower_to
-from smartc.measuring.bench import bench_for, measured
+from smartc.measuring.bench import Bench, bench_for, measured
+from smartc.measuring.candidate import Candidate
+from smartc.measuring.measured_prices import with_measured_prices
 from smartc.measuring.measured_target import default_backends
+from smartc.measuring.meet_budget import Rounds, missed
 from smartc.measuring.put_back import KernelChoice, put_back
 from smartc.proof.comparison import Comparison, comparison_for
 from smartc.proof.prove import prove
@@ -116,9 +120,15 @@ def compile(
     job = start(model_or_path, example_inputs, asked, dump)
     samples = None if data is None else load_samples(data, job.original, preprocess)
     comparison = comparison_for(job.original, samples, evaluate)
-    job = settle_granularity(job, samples, granularity)
+    backends = default_backends(job.target) if backends is None else backends
+    bench = bench_for(job, backends)
+    job = settle_granularity(with_measured_prices(job, bench), samples, granularity)
     decision = decide(job, samples, train, settings or Settings(), watch)
-    return emit(job, decision, comparison, backends)
+    rounds = Rounds.begun(job, carry_out(job, decision, bench, backends))
+    while samples is None and (budget := rounds.next_budget(job)) is not None:
+        decision = decide(replace(job, budget=budget), samples, train, settings or Settings(), watch)
+        rounds = rounds.after(job, budget, carry_out(job, decision, bench, backends))
+    return finish(job, rounds.best, comparison, bench, backends)
 
 
 def start(model: Any, example_inputs: Any, asked: Request, dump: str | Path | Dump | None = None) -> CompileJob:
@@ -142,32 +152,48 @@ def start(model: Any, example_inputs: Any, asked: Request, dump: str | Path | Du
 def emit(
     job: CompileJob, decision: Decision, comparison: Comparison, backends: Sequence[str] | None = None
 ) -> Compiled:
-    """Return the compiled model of a decision: removed, packed and lowered until all pays, proved and reported.
-
-    With no backend nothing is lowered or measured, and the result is proved when something is first asked of it.
-    """
+    """Return the compiled model of a decision that is not taken again."""
     backends = default_backends(job.target) if backends is None else backends
-    bench, choice = bench_for(job, backends), KernelChoice(decision)
+    bench = bench_for(job, backends)
+    return finish(job, carry_out(job, decision, bench, backends), comparison, bench, backends)
+
+
+def carry_out(job: CompileJob, decision: Decision, bench: Bench, backends: Sequence[str]) -> Candidate:
+    """Return what a decision comes to: removed, packed, lowered and measured, until all that was removed pays.
+
+    With no backend nothing is lowered or measured.
+    """
+    choice = KernelChoice(decision)
     while True:
         smaller = remove(job, choice.decision)
         packed = pack(job, choice.decision, smaller)
-        if choice.decision is decision:  # what measurements put back later, they know to be worth its time
+        # What measurements judge, or put back later, they know to be worth its time.
+        if choice.decision is decision and not bench.judges(job.budget):
             check_met(job, packed.model)
         plan = make_plan(job, choice.decision, packed, hashed=bool(backends))
         files = lower_to(job, plan, packed, backends, choice.dense)
         times = measured(job, bench, packed, files)
         better = put_back(job, choice, times)
         if better is None:
-            break
+            return Candidate(decision, choice, packed, plan, files, times)
         choice = better
+
+
+def finish(
+    job: CompileJob, candidate: Candidate, comparison: Comparison, bench: Bench, backends: Sequence[str]
+) -> Compiled:
+    """Return the compiled model of a candidate, proved and reported; with no backend when it is first asked."""
+    decision, choice, packed = candidate.decision, candidate.choice, candidate.packed
 
     def report() -> Report:
         """Prove every stage and report on it."""
-        proofs = prove(job, decision, choice.decision, packed.model, files.lowered)
-        remarks = (*packed.remarks, *files.remarks, *bench.remarks)
+        proofs = prove(job, decision, choice.decision, packed.model, candidate.files.lowered)
+        remarks = (*missed(job, candidate), *packed.remarks, *candidate.files.remarks, *bench.remarks)
         findings = found(job, comparison, packed.model, proofs, remarks)
-        return finish_report(job, choice, plan, packed.model, findings, times)
+        return finish_report(job, choice, candidate.plan, packed.model, findings, candidate.times)
 
     if not backends:
-        return Compiled(packed.model, plan, report, None, partial(emit, job, decision, comparison, ("pt2",)))
-    return Compiled(packed.model, plan, report(), {part.file: part.write for part in files.lowered})
+        again = partial(emit, job, decision, comparison, ("pt2",))
+        return Compiled(packed.model, candidate.plan, report, None, again)
+    files = {part.file: part.write for part in candidate.files.lowered}
+    return Compiled(packed.model, candidate.plan, report(), files)

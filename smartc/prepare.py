@@ -24,6 +24,9 @@ from smartc.learning.learning_facts import learning_facts
 from smartc.learning.refit import refit_by_latest_inputs
 from smartc.learning.training.mask_search import MaskSearch, SearchState
 from smartc.masks.units import Units, find_units
+from smartc.measuring.bench import bench_for
+from smartc.measuring.measured_prices import with_measured_prices
+from smartc.measuring.measured_target import default_backends
 from smartc.proof.comparison import comparison_for
 from smartc.request import Request, check_backends
 from smartc.targets.target import Target
@@ -162,7 +165,9 @@ def prepare(
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise UserError(f"{steps} is no number of steps", where="steps", fix="Give how many steps the loop will take")
     asked = Request(target, (sparsity, latency, macs, bytes), granularity, learner, with_data=True)
-    job = settle_granularity(start(model, example_inputs, asked, dump), None, granularity)
+    job = start(model, example_inputs, asked, dump)
+    job = with_measured_prices(job, bench_for(job, default_backends(job.target)))
+    job = settle_granularity(job, None, granularity)
     units = find_units(job.original, job.layers, job.granularity)
     if not units.weights:
         raise _nothing_to_mask(job, units)

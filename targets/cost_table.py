@@ -13,7 +13,7 @@ from smartc.targets.cost_grid import CostGrid
 from smartc.targets.tiling import Tiling
 from smartc.targets.workload import Floats, Ints, OpKind, Workload
 
-PointKind = Literal["matrix", "depthwise", "vector", "step", "packed"]
+PointKind = Literal["matrix", "linear", "depthwise", "vector", "step", "packed"]
 
 # Channels of a tile of a packed weight, in and out.
 TILE = 8
@@ -26,6 +26,8 @@ PROPORTIONAL = 1.0
 SAME_TIME = 0.94
 # No kernel is faster than this, in nanoseconds; what tiles add can be lost in the noise.
 LEAST_NS = 1.0
+# From this share of its time on, a kernel's spread makes prices wrong by about as much.
+NOISY = 0.1
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,8 @@ class CostPoint:
     """One kernel that was measured, on one thread.
 
     Attributes:
-        kind: ``matrix``, ``depthwise`` and ``vector`` are dense ONNX Runtime, ``step`` too, of channel counts that
-            tell how many are computed at once; ``packed`` is our code in TVM.
+        kind: ``matrix`` (convolutions), ``linear``, ``depthwise`` and ``vector`` are dense ONNX Runtime, ``step``
+            too, of channel counts that tell how many are computed at once; ``packed`` is our code in TVM.
         kernel: Taps.
         pixels: Of the output; rows of a linear layer.
         cin: Input channels.
@@ -58,7 +60,7 @@ class CostPoint:
         """Return the multiply-accumulates that are computed."""
         if self.kind == "packed":
             return self.live * TILE * TILE * self.pixels
-        inner = {"matrix": self.cin, "step": self.cin, "depthwise": 1, "vector": 0}[self.kind]
+        inner = {"matrix": self.cin, "linear": self.cin, "step": self.cin, "depthwise": 1, "vector": 0}[self.kind]
         return self.kernel * self.pixels * inner * self.cout
 
 
@@ -69,7 +71,7 @@ class CostTable:
     Attributes:
         schema: Of the file.
         processor: Its name.
-        versions: Of smartc and of the runtimes that were measured.
+        versions: Of the runtimes that were measured.
         date: When, as ISO 8601.
         seconds: How long that took.
         points: The kernels.
@@ -86,6 +88,11 @@ class CostTable:
     def has_packed(self) -> bool:
         """Return whether block-sparse code was measured."""
         return any(point.kind == "packed" for point in self.points)
+
+    @property
+    def noise(self) -> float:
+        """Return the median kernel's spread as a share of its time; from ``NOISY`` on it is too much."""
+        return float(np.median([point.spread_us / point.us for point in self.points]))
 
     @cached_property
     def peak(self) -> float:
@@ -115,7 +122,7 @@ class CostTable:
         """Raise ``ValueError`` unless every grid is complete and every time is one."""
         if not all(0 < point.us < np.inf for point in self.points):
             raise ValueError("a time is not a positive number")
-        _ = self._matrix, self._depthwise, self._vector, self.step
+        _ = self._matrix, self._linear, self._depthwise, self._vector, self.step
         if self.has_packed:
             _ = self._packed
 
@@ -123,16 +130,23 @@ class CostTable:
         """Return the nanoseconds of each layer in dense ONNX Runtime."""
         vector = self._vector.at(work.vector_elements * work.cout)
         kinds = {
-            OpKind.MATRIX: _between(
-                self._matrix, shape.taps, lambda grid: grid.at(work.pixels * shape.groups, shape.cin, shape.cout)
-            )
-            * work.repeats,
+            OpKind.MATRIX: self._product(work, shape) * work.repeats,
             OpKind.DEPTHWISE: _between(self._depthwise, shape.taps, lambda grid: grid.at(work.pixels, work.cout)),
             OpKind.VECTOR: vector,
             OpKind.FREE: np.zeros(()),
         }
         times: Floats = np.select([work.kind == kind for kind in kinds], list(kinds.values()))
         return times
+
+    def _product(self, work: Workload, shape: Tiling) -> Floats:
+        """Return the nanoseconds of matrix products: few rows take what linear layers do, more no less than that."""
+        pixels, taps = work.pixels * shape.groups, shape.taps
+        most = self._linear.axes[0][-1]
+        rows = self._linear.at(np.minimum(pixels, most), shape.cin, shape.cout)
+        times = _between(self._matrix, taps, lambda grid: grid.at(pixels, shape.cin, shape.cout))
+        # A convolution of many taps is none of these; one of a single tap is.
+        result: Floats = np.where((taps == 1) & (pixels <= most), rows, np.maximum(times, rows))
+        return result
 
     def packed(self, work: Workload, shape: Tiling) -> Floats:
         """Return the nanoseconds of each layer when only its live tiles are computed; it must be a MATRIX."""
@@ -148,6 +162,11 @@ class CostTable:
     def _matrix(self) -> dict[int, CostGrid]:
         """Return by kernel the grid of pixels, input and output channels."""
         return self._grids("matrix", ("pixels", "cin", "cout"))
+
+    @cached_property
+    def _linear(self) -> CostGrid:
+        """Return the grid of rows, input and output features."""
+        return self._grids("linear", ("pixels", "cin", "cout"))[1]
 
     @cached_property
     def _depthwise(self) -> dict[int, CostGrid]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -20,9 +21,16 @@ from smartc.targets.workload import Flags, Floats, Ints, Operand, OpKind, Worklo
 
 @dataclass(frozen=True)
 class MeasuredTarget(Target):
-    """A device and its cost table."""
+    """A device and its cost table.
+
+    Attributes:
+        costs: What kernels took.
+        factors: By the names of one network's layers, what each takes there over what the table says; empty where
+            no network was measured.  They are no part of the device's description.
+    """
 
     costs: CostTable = field(hash=False)
+    factors: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     @classmethod
     def of(cls, target: Target, costs: CostTable, *, blocks: bool) -> MeasuredTarget:
@@ -34,7 +42,7 @@ class MeasuredTarget(Target):
             blocks: Whether code that skips zero tiles is to be had.
         """
         skips = blocks and costs.has_packed
-        parts = {name: getattr(target, name) for name in target.__dataclass_fields__ if name != "costs"}
+        parts = {name: getattr(target, name) for name in Target.__dataclass_fields__}
         parts["sparsity"] = replace(target.sparsity, zero_tile_skip=skips)
         cin, cout = (math.lcm(count, costs.step) for count in (target.align.cin, target.align.cout))
         parts["align"] = replace(target.align, cin=cin, cout=cout)
@@ -43,6 +51,7 @@ class MeasuredTarget(Target):
     def to_dict(self) -> dict[str, Any]:
         """Return the description and the table as plain dicts and lists, fit for JSON."""
         described = super().to_dict()
+        del described["factors"]
         described["costs"] = encode(self.costs)
         return described
 
@@ -71,8 +80,12 @@ class MeasuredTarget(Target):
         """Say that MACs go where they save the most time: half the MACs of a network can be a third of its time."""
         return True
 
+    def factors_of(self, layers: Sequence[str]) -> Floats:
+        """Return the factor of each of some layers; one where a layer was not measured."""
+        return np.array([self.factors.get(name, 1.0) for name in layers], dtype=np.float64)
+
     def price(self, work: Workload) -> LayerCosts:
-        """Return what each layer takes by the table, in nanoseconds; causes are not known."""
+        """Return what each layer takes by the table and its factor, in nanoseconds; causes are not known."""
         shape = tiling(self, work)
         times, listed = self.nanoseconds(work, shape)
         known = np.where((work.kind == OpKind.MATRIX) & listed, shape.live / np.maximum(shape.tiles, 1), 1.0)
@@ -80,7 +93,7 @@ class MeasuredTarget(Target):
         stored = np.where(listed, packed, self._unpadded_bytes(work, shape)) * (work.operand == Operand.WEIGHT)
         causes = ("compute", "output", "weights", "activations", "overhead")
         parts: dict[str, Any] = dict.fromkeys(causes, np.zeros(())) | {
-            "total": times,
+            "total": times * work.factor,
             "macs": multiply_accumulates(work),
             "done": done_macs(work, shape, listed),
             "weight_bytes": stored,

@@ -13,6 +13,11 @@ Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 _ACTIVATIONS = 3
+# All fields that are not named here hold whole numbers.
+_DTYPES: dict[str, type] = {
+    **dict.fromkeys(("residual", "supported", "patterned"), np.bool_),
+    "factor": np.float64,
+}
 
 
 class OpKind(IntEnum):
@@ -52,6 +57,11 @@ def _one() -> Ints:
     return np.ones((), dtype=np.int64)
 
 
+def _unit() -> Floats:
+    """Return the factor of layers that take what the target says."""
+    return np.ones((), dtype=np.float64)
+
+
 def _all() -> Ints:
     """Return the tile count that stands for all tiles."""
     return np.full((), -1, dtype=np.int64)
@@ -59,7 +69,7 @@ def _all() -> Ints:
 
 @dataclass(frozen=True, eq=False)
 class Workload:
-    """Layers as a struct of arrays: each field an int64 array (or flags), all broadcast to one shape.
+    """Layers as a struct of arrays: each field an int64 array, flags or factors, all broadcast to one shape.
 
     Raises:
         ValueError: A field is negative, a code is unknown, or the shapes do not broadcast.
@@ -84,16 +94,17 @@ class Workload:
     repeats: Ints = field(default_factory=_one)  # MATRIX: runs one after another with the same weights, as steps
     stored_elements: Ints = field(default_factory=_zero)  # VECTOR: stored numbers per output channel, as of a table
     patterned: Flags = field(default_factory=_no)  # MATRIX: the weight has the N:M pattern of the target
+    factor: Floats = field(default_factory=_unit)  # what it takes where it was measured, over what a cost table says
 
     def __post_init__(self) -> None:
         """Convert each field, so that scalars and lists may be given, and check it."""
         for item in fields(self):
             value = np.asarray(getattr(self, item.name))
-            if value.dtype.kind not in "bi":
+            dtype = _DTYPES.get(item.name, np.int64)
+            if value.dtype.kind not in "bi" and dtype is not np.float64:
                 raise ValueError(f"{item.name} holds {value.dtype}, not whole numbers")
             if value.size and value.min() < (-1 if item.name == "live_tiles" else 0):
                 raise ValueError(f"{item.name} holds {value.min()}")
-            dtype = np.bool_ if item.name in ("residual", "supported", "patterned") else np.int64
             object.__setattr__(self, item.name, value.astype(dtype, copy=False))
         for name, codes in (("kind", len(OpKind)), ("activation", _ACTIVATIONS), ("operand", len(Operand))):
             if getattr(self, name).size and getattr(self, name).max() >= codes:

@@ -133,9 +133,15 @@ class Layers:
         names, which = self._operators
         supported = np.array([target.supports(name) for name in names], dtype=bool)[which[rows]]
         groups = np.maximum(groups, 1)
+        fixed["factor"] = target.factors_of(self.names)[rows]
         if live_tiles is not None:
             fixed["live_tiles"] = live_tiles
         return Workload(kind=kind, cin=reads, cout=writes, groups=groups, supported=supported, **fixed)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Return the name of each layer."""
+        return tuple(row.name for row in self.rows)
 
     @cached_property
     def full_sizes(self) -> tuple[IntArray, IntArray]:

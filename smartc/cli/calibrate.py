@@ -27,13 +27,16 @@ def run(name: str) -> None:
         fact = "only this machine can be measured"
         raise UserError(fact, where=f"targets calibrate {name}", fix="Give cpu")
     from smartc.measuring.calibrate import calibrate
-    from smartc.measuring.cost_table_file import write_table
+    from smartc.measuring.cost_table_file import noise_text, write_table
+    from smartc.targets.cost_table import NOISY
 
     with _bar() as watch:
         table = calibrate(watch)
     path = write_table(table)
     console = output()
     console.say(f"measured {len(table.points)} kernels on {table.processor} in {table.seconds:.0f} s: {path}")
+    if table.noise >= NOISY:
+        console.say(f"{noise_text(table)}.")
     if not table.has_packed:
         console.say("Without TVM there is no code that skips zero tiles: install it with pip install 'smartc[tvm]'")
 

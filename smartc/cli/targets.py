@@ -12,14 +12,15 @@ from rich.text import Text
 from smartc.cli import calibrate as command_calibrate
 from smartc.cli.terminal import output
 from smartc.core.errors import UserError
-from smartc.measuring.cost_table_file import AGAIN, read_table, table_path
+from smartc.measuring.cost_table_file import AGAIN, noise_text, read_table, table_path
 from smartc.results.formats import significant
-from smartc.targets.cost_table import CostTable
+from smartc.targets.cost_table import NOISY, CostTable
 from smartc.targets.target import Target, load_target, target_names
 
 # What the kinds of measured kernels are called.
 _KERNELS = {
-    "matrix": "dense, ONNX Runtime",
+    "matrix": "convolution, ONNX Runtime",
+    "linear": "linear, ONNX Runtime",
     "depthwise": "depthwise, ONNX Runtime",
     "vector": "addition, ONNX Runtime",
     "step": "step of channels, ONNX Runtime",
@@ -56,6 +57,8 @@ def _show(target: Target) -> None:
     versions = ", ".join(f"{name} {version}" for name, version in table.versions.items())
     console.say(f"{target.assumption}, {table.processor}, on one thread.")
     console.say(f"{len(table.points)} kernels in {table_path()}, of {table.date}, with {versions}\n")
+    if table.noise >= NOISY:
+        console.say(f"{noise_text(table)}.\n")
     console.print(_kernels(table))
 
 

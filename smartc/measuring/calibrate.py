@@ -21,8 +21,12 @@ from smartc.targets.cost_table import TILE, CostPoint, CostTable, PointKind
 
 # A time is taken of so many seconds of one kernel in a row, in at most so many runs: clocks are no finer.
 LEAST_SECONDS, MOST_RUNS = 5e-5, 16
-# What an empty call of ONNX Runtime from Python takes is taken off, but a kernel is never thought faster.
-LEAST_CALL = 5e-7
+# So many additions of single numbers, one after another, tell what a node of a network takes at least; no less than
+# so many seconds.
+CHAIN, LEAST_NODE = 65, 1e-7
+# Weights of so many bytes are out of the nearer caches when a network comes to them again; everything is out of all
+# of them after so many others were read.
+COLD_BYTES, SWEPT_BYTES = 2**16, 2**26
 
 # Told how many of how many steps are done.
 Progress = Callable[[int, int], None]
@@ -34,7 +38,8 @@ class Sizes:
 
     Attributes:
         rows: Of linear layers.
-        pixels: Of convolutions.
+        features: Their input and output features.
+        pixels: Of convolutions; linear layers of as many rows stand for those of one tap.
         kernels: Taps of dense convolutions.
         channels: Input and output channels of dense layers.
         depthwise_kernels: Taps of depthwise convolutions.
@@ -49,7 +54,8 @@ class Sizes:
     """
 
     rows: tuple[int, ...] = (1, 16)
-    pixels: tuple[int, ...] = (49, 196, 784, 3136)
+    features: tuple[int, ...] = (64, 512, 4096)
+    pixels: tuple[int, ...] = (4, 16, 49, 196, 784, 3136)
     kernels: tuple[int, ...] = (1, 9, 25)
     channels: tuple[int, ...] = (16, 64, 256)
     depthwise_kernels: tuple[int, ...] = (9, 25)
@@ -57,7 +63,7 @@ class Sizes:
     elements: tuple[int, ...] = (1, 1000, 10_000, 100_000, 1_000_000)
     step_pixels: int = 196
     step_channels: tuple[int, tuple[int, ...]] = (64, (24, 32, 40, 48, 56, 64))
-    packed_pixels: tuple[int, ...] = (49, 196, 784, 3136)
+    packed_pixels: tuple[int, ...] = (16, 49, 196, 784, 3136)
     packed_kernels: tuple[int, ...] = (1, 9)
     packed_channels: tuple[tuple[int, tuple[float, ...]], ...] = ((128, (0.0, 0.25, 1.0)), (512, (0.0, 1.0)))
     rounds: int = 11
@@ -95,7 +101,7 @@ def _measured(watch: Progress | None, sizes: Sizes) -> CostTable:
     begun = time.monotonic()
     packed_kernels = sizes.packed_kernels if has_tvm() else ()
     steps = _Steps(watch, 1 + 2 * len(packed_kernels) + sizes.rounds)
-    dense, empty = {kernel: _opened(kernel) for kernel in dense_kernels(sizes)}, vector_run(1)
+    dense = _Dense({kernel: _opened(kernel) for kernel in dense_kernels(sizes)})
     steps.done()
     networks = []
     for taps in packed_kernels:
@@ -103,7 +109,7 @@ def _measured(watch: Progress | None, sizes: Sizes) -> CostTable:
         steps.done(2)
     samples: dict[_Kernel, list[float]] = {}
     for number in range(sizes.rounds):
-        for kernel, seconds in itertools.chain(_round(dense, empty), *(network.times() for network in networks)):
+        for kernel, seconds in itertools.chain(dense.times(), *(network.times() for network in networks)):
             if number:
                 samples.setdefault(kernel, []).append(seconds)
         steps.done()
@@ -133,10 +139,12 @@ class _Steps:
 
 def dense_kernels(sizes: Sizes) -> Iterator[_Kernel]:
     """Yield what is measured in ONNX Runtime."""
+    for rows, cin, cout in itertools.product(sizes.rows, sizes.features, sizes.features):
+        yield _Kernel("linear", 1, rows, cin, cout, linear=True)
     for taps in sizes.kernels:
-        for pixels, linear in _pixels(sizes, sizes.pixels, taps):
+        for pixels in _squares(sizes, sizes.pixels, taps):
             for cin, cout in itertools.product(sizes.channels, sizes.channels):
-                yield _Kernel("matrix", taps, pixels, cin, cout, linear=linear)
+                yield _Kernel("matrix", taps, pixels, cin, cout)
     for taps, pixels, channels in itertools.product(sizes.depthwise_kernels, sizes.pixels, sizes.depthwise_channels):
         yield _Kernel("depthwise", taps, pixels, channels, channels)
     for elements in sizes.elements:
@@ -147,17 +155,17 @@ def dense_kernels(sizes: Sizes) -> Iterator[_Kernel]:
 
 def packed_of(sizes: Sizes, taps: int) -> Iterator[_Kernel]:
     """Yield what is measured of block-sparse code with a kernel."""
-    for pixels, linear in _pixels(sizes, sizes.packed_pixels, taps):
-        for channels, densities in sizes.packed_channels:
-            tiles = taps * (channels // TILE) ** 2
-            for density in densities:
-                yield _Kernel("packed", taps, pixels, channels, channels, round(density * tiles), linear)
+    rows = [(count, True) for count in sizes.rows if taps == 1]
+    squares = [(count, False) for count in _squares(sizes, sizes.packed_pixels, taps)]
+    for (pixels, linear), (channels, densities) in itertools.product(rows + squares, sizes.packed_channels):
+        tiles = taps * (channels // TILE) ** 2
+        for density in densities:
+            yield _Kernel("packed", taps, pixels, channels, channels, round(density * tiles), linear)
 
 
-def _pixels(sizes: Sizes, pixels: tuple[int, ...], taps: int) -> list[tuple[int, bool]]:
-    """Return the pixels to measure with a kernel, and whether they are rows of a linear layer."""
-    rows = [(count, True) for count in sizes.rows] if taps == 1 else []
-    return rows + [(count, False) for count in pixels]
+def _squares(sizes: Sizes, pixels: tuple[int, ...], taps: int) -> list[int]:
+    """Return the pixels to measure convolutions with; of one tap those that are more than rows of linear layers."""
+    return [count for count in pixels if taps > 1 or count > max(sizes.rows)]
 
 
 def _opened(kernel: _Kernel) -> OperatorRun:
@@ -166,16 +174,36 @@ def _opened(kernel: _Kernel) -> OperatorRun:
         return vector_run(kernel.pixels)
     if kernel.kind == "depthwise":
         return convolution_run(kernel.kernel, kernel.pixels, kernel.cin, kernel.cout, groups=kernel.cout)
-    if kernel.linear:
+    if kernel.kind == "linear":
         return linear_run(kernel.pixels, kernel.cin, kernel.cout)
     return convolution_run(kernel.kernel, kernel.pixels, kernel.cin, kernel.cout)
 
 
-def _round(runs: dict[_Kernel, OperatorRun], empty: OperatorRun) -> Iterator[tuple[_Kernel, float]]:
-    """Yield the seconds that each kernel takes, those of an empty call left out."""
-    call = min(_seconds(empty.run) for _ in range(MOST_RUNS))
-    for kernel, operator in runs.items():
-        yield kernel, max((_seconds(operator.run) - call) * operator.share, LEAST_CALL)
+class _Dense:
+    """Kernels of ONNX Runtime."""
+
+    def __init__(self, runs: dict[_Kernel, OperatorRun]) -> None:
+        self.runs, self.one, self.chain = runs, vector_run(1), vector_run(1, CHAIN)
+        self.swept = np.ones(SWEPT_BYTES // 8)
+
+    def times(self) -> Iterator[tuple[_Kernel, float]]:
+        """Yield the seconds that each kernel takes in a network: without the call, but with its place in the graph."""
+        warm, chain = (min(_seconds(empty.run) for _ in range(MOST_RUNS)) for empty in (self.one, self.chain))
+        # The code of a call is in no cache then either, but in a network it is.
+        cold = float(np.median([self._cold_seconds(self.one) for _ in range(MOST_RUNS)]))
+        node = max((chain - warm) / (CHAIN - 1), LEAST_NODE)
+        for kernel, operator in self.runs.items():
+            large = operator.weight_bytes >= COLD_BYTES
+            spent = self._cold_seconds(operator) - cold if large else _seconds(operator.run) - warm
+            yield kernel, max((spent + node) * operator.share, node)
+
+    def _cold_seconds(self, operator: OperatorRun) -> float:
+        """Return the processor time of one run whose weights are in no cache, but whose inputs are."""
+        self.swept.sum()
+        operator.touch()
+        begun = time.thread_time()
+        operator.run()
+        return time.thread_time() - begun
 
 
 def _seconds(run: Callable[[], None]) -> float:

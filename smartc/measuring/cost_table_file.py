@@ -12,7 +12,7 @@ from smartc.core.write_file import write_file
 from smartc.measuring.processor import installed_versions, processor_name
 from smartc.targets.cost_table import CostTable
 
-SCHEMA = 2
+SCHEMA = 3
 AGAIN = "Run smartc targets calibrate cpu"
 
 
@@ -57,6 +57,12 @@ def read_table() -> CostTable | None:
     table = _decoded(content, path)
     _check_machine(table, path)
     return table
+
+
+def noise_text(table: CostTable) -> str:
+    """Return the sentence, without its full stop, that says how noisy a table is and what to do about it."""
+    fact = f"the table of kernels is noisy: half of its times spread by {table.noise:.0%} or more"
+    return f"{fact}. Close what else runs, and run smartc targets calibrate cpu again"
 
 
 def _decoded(content: object, path: Path) -> CostTable:

@@ -7,8 +7,6 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
-from smartc.core.version import __version__
-
 # What runs networks here: the names of their distributions.
 ONNX_RUNTIME, TVM = "onnxruntime", "apache-tvm"
 
@@ -22,8 +20,8 @@ def processor_name() -> str:
 
 
 def installed_versions() -> dict[str, str]:
-    """Return the versions of smartc and of what runs networks."""
-    versions = {"smartc": __version__, ONNX_RUNTIME: metadata.version(ONNX_RUNTIME)}
+    """Return the versions of what runs networks."""
+    versions = {ONNX_RUNTIME: metadata.version(ONNX_RUNTIME)}
     return versions | ({TVM: metadata.version(TVM)} if has_tvm() else {})
 
 

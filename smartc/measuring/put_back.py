@@ -121,7 +121,7 @@ def _that_do_not_pay(job: CompileJob, choice: KernelChoice, measured: Measuremen
         part, rows = decision.kept[weight.part], _rows(job, weight.name)
         if part.all() or any(row in choice.reasons for row in rows):
             continue
-        dense, packed = measured.dense.of(rows), measured.compiled.of(rows)
+        dense, packed = measured.dense.of(rows), measured.packed.of(rows)
         if dense is not None and packed is not None and not packed.beats(dense):
             kept = f"{int(part.sum())} of {len(part)} blocks"
             yield weight.name, f"with {kept} it takes {_text(packed)}, and dense in ONNX Runtime {_text(dense)}"

@@ -32,9 +32,10 @@ def with_measurement(report: Report, measured: Measurement, reasons: Mapping[str
     latency = Latency("measured", "ms", *totals, file=measured.file, spread=spread, samples=samples)
     budget = report.budget
     if budget.kind == "latency":
-        reached = f"{budget.reached} by the table of kernels, {totals[1] / totals[0]:.4f}x measured"
+        took = f"{totals[1] / totals[0]:.4f}x" if budget.asked.endswith("x") else f"{totals[1]:.4g}ms"
+        reached = f"{budget.reached} by the table of kernels, {took} measured"
         budget = replace(budget, reached=reached)
-    remarks = (*report.remarks, *_slower(measured), *_others(measured))
+    remarks = (*report.remarks, *_slower(measured), *_slower_layers(measured), *_others(measured))
     return replace(report, latency=latency, layers=tuple(layers), budget=budget, remarks=remarks)
 
 
@@ -78,6 +79,22 @@ def _slower(measured: Measurement) -> list[ReportRemark]:
     dense = f"{milliseconds(before.ms)} ± {milliseconds(before.spread)}"
     text = f"is slower than the original: it takes {took}, and {DENSE} {dense}; nothing was gained on this machine"
     return [ReportRemark(measured.file, text)]
+
+
+def _slower_layers(measured: Measurement) -> list[ReportRemark]:
+    """Return a remark on the layers that take longer in the file of the report than dense, by more than the spread.
+
+    Where the whole file does, that is said of the whole.
+    """
+    before, after = measured.dense.layers, measured.compiled.layers
+    if measured.dense.total.beats(measured.compiled.total):
+        return []
+    slow = [name for name in before if name in after and before[name].beats(after[name])]
+    if not slow:
+        return []
+    count = "1 layer is" if len(slow) == 1 else f"{len(slow)} layers are"
+    took = ", ".join(f"{name} {milliseconds(after[name].ms)} ({milliseconds(before[name].ms)})" for name in slow)
+    return [ReportRemark(measured.file, f"{count} slower than in {DENSE}, whose times are in brackets: {took}")]
 
 
 def _others(measured: Measurement) -> list[ReportRemark]:

@@ -13,6 +13,7 @@ import smartc
 from smartc.analysis.analyse import analysed
 from smartc.lowering.time_onnx import kernel_nodes, without_pauses
 from smartc.measuring.layer_times import LayerNames
+from smartc.measuring.measurement import Dense, measure
 
 
 class Network(nn.Module):
@@ -86,3 +87,33 @@ def test_pauses_are_taken_off_what_stands_out() -> None:
 def test_without_pauses_times_stay() -> None:
     times = np.array([[1.0, 2.0], [1.5, 3.0]])
     np.testing.assert_array_equal(without_pauses(times, np.array([3.0, 5.0])), times)
+
+
+def test_a_node_that_is_interrupted_in_most_runs_takes_what_it_takes() -> None:
+    times = np.array([[1.0, 12.0], [1.0, 9.0], [1.0, 11.0], [1.0, 2.0], [1.0, 10.0]])
+    found = without_pauses(times, np.full(5, 3.0))
+    np.testing.assert_allclose(found, np.tile([1.0, 2.0], (5, 1)))
+
+
+class Interrupted:
+    """A network whose layers are timed as longer than its processor time."""
+
+    by_node = False
+
+    def whole(self) -> float:
+        """Return five milliseconds."""
+        return 0.005
+
+    def profile(self) -> None:
+        """Run."""
+
+    def times(self) -> dict[str, list[float]]:
+        """Return ten milliseconds in two layers."""
+        return {"first": [0.0, 0.002, 0.002], "second": [0.0, 0.008, 0.008]}
+
+
+def test_layers_take_no_more_than_the_whole(names: LayerNames) -> None:
+    found, _ = measure(Dense(lambda inputs: Interrupted(), names.layers, ()), {}, names.layers)
+    assert found.total.ms == pytest.approx(5.0)
+    assert {name: timing.ms for name, timing in found.layers.items()} == pytest.approx({"first": 1.0, "second": 4.0})
+    assert found.rest.ms == 0

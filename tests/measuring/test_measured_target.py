@@ -46,6 +46,27 @@ def test_prices_a_kernel_as_it_was_measured() -> None:
     assert float(cpu.price(work(kind=OpKind.FREE)).total) == 0
 
 
+def test_few_rows_take_what_linear_layers_do() -> None:
+    cpu = target(lambda point: 3 * by_work(point) if point.kind == "linear" else by_work(point), blocks=False)
+    rows = cpu.price(work(pixels=1, kernel=1, cin=64, cout=256)).total_ms
+    assert rows == pytest.approx(3 * (5 + 64 * 256 / 5e4 + 320 / 1e6) / 1e3)
+    larger = cpu.price(work(pixels=1, kernel=1, cin=512, cout=2048)).total_ms
+    assert larger == pytest.approx(16 * 3 * (5 + 256 * 256 / 5e4 + 512 / 1e6) / 1e3)
+    many = cpu.price(work(pixels=784, kernel=1, cin=64, cout=256)).total_ms
+    assert many == pytest.approx((5 + 784 * 64 * 256 / 5e4 + 784 * 320 / 1e6) / 1e3)
+
+
+def test_factors_are_of_layers_and_no_part_of_the_description() -> None:
+    cpu = target(by_work, blocks=False)
+    scaled = replace(cpu, factors={"slow": 2.5})
+    assert scaled.factors_of(("slow", "other")).tolist() == [2.5, 1.0]
+    assert scaled.to_dict() == cpu.to_dict()
+    two = {"cin": np.array([64, 64]), "factor": scaled.factors_of(("slow", "other"))}
+    slow, other = scaled.price(work(**two)).total
+    assert slow == pytest.approx(2.5 * other)
+    assert other == pytest.approx(float(cpu.price(work()).total))
+
+
 def test_skips_zero_tiles_where_that_is_faster() -> None:
     cpu = target(by_work)
     few, all_of_them = cpu.price(work(live_tiles=100)), without_skipping(cpu).price(work(live_tiles=100))
@@ -111,19 +132,24 @@ def damaged(content: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("change", "fact"),
     [
-        (lambda c: {**c, "schema": 7}, "its schema is 7 and this version reads 2"),
+        (lambda c: {**c, "schema": 7}, "its schema is 7 and this version reads 3"),
+        (lambda c: {**c, "schema": 2}, "its schema is 2 and this version reads 3"),
         (lambda c: [], "the whole is list and must be an object"),
         (lambda c: {**c, "processor": "Z80"}, "it was measured on Z80, and this is A Processor"),
-        (lambda c: {**c, "versions": {"smartc": "0"}}, "it was measured with smartc 0, and 0.1.0 is installed"),
+        (lambda c: {**c, "versions": {"onnxruntime": "0"}}, "it was measured with onnxruntime 0, and 1 is installed"),
         (
-            lambda c: {**c, "versions": {"smartc": "0.1.0"}},
-            "it was measured without onnxruntime, which is installed now",
+            lambda c: {**c, "versions": {"onnxruntime": "1"}},
+            "it was measured without apache-tvm, which is installed now",
         ),
         (lambda c: {**c, "date": 3}, "date is int and must be a string"),
         (damaged, "its measurements are damaged: 26 of 27 sizes were measured"),
         (
             lambda c: {**c, "points": [point for point in c["points"] if point["kind"] != "step"]},
             "its measurements are damaged: no step kernel was measured",
+        ),
+        (
+            lambda c: {**c, "points": [point for point in c["points"] if point["kind"] != "linear"]},
+            "its measurements are damaged: no linear kernel was measured",
         ),
         (lambda c: {**c, "points": []}, "its measurements are damaged: no matrix kernel was measured"),
         (
@@ -137,9 +163,9 @@ def test_a_table_that_is_no_use(
 ) -> None:
     monkeypatch.setattr("smartc.measuring.cost_table_file.processor_name", lambda: "A Processor")
     monkeypatch.setattr(
-        "smartc.measuring.cost_table_file.installed_versions", lambda: {"smartc": "0.1.0", "onnxruntime": "1"}
+        "smartc.measuring.cost_table_file.installed_versions", lambda: {"onnxruntime": "1", "apache-tvm": "2"}
     )
-    good = replace(table(by_work), processor="A Processor", versions={"smartc": "0.1.0", "onnxruntime": "1"})
+    good = replace(table(by_work), processor="A Processor", versions={"onnxruntime": "1", "apache-tvm": "2"})
     cache.parent.mkdir()
     cache.write_text(json.dumps(change(encode(good))))
     with pytest.raises(UserError) as refused:

@@ -14,6 +14,7 @@ from smartc.targets.target import load_target
 
 TINY = Sizes(
     rows=(1,),
+    features=(8, 16),
     pixels=(49,),
     kernels=(1, 9),
     channels=(8, 16),
@@ -56,6 +57,10 @@ def _points() -> Iterator[CostPoint]:
                 yield CostPoint("depthwise", kernel, pixels, cin, cin, -1, 1.0, 0.1)
             for tiles in (0, 64, 256):
                 yield CostPoint("packed", kernel, pixels, 128, 128, kernel * tiles, 1.0, 0.1)
+    for rows in (1, 16):
+        for cin in (8, 64, 256):
+            for cout in (8, 64, 256):
+                yield CostPoint("linear", 1, rows, cin, cout, -1, 1.0, 0.1)
     for channels in (24, 32, 40, 48, 56, 64):
         yield CostPoint("step", 9, 196, 64, channels, -1, 1.0, 0.1)
     for elements in (1, 1000, 1_000_000):

@@ -79,4 +79,5 @@ def random_layers(random: np.random.Generator, count: int) -> Workload:
         repeats=random.choice([1, 1, 5], count),
         stored_elements=random.choice([0, 2, 500], count),
         patterned=random.integers(0, 2, count) > 0,
+        factor=np.ones(count),
     )
