@@ -23,6 +23,7 @@ from smartc.learning.decide import decide, settle_granularity
 from smartc.learning.learn import Watch
 from smartc.learning.training.settings import Settings
 from smartc.lowering.files import lower_to
+from smartc.lowering.lower import Lowered
 from smartc.measuring.bench import bench_for, measured
 from smartc.measuring.measured_target import default_backends
 from smartc.measuring.put_back import KernelChoice, put_back
@@ -158,13 +159,17 @@ def emit(
             break
         choice = better
 
-    def report() -> Report:
-        """Prove every stage and report on it."""
+    def proved() -> tuple[Report, Sequence[Lowered]]:
+        """Prove every stage, and return the report with the files that passed."""
         proofs = prove(job, decision, choice.decision, packed.model, files.lowered)
-        remarks = (*packed.remarks, *files.remarks, *bench.remarks)
-        findings = found(job, comparison, packed.model, proofs, remarks)
-        return finish_report(job, choice, plan, packed.model, findings, times)
+        remarks = (*packed.remarks, *files.remarks, *proofs.remarks, *bench.remarks)
+        findings = found(job, comparison, packed.model, proofs.verifications, remarks)
+        timed = None if times is None else times.only([part.file for part in proofs.files])
+        return finish_report(job, choice, plan, packed.model, findings, timed), proofs.files
 
     if not backends:
-        return Compiled(packed.model, plan, report, None, partial(emit, job, decision, comparison, ("pt2",)))
-    return Compiled(packed.model, plan, report(), {part.file: part.write for part in files.lowered})
+        lower = partial(emit, job, decision, comparison, ("pt2",))
+        return Compiled(packed.model, plan, lambda: proved()[0], None, lower, comparison)
+    report, passed = proved()
+    lowered = {part.file: part.write for part in passed}
+    return Compiled(packed.model, plan, report, lowered, comparison=comparison)

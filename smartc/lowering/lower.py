@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 
-from smartc.core.errors import Argument, UserError
+from smartc.core.errors import Argument, SmartcError, UserError, first_line
 from smartc.ir.traced_model import Remark, TracedModel
 from smartc.lowering.to_onnx import OnnxSession, to_onnx
 from smartc.lowering.to_program import save_program, to_program
@@ -53,6 +54,7 @@ class Lowered:
         run: Computes its outputs from flattened inputs.
         dtype: The floating type that it takes.
         timer: Loads it with some inputs, to be timed layer by layer; None where nothing times it.
+        runtime: What runs it, None where that is PyTorch.
     """
 
     file: str
@@ -61,6 +63,7 @@ class Lowered:
     run: Callable[[tuple[Any, ...]], Any]
     dtype: torch.dtype
     timer: Callable[[tuple[Any, ...]], Timer] | None = None
+    runtime: str | None = None
 
     def prove(self, reference: Reference) -> Verification:
         """Compare with the masked original.
@@ -96,13 +99,35 @@ def lower(
         remarks += packed.remarks
     if "onnx" in backends:
         tile = None if packed is None else packed.target.sparsity.tile[::-1]
-        try:
-            lowered.append(_onnx(model.to(torch.float32), metadata, tile))
-        except UserError as error:
-            remarks.append(Remark("model.onnx", f"is not written: {error.fact}"))
+        _add("model.onnx", lambda: _onnx(model.to(torch.float32), metadata, tile), lowered, remarks)
     if "tvm" in backends:
-        lowered.append(_tvm(model.to(torch.float32), dense or {}))
+        check_tvm()
+        _add("model.so", lambda: _tvm(model.to(torch.float32), dense or {}), lowered, remarks)
     return lowered, remarks
+
+
+def _add(file: str, make: Callable[[], Lowered], lowered: list[Lowered], remarks: list[Remark]) -> None:
+    """Add a file for another runtime, or a remark on why there is none: its defects cost that file alone."""
+    try:
+        lowered.append(make())
+    except MemoryError:
+        raise
+    except Exception as error:
+        fact = error.fact if isinstance(error, SmartcError) else f"{type(error).__name__}: {first_line(error)}"
+        remarks.append(Remark(file, f"is not written: {fact}"))
+
+
+def check_tvm() -> None:
+    """Raise unless TVM is installed.
+
+    Raises:
+        UserError: It is not.
+    """
+    try:
+        import_module("smartc.lowering.to_tvm")
+    except ImportError as error:
+        fix = "Install it with pip install 'smartc[tvm]'"
+        raise UserError(f"TVM is not installed: {error}", where=Argument("backends", ("tvm",)), fix=fix) from error
 
 
 def _weights(model: TracedModel, packed: PackedBlocks) -> Lowered:
@@ -142,14 +167,10 @@ def _tvm(model: TracedModel, dense: Mapping[str, bool]) -> Lowered:
     """Return the library that TVM compiles for this processor, for one sample at a time.
 
     Raises:
-        UserError: TVM is not installed, or has no form for an operator of the model.
+        UserError: TVM has no form for an operator of the model.
     """
-    try:
-        from smartc.lowering.to_tvm import to_tvm
-    except ImportError as error:
-        fix = "Install it with pip install 'smartc[tvm]'"
-        raise UserError(f"TVM is not installed: {error}", where=Argument("backends", ("tvm",)), fix=fix) from error
     from smartc.lowering.time_tvm import TvmTimer
+    from smartc.lowering.to_tvm import to_tvm
 
     module = to_tvm(model, dense=dense)
 
@@ -160,7 +181,8 @@ def _tvm(model: TracedModel, dense: Mapping[str, bool]) -> Lowered:
         rows = [tuple(_row(value, place) for value in flat) for place in range(count)]
         return [np.concatenate(parts) for parts in zip(*(module.run(row) for row in rows), strict=True)]
 
-    return Lowered("model.so", "masked == TVM", module.export, run, torch.float32, partial(TvmTimer, module))
+    timer = partial(TvmTimer, module)
+    return Lowered("model.so", "masked == TVM", module.export, run, torch.float32, timer, "TVM")
 
 
 def _row(value: Any, place: int) -> Any:
@@ -173,7 +195,7 @@ def _onnx(model: TracedModel, metadata: Mapping[str, str], tile: tuple[int, int]
     content = _onnx_content(model, metadata, tile)
     run = OnnxSession(content, model.name).run
     stage, timer = "masked == ONNX Runtime", _onnx_timer(content)
-    return Lowered("model.onnx", stage, lambda path: _write(path, content), run, torch.float32, timer)
+    return Lowered("model.onnx", stage, lambda path: _write(path, content), run, torch.float32, timer, "ONNX Runtime")
 
 
 def _onnx_content(model: TracedModel, metadata: Mapping[str, str], tile: tuple[int, int] | None) -> bytes:

@@ -204,10 +204,11 @@ class Learning:
 
 @dataclass(frozen=True)
 class ReportRemark:
-    """Hold something that the reader should know about a place."""
+    """Hold something that the reader should know about a place; a warning is shown above everything else."""
 
     where: str
     text: str
+    level: Literal["note", "warning"] = "note"
 
 
 def _ratio(before: float, after: float) -> float:
