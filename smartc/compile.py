@@ -18,6 +18,7 @@ from smartc.decision.dump import Dump
 from smartc.decision.job import Clock, CompileJob
 from smartc.decision.plan import make_plan
 from smartc.frontend.load_or_trace import load_or_trace
+from smartc.frontend.name_outputs import name_outputs
 from smartc.ir.traced_model import TracedModel
 from smartc.learning.decide import decide, settle_granularity
 from smartc.learning.learn import Watch
@@ -55,6 +56,7 @@ def compile(
     evaluate: Any = None,
     watch: Watch | None = None,
     dump: str | Path | Dump | None = None,
+    output_names: Sequence[str] | None = None,
 ) -> Compiled:
     """Make a trained model faster on a target by removing channels or blocks, and prove the result.
 
@@ -92,6 +94,8 @@ def compile(
         watch: Called after each step of learning with where it stands, the number of all steps, and the
             share of the budget that is met.
         dump: A folder, not there yet, for the graph as text after every stage, and the passes that ran.
+        output_names: What ONNX files and ``smartc run`` call the outputs, one name for each tensor; by default the
+            keys of a dict that the model returns, and ``output_0``, ``output_1`` by position.
 
     Returns:
         The compiled model.  With no backend its proof runs when the module, the report or a saved
@@ -112,7 +116,9 @@ def compile(
         True
         >>> compiled.save("build")
     """
-    asked = Request(target, (sparsity, latency, macs, bytes), granularity, learner, data is not None, backends)
+    asked = Request(
+        target, (sparsity, latency, macs, bytes), granularity, learner, data is not None, backends, output_names
+    )
     job = start(model_or_path, example_inputs, asked, dump)
     samples = None if data is None else load_samples(data, job.original, preprocess)
     comparison = comparison_for(job.original, samples, evaluate)
@@ -130,7 +136,7 @@ def start(model: Any, example_inputs: Any, asked: Request, dump: str | Path | Du
     target, budget, granularity, learner = check(asked)
     clock = Clock(Dump.to(dump))
     with clock("capture"):
-        original = load_or_trace(model, example_inputs)
+        original = name_outputs(load_or_trace(model, example_inputs), asked.output_names)
     clock.dump.stage("capture", original, *(f"{remark.where}: {remark.text}" for remark in original.remarks))
     with clock("analysis"):
         layers = analysed(original)

@@ -115,6 +115,7 @@ def prepare(
     batch_norm: bool = True,
     seed: int = 0,
     dump: str | Path | Dump | None = None,
+    output_names: Sequence[str] | None = None,
 ) -> Preparation:
     """Put masks on a model, to be learned in a training loop of your own.
 
@@ -134,6 +135,7 @@ def prepare(
         batch_norm: Whether batch norms use the batch's statistics, as in training; false for few data.
         seed: Noted in the report.
         dump: As for ``smartc.compile``.
+        output_names: As for ``smartc.compile``.
 
     Returns:
         The preparation: its ``model`` is to be trained.
@@ -159,7 +161,7 @@ def prepare(
     """
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise UserError(f"{steps} is no number of steps", where="steps", fix="Give how many steps the loop will take")
-    asked = Request(target, (sparsity, latency, macs, bytes), granularity, learner, with_data=True)
+    asked = Request(target, (sparsity, latency, macs, bytes), granularity, learner, True, output_names=output_names)
     job = settle_granularity(start(model, example_inputs, asked, dump), None, granularity)
     search = new_search(job, steps, batch_norm)
     refit_by_latest_inputs(search)

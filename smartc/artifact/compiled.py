@@ -143,6 +143,7 @@ class Compiled:
             "model": dict(self.plan.model),
             "target": self.plan.target["target"]["name"],
             "plan": self.plan.sha256,
+            "outputs": list(self.model.output_names),
         }
         write_artifact(folder, files, about)
 
@@ -170,7 +171,7 @@ def load(folder: str | Path) -> Compiled:
         True
     """
     from smartc.artifact.manifest import REQUIRED, check_files, read_manifest
-    from smartc.frontend.model_file import load_model
+    from smartc.artifact.runner import load_named
 
     folder = Path(folder)
     check_files(folder)
@@ -178,7 +179,7 @@ def load(folder: str | Path) -> Compiled:
     listed = read_manifest(folder)["files"]
     plan = Plan.from_dict(json.loads((folder / "plan.json").read_text(encoding="utf-8")), str(folder / "plan.json"))
     report = Report.load(folder / "report.json")
-    model = replace(load_model(folder / "model.pt2"), name=report.model)
+    model = replace(load_named(folder / "model.pt2"), name=report.model)
     contents = {path.name: path.read_bytes() for path in _lowered_files(folder) if path.name in listed}
     lowered = {name: partial(_write_bytes, content) for name, content in contents.items()}
     return Compiled(model, plan, report, lowered)

@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> None:
     target = load_target(arguments.target)
     check_writable(arguments.output)
     _check_learning(arguments)
-    backends = None if arguments.backend is None else _backends(arguments.backend)
+    backends = None if arguments.backend is None else _listed(arguments.backend)
     target = with_costs(target, backends)
     with progress("compiling"), learning_bar() as watch:
         # From here on torch is needed, which takes seconds to import.
@@ -54,7 +54,7 @@ def _compiled(
     from smartc.frontend.model_file import load_model
     from smartc.learning.training.distributed import is_first
 
-    backends = None if arguments.backend is None else _backends(arguments.backend)
+    backends = None if arguments.backend is None else _listed(arguments.backend)
     dump = Dump.to(arguments.dump if is_first() else None)
     with dump.listening():
         model = load_model(
@@ -80,6 +80,7 @@ def _compiled(
         evaluate=arguments.eval if is_first() else None,
         watch=watch,
         dump=dump,
+        output_names=None if arguments.output_names is None else _listed(arguments.output_names),
     )
 
 
@@ -128,7 +129,7 @@ def _share(text: str | None) -> float | None:
     raise UserError("not a share of channels", where=f"--sparsity {text}", fix=fix)
 
 
-def _backends(text: str) -> tuple[str, ...]:
+def _listed(text: str) -> tuple[str, ...]:
     """Return the names in a list with commas."""
     return tuple(name.strip() for name in text.split(","))
 

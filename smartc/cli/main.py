@@ -116,6 +116,8 @@ def _add_compile(commands: Commands) -> _Parser:
     lowered = "onnx (default), tvm, both with a comma (default for cpu where TVM is installed), or pt2"
     parser.add_argument("--backend", metavar="B", help=lowered)
     parser.add_argument("-o", "--output", required=True, metavar="BUILD", help="folder to write")
+    outputs = "what to call the outputs, with commas (default: keys of a dict, else output_0, output_1)"
+    parser.add_argument("--output-names", metavar="A,B", help=outputs)
     dumped = "folder for the graph as text after every stage, and the passes that ran"
     parser.add_argument("--dump", metavar="DIR", help=dumped)
     _add_learning(parser)
@@ -159,7 +161,7 @@ def _add_explain(commands: Commands) -> _Parser:
 
 def _add_verify(commands: Commands) -> _Parser:
     """Add ``smartc verify``."""
-    parser = commands.add_parser("verify", help="check a build: hashes, and ONNX Runtime against PyTorch")
+    parser = commands.add_parser("verify", help="check a build: hashes, and every file against the others")
     parser.add_argument("build", metavar="BUILD", help=_BUILD)
     return parser
 
@@ -179,6 +181,9 @@ def _add_run(commands: Commands) -> _Parser:
     parser.add_argument("build", metavar="BUILD", help=_BUILD)
     parser.add_argument("--input", required=True, metavar="FILE", help=".npz, an array per input; or .npy")
     parser.add_argument("-o", "--output", metavar="FILE", help=".npz to write the outputs to")
+    files = ("model.onnx", "model.pt2", "model.so")
+    text = "which file of the build: model.onnx (default where it is there), model.pt2 or model.so"
+    parser.add_argument("--file", choices=files, metavar="NAME", help=text)
     return parser
 
 

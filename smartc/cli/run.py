@@ -20,7 +20,7 @@ _ROWS_SHOWN = 10
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the model; write the outputs, or print what they are."""
-    runner = open_runner(arguments.build)
+    runner = open_runner(arguments.build, arguments.file)
     inputs = _named(_read(arguments.input), runner, arguments.input)
     runner.check(inputs, arguments.input)
     outputs = runner.call(inputs)

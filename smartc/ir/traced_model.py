@@ -100,6 +100,7 @@ class TracedModel:
         aliases: For a tied tensor, every name that the user's ``state_dict`` has for it.
         state_names: All names in the user's ``state_dict``.
         remarks: What was noticed while the model was captured.
+        outputs: What the user calls the outputs; empty where the model's own structure names them.
     """
 
     graph_module: fx.GraphModule
@@ -109,6 +110,7 @@ class TracedModel:
     aliases: Mapping[str, tuple[str, ...]]
     state_names: frozenset[str]
     remarks: tuple[Remark, ...] = ()
+    outputs: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         """Return in one line the name, the inputs and the size."""
@@ -221,6 +223,21 @@ class TracedModel:
         spec: pytree.TreeSpec = self.graph._codegen.pytree_info.in_spec  # type: ignore[attr-defined]
         return spec
 
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Return a name for each output that is a tensor: the user's, or the keys and positions that lead to it."""
+        if self.outputs:
+            return self.outputs
+        structure: pytree.TreeSpec = self.graph._codegen.pytree_info.out_spec  # type: ignore[attr-defined]
+        (leaves,) = self.graph.output_node().args
+        found = structure.unflatten(list(leaves) if isinstance(leaves, (tuple, list)) else [leaves])
+        paths, _ = pytree.tree_flatten_with_path(found)
+        names = [_path_name(path) for path, leaf in paths if isinstance(leaf, fx.Node) and _is_tensor(leaf)]
+        # ONNX has one name for one value: an output cannot be called as an input is.
+        taken = {spec.name for spec in self.inputs}
+        names = [f"{name}_output" if name in taken else name for name in names]
+        return tuple(name if names.index(name) == place else f"{name}_{place}" for place, name in enumerate(names))
+
     def arguments(self, flat: tuple[Any, ...]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return positional and keyword arguments made of flattened inputs."""
         args, kwargs = pytree.tree_unflatten(list(flat), self.structure)
@@ -243,6 +260,23 @@ class TracedModel:
         self.graph_module.recompile()
         self.graph_module.delete_all_unused_submodules()
         return self
+
+
+def _is_tensor(node: fx.Node) -> bool:
+    """Return whether a node gives a tensor, not the size of one."""
+    return not isinstance(value_of(node), (int, float))
+
+
+# Where each kind of step to a leaf of a structure keeps its key.
+FIELDS = {pytree.SequenceKey: "idx", pytree.MappingKey: "key", pytree.GetAttrKey: "name"}
+
+
+def _path_name(path: tuple[Any, ...]) -> str:
+    """Return the keys and positions of an output as one name: ``logits``, ``output_0``, ``boxes_1``."""
+    parts = [str(getattr(key, FIELDS[type(key)])) if type(key) in FIELDS else str(key).strip(".[]'") for key in path]
+    if not path or isinstance(path[0], pytree.SequenceKey):
+        parts.insert(0, "output")
+    return "_".join(parts if path else ("output", "0"))
 
 
 def layer_name(node: fx.Node) -> str:

@@ -21,6 +21,8 @@ from smartc.lowering.packed_initializers import pack_initializers
 
 # The oldest opset that has every operator torch.onnx emits for ATen graphs.
 OPSET = 20
+# What the free axis of every input is called.
+BATCH_NAME = "batch"
 _SCOPES = "pkg.torch.onnx.name_scopes"
 
 
@@ -56,6 +58,8 @@ def to_onnx(
         *cleaned.graph.initializer,
     ):
         del value.metadata_props[:]
+    if model.dynamic_batch:
+        _name_batch(cleaned)
     if tile is not None:
         pack_initializers(cleaned, tile)
     onnx.helper.set_model_props(cleaned, {f"smartc.{key}": value for key, value in metadata.items()})
@@ -68,7 +72,14 @@ def _exported(model: TracedModel, program: torch.export.ExportedProgram) -> onnx
     """Return what PyTorch makes of a program."""
     try:
         with quiet():
-            exported = torch.onnx.export(program, dynamo=True, opset_version=OPSET, optimize=True, verbose=False)
+            exported = torch.onnx.export(
+                program,
+                dynamo=True,
+                opset_version=OPSET,
+                optimize=True,
+                verbose=False,
+                output_names=model.output_names,
+            )
     except Exception as error:
         raise UserError(
             f"ONNX cannot express it: {_root_cause(error)}",
@@ -77,6 +88,18 @@ def _exported(model: TracedModel, program: torch.export.ExportedProgram) -> onnx
         ) from error
     assert exported is not None
     return exported.model_proto
+
+
+def _name_batch(model: onnx.ModelProto) -> None:
+    """Call the free size of axis 0 by what it is, wherever the exporter's symbol for it stands."""
+    dims = (value.type.tensor_type.shape.dim for value in model.graph.input)
+    symbol = next((sizes[0].dim_param for sizes in dims if sizes and sizes[0].dim_param), "")
+    if not re.fullmatch(r"\w+", symbol):
+        return
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        for size in value.type.tensor_type.shape.dim:
+            if size.dim_param:
+                size.dim_param = re.sub(rf"\b{symbol}\b", BATCH_NAME, size.dim_param)
 
 
 def _root_cause(error: BaseException) -> str:
