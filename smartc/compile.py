@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from torch import nn
 
 from smartc.analysis.analyse import analysed, described
 from smartc.artifact.compiled import Compiled
+from smartc.data.hold_out import hold_out
 from smartc.data.samples import load_samples
 from smartc.decision.carry_out import pack, remove
 from smartc.decision.decision import Decision
@@ -29,10 +31,11 @@ from smartc.measuring.bench import bench_for, measured
 from smartc.measuring.measured_target import default_backends
 from smartc.measuring.put_back import KernelChoice, put_back
 from smartc.proof.comparison import Comparison, comparison_for
+from smartc.proof.limits import Limits
 from smartc.proof.prove import prove
 from smartc.reporting.finish_report import finish_report, found
 from smartc.request import Request, check
-from smartc.results.report import Report
+from smartc.results.report import Report, ReportRemark
 from smartc.selection.budget import resolved_budget
 from smartc.targets.target import Target
 
@@ -57,6 +60,8 @@ def compile(
     watch: Watch | None = None,
     dump: str | Path | Dump | None = None,
     output_names: Sequence[str] | None = None,
+    min_accuracy: float | None = None,
+    min_agreement: float | None = None,
 ) -> Compiled:
     """Make a trained model faster on a target by removing channels or blocks, and prove the result.
 
@@ -80,7 +85,8 @@ def compile(
         data: What to learn from: a tensor, a tuple or a dict of tensors, an iterable, DataLoader or Dataset of
             these, a function that yields them, a file (.npz, .npy, .safetensors, .pt), a folder of images, or
             ``package.module:function``.  One tensor more than the model has inputs holds labels; without
-            labels the model as it is teaches.
+            labels the model as it is teaches.  Where there are 2000 samples or more, some are left out of
+            learning, to measure the agreement on.
         preprocess: How images and uint8 arrays are normalised: ``imagenet``, ``half`` (-1 to 1), ``unit``
             (0 to 1), or ``mean=0.48,0.45,0.41:std=0.23,0.22,0.22``.
         train: A loss of your own: a function or ``package.module:function``, called with the model, a
@@ -96,13 +102,17 @@ def compile(
         dump: A folder, not there yet, for the graph as text after every stage, and the passes that ran.
         output_names: What ONNX files and ``smartc run`` call the outputs, one name for each tensor; by default the
             keys of a dict that the model returns, and ``output_0``, ``output_1`` by position.
+        min_accuracy: The least accuracy, or value of your metric, that the compiled model may have; needs ``evaluate``.
+        min_agreement: The least share of the inputs, 0 to 1, on which it must have the top-1 of the original; where
+            outputs are no scores, the least cosine.
 
     Returns:
         The compiled model.  With no backend its proof runs when the module, the report or a saved
         folder is first asked for; otherwise before this returns.
 
     Raises:
-        UserError: An argument is wrong, the model cannot be captured, or the budget cannot be met.
+        UserError: An argument is wrong, the model cannot be captured, the budget cannot be met, or the compiled
+            model is worth less than ``min_accuracy`` or ``min_agreement``.
         InternalError: A stage computes something else than the masked original.
 
     Example:
@@ -116,12 +126,13 @@ def compile(
         True
         >>> compiled.save("build")
     """
-    asked = Request(
-        target, (sparsity, latency, macs, bytes), granularity, learner, data is not None, backends, output_names
-    )
+    limits, budget = Limits(min_accuracy, min_agreement), (sparsity, latency, macs, bytes)
+    limits.check_given(evaluate is not None)
+    asked = Request(target, budget, granularity, learner, data is not None, backends, output_names)
     job = start(model_or_path, example_inputs, asked, dump)
-    samples = None if data is None else load_samples(data, job.original, preprocess)
-    comparison = comparison_for(job.original, samples, evaluate)
+    given = None if data is None else load_samples(data, job.original, preprocess)
+    samples, held = (None, None) if given is None else hold_out(given)
+    comparison = comparison_for(job.original, held, evaluate, limits, samples)
     job = settle_granularity(job, samples, granularity)
     decision = decide(job, samples, train, settings or Settings(), watch)
     return emit(job, decision, comparison, backends)
@@ -146,7 +157,11 @@ def start(model: Any, example_inputs: Any, asked: Request, dump: str | Path | Du
 
 
 def emit(
-    job: CompileJob, decision: Decision, comparison: Comparison, backends: Sequence[str] | None = None
+    job: CompileJob,
+    decision: Decision,
+    comparison: Comparison,
+    backends: Sequence[str] | None = None,
+    warnings: Sequence[ReportRemark] = (),
 ) -> Compiled:
     """Return the compiled model of a decision: removed, packed and lowered until all pays, proved and reported.
 
@@ -170,11 +185,12 @@ def emit(
         proofs = prove(job, decision, choice.decision, packed.model, files.lowered)
         remarks = (*packed.remarks, *files.remarks, *proofs.remarks, *bench.remarks)
         findings = found(job, comparison, packed.model, proofs.verifications, remarks)
+        findings = replace(findings, warnings=(*warnings, *findings.warnings))
         timed = None if times is None else times.only([part.file for part in proofs.files])
         return finish_report(job, choice, plan, packed.model, findings, timed), proofs.files
 
     if not backends:
-        lower = partial(emit, job, decision, comparison, ("pt2",))
+        lower = partial(emit, job, decision, comparison, ("pt2",), warnings)
         return Compiled(packed.model, plan, lambda: proved()[0], None, lower, comparison)
     report, passed = proved()
     lowered = {part.file: part.write for part in passed}

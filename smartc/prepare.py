@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from smartc.learning.refit import refit_by_latest_inputs
 from smartc.learning.training.mask_search import MaskSearch, SearchState
 from smartc.proof.comparison import comparison_for
 from smartc.request import Request, check_backends
+from smartc.results.figures import ReportRemark
 from smartc.targets.target import Target
 
 
@@ -85,6 +87,8 @@ class Preparation:
             backends: What to lower to, as for ``smartc.compile``.
             evaluate: Labelled inputs or a metric, as for ``smartc.compile``.
 
+        Where steps are missing there is a warning, here and in the report.
+
         Returns:
             The compiled model, as ``smartc.compile`` returns it.
 
@@ -97,7 +101,17 @@ class Preparation:
         samples = None if data is None else load_samples(data, job.original)
         comparison = comparison_for(job.original, samples, evaluate)
         learning = learning_facts(job, self.search, seed=self.seed)
-        return emit(job, decided(job, self.search, learning), comparison, backends)
+        return emit(job, decided(job, self.search, learning), comparison, backends, self._warned())
+
+    def _warned(self) -> tuple[ReportRemark, ...]:
+        """Return what the report must say of a loop that ended early, and warn of it."""
+        done, steps = self.search.done, self.search.steps
+        if done >= steps:
+            return ()
+        open_masks = "; the masks were still being searched for" if done < self.search.search_steps else ""
+        text = f"finish was called after {done} of {steps} steps{open_masks}: take all of them, or prepare for fewer"
+        warnings.warn(text, stacklevel=3)
+        return (ReportRemark("learning", text, "warning"),)
 
 
 def prepare(

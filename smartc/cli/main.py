@@ -43,8 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return leaving.code if isinstance(leaving.code, int) else 0
     except SmartcError as error:
         return _failed(error.message(as_option), error.exit_code, argv)
-    except KeyboardInterrupt:
-        return _failed("interrupted", INTERRUPTED, argv)
+    except KeyboardInterrupt as stop:
+        return _failed(str(stop) or "interrupted", INTERRUPTED, argv)
     except BrokenPipeError:
         # Else Python complains once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -59,6 +59,8 @@ def _run(arguments: argparse.Namespace) -> int:
     """Import the chosen command and run it."""
     debug = getattr(arguments, "debug", False)
     logging.basicConfig(level=logging.INFO if debug else logging.ERROR, format="smartc: %(message)s")
+    if getattr(arguments, "verbose", False):
+        logging.getLogger("smartc").setLevel(logging.INFO)
     for handler in logging.getLogger().handlers:
         handler.addFilter(logged_as_options)
     # As python itself does for a script: package.module:name is looked for in the current folder too.
@@ -113,11 +115,19 @@ def _add_compile(commands: Commands) -> _Parser:
     learners = "smart (default with --data), pdp, taylor, ac-dc, sp-lamp (default without), magnitude"
     parser.add_argument("--learner", metavar="NAME", help=f"where masks come from: {learners}")
     parser.add_argument("--eval", metavar="E", help="labelled inputs, or a metric package.module:name")
+    least = "refuse, and write nothing, where the accuracy or the metric of --eval is less"
+    parser.add_argument("--min-accuracy", metavar="A", help=least)
+    least = "the same, where fewer of the inputs have the top-1 of the original, 0 to 1 (or the cosine is less)"
+    parser.add_argument("--min-agreement", metavar="A", help=least)
     lowered = "onnx (default), tvm, both with a comma (default for cpu where TVM is installed), or pt2"
     parser.add_argument("--backend", metavar="B", help=lowered)
     parser.add_argument("-o", "--output", required=True, metavar="BUILD", help="folder to write")
     outputs = "what to call the outputs, with commas (default: keys of a dict, else output_0, output_1)"
     parser.add_argument("--output-names", metavar="A,B", help=outputs)
+    parser.add_argument("--force", action="store_true", help="replace a build in that folder, though it was trained")
+    loud = parser.add_mutually_exclusive_group()
+    loud.add_argument("-v", "--verbose", action="store_true", help="say on standard error which stage is done when")
+    loud.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors")
     dumped = "folder for the graph as text after every stage, and the passes that ran"
     parser.add_argument("--dump", metavar="DIR", help=dumped)
     _add_learning(parser)

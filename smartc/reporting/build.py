@@ -43,13 +43,14 @@ Kind = Literal["channel", "block", "n:m", "dense", "frozen"]
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """What is known beside the two networks: proofs, agreement, evaluation, remarks, seconds per stage."""
+    """What is known beside the two networks: proofs, agreement, evaluation, remarks, warnings, seconds per stage."""
 
     verify: tuple[Verification, ...]
     agreement: Agreement
     evaluation: Evaluation | None
     seconds: Mapping[str, float]
     remarks: tuple[Remark, ...] = ()
+    warnings: tuple[ReportRemark, ...] = ()
 
 
 def build_report(
@@ -82,7 +83,7 @@ def build_report(
         verify=findings.verify,
         agreement=findings.agreement,
         evaluation=findings.evaluation,
-        remarks=_remarks((*original.remarks, *findings.remarks, *_idle(job, layers)), choice),
+        remarks=(*findings.warnings, *_remarks((*original.remarks, *findings.remarks, *_idle(job, layers)), choice)),
         artifacts={},
         seconds=findings.seconds,
         learning=decision.learning,

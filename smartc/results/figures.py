@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Side = Literal["dense", "compiled"]
+# Metrics that are shares, of which more is better; they read best as per cent.
+_SHARES = ("accuracy", "top1", "top-1", "top5", "top-5", "miou", "iou", "f1", "precision", "recall")
 SIDES: tuple[Side, Side] = ("dense", "compiled")
 
 
@@ -157,6 +159,12 @@ class Evaluation:
     inputs: int
     dense: float
     compiled: float
+
+    @property
+    def is_share(self) -> bool:
+        """Return whether the metric is one of those that are shares, and its values can be."""
+        named = self.metric.lower() in _SHARES
+        return named and all(0 <= value <= 1 for value in (self.dense, self.compiled))
 
 
 @dataclass(frozen=True)

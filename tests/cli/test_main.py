@@ -164,6 +164,25 @@ def test_run(build: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert lines[1].startswith(f"{name}: float32 5x10, ")
     assert lines[2:] == [f"  largest in each row: {best}", f"written: {tmp_path}/y.npz"]
     assert _printed(capsys, "run", build, "--input", tmp_path / "x.npy").splitlines() == lines[:3]
+    np.savez(tmp_path / "labelled.npz", inputs=x, labels=np.zeros(5))
+    assert _printed(capsys, "run", build, "--input", tmp_path / "labelled.npz").splitlines() == lines[:3]
+
+
+@pytest.mark.parametrize("names", [("inputs", "labels"), ("input", "y"), ("x", "target"), ("arr_0", "arr_1")])
+def test_one_file_serves_data_and_eval(
+    model_files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], names: tuple[str, str]
+) -> None:
+    random = np.random.default_rng(0)
+    arrays = (random.normal(size=(12, *SHAPE)).astype(np.float32), random.integers(0, 10, 12))
+    data, folder = tmp_path / "data.npz", tmp_path / "build"
+    np.savez(data, **dict(zip(names, arrays, strict=True)))
+    options = ("--data", data, "--eval", data, "--steps", "0", "--granularity", "channel", "--backend", "pt2")
+    _printed(capsys, "compile", model_files / "program.pt", TARGET, *options, "-o", folder)
+    report = Report.load(folder / "report.json")
+    assert report.evaluation is not None
+    assert report.evaluation.inputs == 12
+    assert report.learning is not None
+    assert report.learning.samples == 12
 
 
 def test_run_without_onnx(model_files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
