@@ -153,8 +153,9 @@ def _add_report(commands: Commands) -> _Parser:
     parser = commands.add_parser("report", help="show what each layer costs before and after")
     parser.add_argument("build", metavar="BUILD", help=_BUILD)
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--csv", action="store_true", help="print one row per layer")
-    form.add_argument("--json", action="store_true", help="print report.json")
+    rows = "write one row per layer, or print it where no file is given"
+    form.add_argument("--csv", nargs="?", const="-", metavar="FILE", help=rows)
+    form.add_argument("--json", nargs="?", const="-", metavar="FILE", help="write report.json, or print it")
     form.add_argument("--html", metavar="FILE", help="write one page that needs nothing else")
     parser.add_argument("--all", action="store_true", help="show layers that cost next to nothing too")
     return parser
@@ -201,6 +202,8 @@ def _add_targets(commands: Commands) -> _Parser:
     """Add ``smartc targets``."""
     parser = commands.add_parser("targets", help="list the targets, show one in full, or measure this machine")
     parser.add_argument("name", nargs="*", metavar="NAME", help="a target's name or a .toml, or: calibrate cpu")
+    toml = "print it as a file to begin one of your own from"
+    parser.add_argument("--toml", action="store_true", help=toml)
     return parser
 
 

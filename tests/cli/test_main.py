@@ -104,6 +104,9 @@ def test_report_in_every_form(build: Path, tmp_path: Path, capsys: pytest.Captur
     report = Report.load(build / "report.json")
     assert _printed(capsys, "report", build, "--csv") == report.to_csv()
     assert json.loads(_printed(capsys, "report", build, "--json")) == report.to_dict()
+    for option, text in (("--csv", report.to_csv()), ("--json", (build / "report.json").read_text())):
+        assert _printed(capsys, "report", build, option, tmp_path / "file") == ""
+        assert (tmp_path / "file").read_bytes().decode() == text
     assert _printed(capsys, "report", build, "--html", tmp_path / "page.html") == ""
     assert (tmp_path / "page.html").read_text() == (build / "report.html").read_text()
     short, full = _printed(capsys, "report", build), _printed(capsys, "report", build, "--all")

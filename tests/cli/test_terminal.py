@@ -155,7 +155,7 @@ def test_a_file_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> Non
         assert log.wait(1)[0] == "smartc: compiling, 0 min"
         watch(SearchState(3, loss=0.25), 40, 0.5)
         said = len(log.getvalue().splitlines())
-        assert log.wait(said + 2)[-1] == "smartc: learning: step 4 of 40, loss 0.25, budget 50 %, 0 min"
+        assert log.wait(said + 2)[-1] == "smartc: learning: step 4 of 40, loss 0.250, budget 50 %, 0 min"
         watch(SearchState(39, loss=0.25), 40, 1.0)
         said = len(log.getvalue().splitlines())
         assert log.wait(said + 2)[-1] == "smartc: compiling, 0 min"

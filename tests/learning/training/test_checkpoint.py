@@ -81,7 +81,7 @@ def test_a_training_goes_on_where_it_was(
     path = tmp_path / "state"
     for kill in kills:
         with pytest.raises(Killed):
-            _compile(path, kill=kill, resume=kill != kills[0], learner=learner, **options)
+            _compile(path, kill=kill, resume=path.exists(), learner=learner, **options)
         assert path.exists() == (kill > 0)
     resumed = _compile(path, resume=True, learner=learner, **options)
     assert _same(whole, resumed)
