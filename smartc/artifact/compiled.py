@@ -192,7 +192,7 @@ def _with_sizes(report: Report, beside: Path) -> Report:
 
 def _lowered_files(folder: Path) -> list[Path]:
     """Return the files of a folder that hold the model or its packed weights."""
-    return sorted(path for path in folder.iterdir() if path.stem in ("model", "weights"))
+    return sorted(path for path in folder.iterdir() if path.name.partition(".")[0] in ("model", "weights"))
 
 
 def _write(path: Path, text: str) -> None:

@@ -14,7 +14,8 @@ import torch
 
 from smartc.core.errors import Argument, SmartcError, UserError, first_line
 from smartc.ir.traced_model import Remark, TracedModel
-from smartc.lowering.to_onnx import OnnxSession, to_onnx
+from smartc.lowering.onnx_files import onnx_files
+from smartc.lowering.to_onnx import to_onnx
 from smartc.lowering.to_program import save_program, to_program
 from smartc.lowering.to_safetensors import from_safetensors, to_safetensors
 from smartc.passes.pack_blocks import PackedBlocks
@@ -160,7 +161,11 @@ def dense_timer(model: TracedModel, metadata: Mapping[str, str]) -> Callable[[tu
     Raises:
         UserError: ONNX has no form for an operator of the model.
     """
-    return _onnx_timer(_onnx_content(model.to(torch.float32), metadata, None))
+    files = onnx_files(_onnx_model(model.to(torch.float32), metadata, None), model.name)
+    if files.content is None:
+        fix = "Take a smaller network, or another target"
+        raise UserError("its weights are too large to be timed in ONNX Runtime", where=model.name, fix=fix)
+    return _onnx_timer(files.content)
 
 
 def _tvm(model: TracedModel, dense: Mapping[str, bool]) -> Lowered:
@@ -192,17 +197,15 @@ def _row(value: Any, place: int) -> Any:
 
 def _onnx(model: TracedModel, metadata: Mapping[str, str], tile: tuple[int, int] | None) -> Lowered:
     """Return the ONNX file: in float32, batch norms folded."""
-    content = _onnx_content(model, metadata, tile)
-    run = OnnxSession(content, model.name).run
-    stage, timer = "masked == ONNX Runtime", _onnx_timer(content)
-    return Lowered("model.onnx", stage, lambda path: _write(path, content), run, torch.float32, timer, "ONNX Runtime")
+    files = onnx_files(_onnx_model(model, metadata, tile), model.name)
+    stage, timer = "masked == ONNX Runtime", None if files.content is None else _onnx_timer(files.content)
+    return Lowered("model.onnx", stage, files.write, files.run, torch.float32, timer, "ONNX Runtime")
 
 
-def _onnx_content(model: TracedModel, metadata: Mapping[str, str], tile: tuple[int, int] | None) -> bytes:
-    """Return the ONNX file's content."""
+def _onnx_model(model: TracedModel, metadata: Mapping[str, str], tile: tuple[int, int] | None) -> Any:
+    """Return the ONNX model."""
     folded = run_stage("lower", model).model
-    content: bytes = to_onnx(folded, to_program(folded), metadata, tile=tile).SerializeToString()
-    return content
+    return to_onnx(folded, to_program(folded), metadata, tile=tile)
 
 
 def _onnx_timer(content: bytes) -> Callable[[tuple[Any, ...]], Timer]:
