@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 from smartc.core.brief import brief
 from smartc.ir.operators.operator import Operator
 from smartc.ir.operators.table import operator_named
+from smartc.ir.output_names import output_names
 
 # Stands for the batch wherever a number is needed: a prime that no layer has as a size, so that
 # a product with it can be told apart from channels.
@@ -226,17 +227,7 @@ class TracedModel:
     @property
     def output_names(self) -> tuple[str, ...]:
         """Return a name for each output that is a tensor: the user's, or the keys and positions that lead to it."""
-        if self.outputs:
-            return self.outputs
-        structure: pytree.TreeSpec = self.graph._codegen.pytree_info.out_spec  # type: ignore[attr-defined]
-        (leaves,) = self.graph.output_node().args
-        found = structure.unflatten(list(leaves) if isinstance(leaves, (tuple, list)) else [leaves])
-        paths, _ = pytree.tree_flatten_with_path(found)
-        names = [_path_name(path) for path, leaf in paths if isinstance(leaf, fx.Node) and _is_tensor(leaf)]
-        # ONNX has one name for one value: an output cannot be called as an input is.
-        taken = {spec.name for spec in self.inputs}
-        names = [f"{name}_output" if name in taken else name for name in names]
-        return tuple(name if names.index(name) == place else f"{name}_{place}" for place, name in enumerate(names))
+        return self.outputs or output_names(self.graph, [spec.name for spec in self.inputs])
 
     def arguments(self, flat: tuple[Any, ...]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return positional and keyword arguments made of flattened inputs."""
@@ -262,23 +253,6 @@ class TracedModel:
         return self
 
 
-def _is_tensor(node: fx.Node) -> bool:
-    """Return whether a node gives a tensor, not the size of one."""
-    return not isinstance(value_of(node), (int, float))
-
-
-# Where each kind of step to a leaf of a structure keeps its key.
-FIELDS = {pytree.SequenceKey: "idx", pytree.MappingKey: "key", pytree.GetAttrKey: "name"}
-
-
-def _path_name(path: tuple[Any, ...]) -> str:
-    """Return the keys and positions of an output as one name: ``logits``, ``output_0``, ``boxes_1``."""
-    parts = [str(getattr(key, FIELDS[type(key)])) if type(key) in FIELDS else str(key).strip(".[]'") for key in path]
-    if not path or isinstance(path[0], pytree.SequenceKey):
-        parts.insert(0, "output")
-    return "_".join(parts if path else ("output", "0"))
-
-
 def layer_name(node: fx.Node) -> str:
     """Return the user's name of what a node computes: its module, and the operator if it is not alone in it."""
     stack = node.meta.get("nn_module_stack") or {}
@@ -291,8 +265,7 @@ def layer_name(node: fx.Node) -> str:
 
 def storage_key(tensor: torch.Tensor) -> tuple[Any, ...]:
     """Return what two names of one tensor share: the same memory, seen in the same way."""
-    place = tensor.data_ptr() if tensor.numel() else id(tensor)
-    return place, tuple(tensor.shape), tensor.stride(), tensor.dtype
+    return tensor.data_ptr() if tensor.numel() else id(tensor), tuple(tensor.shape), tensor.stride(), tensor.dtype
 
 
 def operator_name(target: Any) -> str:
