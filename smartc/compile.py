@@ -12,6 +12,7 @@ from torch import nn
 
 from smartc.analysis.analyse import analysed, described
 from smartc.artifact.compiled import Compiled
+from smartc.data.hold_out import hold_out
 from smartc.data.samples import load_samples
 from smartc.decision.carry_out import pack, remove
 from smartc.decision.decision import Decision
@@ -20,11 +21,13 @@ from smartc.decision.job import Clock, CompileJob
 from smartc.decision.plan import make_plan
 from smartc.decision.result_cost import check_met
 from smartc.frontend.load_or_trace import load_or_trace
+from smartc.frontend.name_outputs import name_outputs
 from smartc.ir.traced_model import TracedModel
 from smartc.learning.decide import decide, settle_granularity
 from smartc.learning.learn import Watch
 from smartc.learning.training.settings import Settings
 from smartc.lowering.files import lower_to
+from smartc.lowering.lower import Lowered
 from smartc.measuring.bench import Bench, bench_for, measured
 from smartc.measuring.candidate import Candidate
 from smartc.measuring.measured_prices import with_measured_prices
@@ -32,10 +35,11 @@ from smartc.measuring.measured_target import default_backends
 from smartc.measuring.meet_budget import Rounds, missed
 from smartc.measuring.put_back import KernelChoice, put_back
 from smartc.proof.comparison import Comparison, comparison_for
+from smartc.proof.limits import Limits
 from smartc.proof.prove import prove
 from smartc.reporting.finish_report import finish_report, found
 from smartc.request import Request, check
-from smartc.results.report import Report
+from smartc.results.report import Report, ReportRemark
 from smartc.selection.budget import resolved_budget
 from smartc.targets.target import Target
 
@@ -59,6 +63,9 @@ def compile(
     evaluate: Any = None,
     watch: Watch | None = None,
     dump: str | Path | Dump | None = None,
+    output_names: Sequence[str] | None = None,
+    min_accuracy: float | None = None,
+    min_agreement: float | None = None,
 ) -> Compiled:
     """Make a trained model faster on a target by removing channels or blocks, and prove the result.
 
@@ -82,7 +89,8 @@ def compile(
         data: What to learn from: a tensor, a tuple or a dict of tensors, an iterable, DataLoader or Dataset of
             these, a function that yields them, a file (.npz, .npy, .safetensors, .pt), a folder of images, or
             ``package.module:function``.  One tensor more than the model has inputs holds labels; without
-            labels the model as it is teaches.
+            labels the model as it is teaches.  Where there are 2000 samples or more, some are left out of
+            learning, to measure the agreement on.
         preprocess: How images and uint8 arrays are normalised: ``imagenet``, ``half`` (-1 to 1), ``unit``
             (0 to 1), or ``mean=0.48,0.45,0.41:std=0.23,0.22,0.22``.
         train: A loss of your own: a function or ``package.module:function``, called with the model, a
@@ -96,13 +104,19 @@ def compile(
         watch: Called after each step of learning with where it stands, the number of all steps, and the
             share of the budget that is met.
         dump: A folder, not there yet, for the graph as text after every stage, and the passes that ran.
+        output_names: What ONNX files and ``smartc run`` call the outputs, one name for each tensor; by default the
+            keys of a dict that the model returns, and ``output_0``, ``output_1`` by position.
+        min_accuracy: The least accuracy, or value of your metric, that the compiled model may have; needs ``evaluate``.
+        min_agreement: The least share of the inputs, 0 to 1, on which it must have the top-1 of the original; where
+            outputs are no scores, the least cosine.
 
     Returns:
         The compiled model.  With no backend its proof runs when the module, the report or a saved
         folder is first asked for; otherwise before this returns.
 
     Raises:
-        UserError: An argument is wrong, the model cannot be captured, or the budget cannot be met.
+        UserError: An argument is wrong, the model cannot be captured, the budget cannot be met, or the compiled
+            model is worth less than ``min_accuracy`` or ``min_agreement``.
         InternalError: A stage computes something else than the masked original.
 
     Example:
@@ -116,10 +130,13 @@ def compile(
         True
         >>> compiled.save("build")
     """
-    asked = Request(target, (sparsity, latency, macs, bytes), granularity, learner, data is not None, backends)
+    limits, budget = Limits(min_accuracy, min_agreement), (sparsity, latency, macs, bytes)
+    limits.check_given(evaluate is not None)
+    asked = Request(target, budget, granularity, learner, data is not None, backends, output_names)
     job = start(model_or_path, example_inputs, asked, dump)
-    samples = None if data is None else load_samples(data, job.original, preprocess)
-    comparison = comparison_for(job.original, samples, evaluate)
+    given = None if data is None else load_samples(data, job.original, preprocess)
+    samples, held = (None, None) if given is None else hold_out(given)
+    comparison = comparison_for(job.original, held, evaluate, limits, samples)
     backends = default_backends(job.target) if backends is None else backends
     bench = bench_for(job, backends)
     job = settle_granularity(with_measured_prices(job, bench), samples, granularity)
@@ -140,7 +157,7 @@ def start(model: Any, example_inputs: Any, asked: Request, dump: str | Path | Du
     target, budget, granularity, learner = check(asked)
     clock = Clock(Dump.to(dump))
     with clock("capture"):
-        original = load_or_trace(model, example_inputs)
+        original = name_outputs(load_or_trace(model, example_inputs), asked.output_names)
     clock.dump.stage("capture", original, *(f"{remark.where}: {remark.text}" for remark in original.remarks))
     with clock("analysis"):
         layers = analysed(original)
@@ -150,12 +167,16 @@ def start(model: Any, example_inputs: Any, asked: Request, dump: str | Path | Du
 
 
 def emit(
-    job: CompileJob, decision: Decision, comparison: Comparison, backends: Sequence[str] | None = None
+    job: CompileJob,
+    decision: Decision,
+    comparison: Comparison,
+    backends: Sequence[str] | None = None,
+    warnings: Sequence[ReportRemark] = (),
 ) -> Compiled:
     """Return the compiled model of a decision that is not taken again."""
     backends = default_backends(job.target) if backends is None else backends
     bench = bench_for(job, backends)
-    return finish(job, carry_out(job, decision, bench, backends), comparison, bench, backends)
+    return finish(job, carry_out(job, decision, bench, backends), comparison, bench, backends, warnings)
 
 
 def carry_out(job: CompileJob, decision: Decision, bench: Bench, backends: Sequence[str]) -> Candidate:
@@ -180,20 +201,28 @@ def carry_out(job: CompileJob, decision: Decision, bench: Bench, backends: Seque
 
 
 def finish(
-    job: CompileJob, candidate: Candidate, comparison: Comparison, bench: Bench, backends: Sequence[str]
+    job: CompileJob,
+    candidate: Candidate,
+    comparison: Comparison,
+    bench: Bench,
+    backends: Sequence[str],
+    warnings: Sequence[ReportRemark] = (),
 ) -> Compiled:
     """Return the compiled model of a candidate, proved and reported; with no backend when it is first asked."""
     decision, choice, packed = candidate.decision, candidate.choice, candidate.packed
 
-    def report() -> Report:
-        """Prove every stage and report on it."""
+    def proved() -> tuple[Report, Sequence[Lowered]]:
+        """Prove every stage, and return the report with the files that passed."""
         proofs = prove(job, decision, choice.decision, packed.model, candidate.files.lowered)
-        remarks = (*missed(job, candidate), *packed.remarks, *candidate.files.remarks, *bench.remarks)
-        findings = found(job, comparison, packed.model, proofs, remarks)
-        return finish_report(job, choice, candidate.plan, packed.model, findings, candidate.times)
+        told = (*packed.remarks, *candidate.files.remarks, *proofs.remarks, *bench.remarks)
+        findings = found(job, comparison, packed.model, proofs.verifications, (*missed(job, candidate), *told))
+        findings = replace(findings, warnings=(*warnings, *findings.warnings))
+        times = candidate.times and candidate.times.only([part.file for part in proofs.files])
+        return finish_report(job, choice, candidate.plan, packed.model, findings, times), proofs.files
 
     if not backends:
-        again = partial(emit, job, decision, comparison, ("pt2",))
-        return Compiled(packed.model, candidate.plan, report, None, again)
-    files = {part.file: part.write for part in candidate.files.lowered}
-    return Compiled(packed.model, candidate.plan, report(), files)
+        again = partial(emit, job, decision, comparison, ("pt2",), warnings)
+        return Compiled(packed.model, candidate.plan, lambda: proved()[0], None, again, comparison)
+    report, passed = proved()
+    lowered = {part.file: part.write for part in passed}
+    return Compiled(packed.model, candidate.plan, report, lowered, comparison=comparison)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from smartc.measuring.measured_prices import with_measured_prices
 from smartc.measuring.measured_target import default_backends
 from smartc.proof.comparison import comparison_for
 from smartc.request import Request, check_backends
+from smartc.results.figures import ReportRemark
 from smartc.targets.target import Target
 
 
@@ -89,6 +91,8 @@ class Preparation:
             backends: What to lower to, as for ``smartc.compile``.
             evaluate: Labelled inputs or a metric, as for ``smartc.compile``.
 
+        Where steps are missing there is a warning, here and in the report.
+
         Returns:
             The compiled model, as ``smartc.compile`` returns it.
 
@@ -101,7 +105,17 @@ class Preparation:
         samples = None if data is None else load_samples(data, job.original)
         comparison = comparison_for(job.original, samples, evaluate)
         learning = learning_facts(job, self.search, seed=self.seed)
-        return emit(job, decided(job, self.search, learning), comparison, backends)
+        return emit(job, decided(job, self.search, learning), comparison, backends, self._warned())
+
+    def _warned(self) -> tuple[ReportRemark, ...]:
+        """Return what the report must say of a loop that ended early, and warn of it."""
+        done, steps = self.search.done, self.search.steps
+        if done >= steps:
+            return ()
+        open_masks = "; the masks were still being searched for" if done < self.search.search_steps else ""
+        text = f"finish was called after {done} of {steps} steps{open_masks}: take all of them, or prepare for fewer"
+        warnings.warn(text, stacklevel=3)
+        return (ReportRemark("learning", text, "warning"),)
 
 
 def prepare(
@@ -119,6 +133,7 @@ def prepare(
     batch_norm: bool = True,
     seed: int = 0,
     dump: str | Path | Dump | None = None,
+    output_names: Sequence[str] | None = None,
 ) -> Preparation:
     """Put masks on a model, to be learned in a training loop of your own.
 
@@ -138,6 +153,7 @@ def prepare(
         batch_norm: Whether batch norms use the batch's statistics, as in training; false for few data.
         seed: Noted in the report.
         dump: As for ``smartc.compile``.
+        output_names: As for ``smartc.compile``.
 
     Returns:
         The preparation, whose ``model`` is to be trained.
@@ -164,7 +180,7 @@ def prepare(
     """
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise UserError(f"{steps} is no number of steps", where="steps", fix="Give how many steps the loop will take")
-    asked = Request(target, (sparsity, latency, macs, bytes), granularity, learner, with_data=True)
+    asked = Request(target, (sparsity, latency, macs, bytes), granularity, learner, True, output_names=output_names)
     job = start(model, example_inputs, asked, dump)
     job = with_measured_prices(job, bench_for(job, default_backends(job.target)))
     job = settle_granularity(job, None, granularity)

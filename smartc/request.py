@@ -26,6 +26,7 @@ class Request:
         learner: Where masks shall come from; None is the default.
         with_data: Whether there is something to learn from.
         backends: What to lower to; None is the default.
+        output_names: What to call the outputs; None leaves that to the model's own structure.
     """
 
     target: str | Target
@@ -34,6 +35,7 @@ class Request:
     learner: str | None
     with_data: bool
     backends: Sequence[str] | None = None
+    output_names: Sequence[str] | None = None
 
 
 class Checked(NamedTuple):

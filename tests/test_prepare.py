@@ -11,6 +11,7 @@ from torch import nn
 
 import smartc
 from smartc.core.errors import UserError
+from smartc.results.figures import ReportRemark
 from tests.support.learning_networks import Sentences, convolutions, images, sentences, traced
 
 INPUTS = images(8)
@@ -95,7 +96,13 @@ def test_text(granularity: str, budget: dict[str, Any]) -> None:
 
 def test_unfinished_masks_are_made_hard(tmp_path: Path) -> None:
     search = smartc.prepare(traced(), target="npu-8x8", granularity="4x4", sparsity=0.75, steps=50)
-    compiled = search.finish(backends=())
+    with pytest.warns(UserWarning, match="finish was called after 0 of 50 steps") as caught:
+        compiled = search.finish(backends=())
+    early = "finish was called after 0 of 50 steps; the masks were still being searched for"
+    text = f"{early}: take all of them, or prepare for "
+    assert [str(warning.message) for warning in caught] == [f"{text}fewer"]
+    assert caught[0].filename == __file__
+    assert compiled.report.remarks[0] == ReportRemark("learning", f"{text}fewer", "warning")
     assert compiled.plan.budget["reached"] == "0.750"
     compiled.save(tmp_path / "build")
     saved = smartc.load(tmp_path / "build").plan

@@ -13,6 +13,7 @@ from torch import fx
 
 from smartc.decision.plan import Plan
 from smartc.ir.traced_model import TracedModel
+from smartc.proof.comparison import Comparison
 from smartc.reporting.notebook import render_in_notebook, render_note
 from smartc.results.report import Report
 
@@ -31,6 +32,7 @@ class Compiled:
         lowered: What writes each file of the model, by the file's name; None if compilation stopped before
             lowering.
         lower: Lowers the model where that was left out, and returns the result.
+        comparison: The original, to compare with it again if the module is trained; None where it is not known.
     """
 
     model: TracedModel
@@ -38,6 +40,7 @@ class Compiled:
     proof: Report | Callable[[], Report]
     lowered: Mapping[str, Callable[[Path], None]] | None
     lower: Callable[[], Compiled] | None = None
+    comparison: Comparison | None = None
 
     def __repr__(self) -> str:
         """Return in one line the model, the target, and what was reached; the proof is not run for it."""
@@ -69,11 +72,16 @@ class Compiled:
     def module(self) -> fx.GraphModule:
         """Return an ``nn.Module`` with the original's inputs and output structure, proved before it is returned.
 
+        It is in evaluation, and its tensors are its own.  ``train()`` and ``eval()`` switch its batch norms and its
+        dropout.  Where it is trained, ``save`` writes what it has become, which is proved again.
+
         Raises:
             InternalError: The model computes something else than the masked original.
         """
+        from smartc.artifact.lower_trained import trainable
+
         _ = self.report
-        return self.model.graph_module
+        return trainable(self.model)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return the model's outputs.
@@ -90,21 +98,39 @@ class Compiled:
     def save(self, folder: str | Path) -> None:
         """Write a folder with the model, the plan and the report: all files or, on any failure, none.
 
+        Where the tensors of ``module`` were changed, all files are made of these and proved against the module.
+
         Args:
             folder: Where to; it may be new, empty, or one that smartc wrote, which is replaced.
 
         Raises:
-            UserError: The folder is not ours to replace, or the disk is full or read-only.
+            UserError: The folder is not ours to replace, the disk is full or read-only, or ``module`` has tensors
+                of other shapes or types than were compiled, or weights again that the plan removed.
         """
-        from smartc.artifact.write import check_writable, write_artifact
-        from smartc.reporting.html_page import render_html
+        from smartc.artifact.write import check_writable
 
         folder = Path(folder)
         check_writable(folder)
-        if self.lowered is None:
-            assert self.lower is not None
-            self.lower().save(folder)
-            return
+        self._as_it_is()._write(folder)
+
+    def _as_it_is(self) -> Compiled:
+        """Return this model lowered, with the tensors that its module has now."""
+        from smartc.artifact.lower_trained import lower_trained, trained
+
+        lowered = self if self.lower is None else self.lower()
+        model = trained(self.model, self.module, self.plan) if "module" in vars(self) else None
+        if model is None:
+            return lowered
+        assert lowered.lowered is not None
+        found = lower_trained(model, lowered.plan, lowered.report, lowered.lowered, self.comparison)
+        return replace(lowered, model=found.model, proof=found.report, lowered=found.lowered)
+
+    def _write(self, folder: Path) -> None:
+        """Write the folder of a model that was lowered."""
+        from smartc.artifact.write import write_artifact
+        from smartc.reporting.html_page import render_html
+
+        assert self.lowered is not None
         report = self.report
         plan = json.dumps(self.plan.to_dict(), indent=1)
         files: dict[str, Callable[[Path], None]] = {
@@ -117,6 +143,7 @@ class Compiled:
             "model": dict(self.plan.model),
             "target": self.plan.target["target"]["name"],
             "plan": self.plan.sha256,
+            "outputs": list(self.model.output_names),
         }
         write_artifact(folder, files, about)
 
@@ -144,7 +171,7 @@ def load(folder: str | Path) -> Compiled:
         True
     """
     from smartc.artifact.manifest import REQUIRED, check_files, read_manifest
-    from smartc.frontend.model_file import load_model
+    from smartc.artifact.runner import load_named
 
     folder = Path(folder)
     check_files(folder)
@@ -152,7 +179,7 @@ def load(folder: str | Path) -> Compiled:
     listed = read_manifest(folder)["files"]
     plan = Plan.from_dict(json.loads((folder / "plan.json").read_text(encoding="utf-8")), str(folder / "plan.json"))
     report = Report.load(folder / "report.json")
-    model = replace(load_model(folder / "model.pt2"), name=report.model)
+    model = replace(load_named(folder / "model.pt2"), name=report.model)
     contents = {path.name: path.read_bytes() for path in _lowered_files(folder) if path.name in listed}
     lowered = {name: partial(_write_bytes, content) for name, content in contents.items()}
     return Compiled(model, plan, report, lowered)
@@ -165,7 +192,7 @@ def _with_sizes(report: Report, beside: Path) -> Report:
 
 def _lowered_files(folder: Path) -> list[Path]:
     """Return the files of a folder that hold the model or its packed weights."""
-    return sorted(path for path in folder.iterdir() if path.stem in ("model", "weights"))
+    return sorted(path for path in folder.iterdir() if path.name.partition(".")[0] in ("model", "weights"))
 
 
 def _write(path: Path, text: str) -> None:

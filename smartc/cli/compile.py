@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smartc.artifact.write import check_writable
 from smartc.cli.calibrate import with_costs
+from smartc.cli.report import read_report
 from smartc.cli.terminal import learning_bar, output, progress
 from smartc.core.errors import UserError
 from smartc.targets.target import Target, load_target
@@ -26,23 +29,62 @@ def run(arguments: argparse.Namespace) -> None:
     sparsity = _share(arguments.sparsity)
     target = load_target(arguments.target)
     check_writable(arguments.output)
+    _check_replaceable(arguments)
     _check_learning(arguments)
-    backends = None if arguments.backend is None else _backends(arguments.backend)
+    backends = None if arguments.backend is None else _listed(arguments.backend)
     target = with_costs(target, backends)
-    with progress("compiling"), learning_bar() as watch:
+    shown = nullcontext() if arguments.quiet else progress("compiling")
+    with shown, learning_bar(silent=arguments.quiet) as watch:
         # From here on torch is needed, which takes seconds to import.
         from smartc.learning.training.distributed import in_torchrun, is_first
         from smartc.selection.budget import parse_budget
 
         parse_budget(sparsity, arguments.latency, arguments.macs, arguments.bytes)
         settings = _settings(arguments)
-        compiled = _compiled(arguments, target, sparsity, settings, watch)
+        with _interruptible(settings):
+            compiled = _compiled(arguments, target, sparsity, settings, watch)
         if in_torchrun() and not is_first():
             return
         compiled.save(arguments.output)
         if settings.checkpoint is not None:
             settings.checkpoint.unlink(missing_ok=True)
-    _show(arguments.output)
+    if not arguments.quiet:
+        _show(arguments.output)
+
+
+def _check_replaceable(arguments: argparse.Namespace) -> None:
+    """Fail if a build that took a training would be replaced, and nobody said that it may.
+
+    Raises:
+        UserError: One would be.
+    """
+    if arguments.force or arguments.resume or not (Path(arguments.output) / "report.json").exists():
+        return
+    try:
+        learning = read_report(arguments.output).learning
+    except UserError:
+        return  # a build that was damaged is worth no training
+    if learning is not None:
+        fact = f"it holds a build that was trained for {learning.steps} steps, which would be replaced"
+        fix = "Add --force to replace it, or choose another folder"
+        raise UserError(fact, where=arguments.output, fix=fix)
+
+
+@contextmanager
+def _interruptible(settings: Settings) -> Iterator[None]:
+    """Name the checkpoint to go on from where the user interrupts a training.
+
+    Raises:
+        KeyboardInterrupt: The user interrupts.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        path = settings.checkpoint
+        if path is None or not path.exists():
+            raise
+        text = f"interrupted: {path} holds the training so far. Add --resume to the same command to go on with it."
+        raise KeyboardInterrupt(text) from stop
 
 
 def _compiled(
@@ -54,7 +96,7 @@ def _compiled(
     from smartc.frontend.model_file import load_model
     from smartc.learning.training.distributed import is_first
 
-    backends = None if arguments.backend is None else _backends(arguments.backend)
+    backends = None if arguments.backend is None else _listed(arguments.backend)
     dump = Dump.to(arguments.dump if is_first() else None)
     with dump.listening():
         model = load_model(
@@ -80,6 +122,9 @@ def _compiled(
         evaluate=arguments.eval if is_first() else None,
         watch=watch,
         dump=dump,
+        min_accuracy=_limit(arguments.min_accuracy, "--min-accuracy") if is_first() else None,
+        min_agreement=_limit(arguments.min_agreement, "--min-agreement") if is_first() else None,
+        output_names=None if arguments.output_names is None else _listed(arguments.output_names),
     )
 
 
@@ -114,6 +159,16 @@ def _number(text: str | None, option: str) -> int | None:
     return int(text)
 
 
+def _limit(text: str | None, option: str) -> float | None:
+    """Return the number that a limit of the user's is."""
+    if text is None:
+        return None
+    try:
+        return float(text)
+    except ValueError as error:
+        raise UserError("not a number", where=f"{option} {text}", fix="Give a number such as 0.9") from error
+
+
 def _share(text: str | None) -> float | None:
     """Return the number that ``--sparsity`` gives."""
     if text is None:
@@ -128,14 +183,13 @@ def _share(text: str | None) -> float | None:
     raise UserError("not a share of channels", where=f"--sparsity {text}", fix=fix)
 
 
-def _backends(text: str) -> tuple[str, ...]:
+def _listed(text: str) -> tuple[str, ...]:
     """Return the names in a list with commas."""
     return tuple(name.strip() for name in text.split(","))
 
 
 def _show(folder: str) -> None:
     """Print the report as it was written, and where it is."""
-    from smartc.cli.report import read_report
     from smartc.reporting.terminal import render_terminal
 
     console = output()

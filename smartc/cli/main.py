@@ -43,8 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return leaving.code if isinstance(leaving.code, int) else 0
     except SmartcError as error:
         return _failed(error.message(as_option), error.exit_code, argv)
-    except KeyboardInterrupt:
-        return _failed("interrupted", INTERRUPTED, argv)
+    except KeyboardInterrupt as stop:
+        return _failed(str(stop) or "interrupted", INTERRUPTED, argv)
     except BrokenPipeError:
         # Else Python complains once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -59,6 +59,8 @@ def _run(arguments: argparse.Namespace) -> int:
     """Import the chosen command and run it."""
     debug = getattr(arguments, "debug", False)
     logging.basicConfig(level=logging.INFO if debug else logging.ERROR, format="smartc: %(message)s")
+    if getattr(arguments, "verbose", False):
+        logging.getLogger("smartc").setLevel(logging.INFO)
     for handler in logging.getLogger().handlers:
         handler.addFilter(logged_as_options)
     # As python itself does for a script: package.module:name is looked for in the current folder too.
@@ -113,9 +115,19 @@ def _add_compile(commands: Commands) -> _Parser:
     learners = "smart (default with --data), pdp, taylor, ac-dc, sp-lamp (default without), magnitude"
     parser.add_argument("--learner", metavar="NAME", help=f"where masks come from: {learners}")
     parser.add_argument("--eval", metavar="E", help="labelled inputs, or a metric package.module:name")
+    least = "refuse, and write nothing, where the accuracy or the metric of --eval is less"
+    parser.add_argument("--min-accuracy", metavar="A", help=least)
+    least = "the same, where fewer of the inputs have the top-1 of the original, 0 to 1 (or the cosine is less)"
+    parser.add_argument("--min-agreement", metavar="A", help=least)
     lowered = "onnx (default), tvm, both with a comma (default for cpu where TVM is installed), or pt2"
     parser.add_argument("--backend", metavar="B", help=lowered)
     parser.add_argument("-o", "--output", required=True, metavar="BUILD", help="folder to write")
+    outputs = "what to call the outputs, with commas (default: keys of a dict, else output_0, output_1)"
+    parser.add_argument("--output-names", metavar="A,B", help=outputs)
+    parser.add_argument("--force", action="store_true", help="replace a build in that folder, though it was trained")
+    loud = parser.add_mutually_exclusive_group()
+    loud.add_argument("-v", "--verbose", action="store_true", help="say on standard error which stage is done when")
+    loud.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors")
     dumped = "folder for the graph as text after every stage, and the passes that ran"
     parser.add_argument("--dump", metavar="DIR", help=dumped)
     _add_learning(parser)
@@ -141,8 +153,9 @@ def _add_report(commands: Commands) -> _Parser:
     parser = commands.add_parser("report", help="show what each layer costs before and after")
     parser.add_argument("build", metavar="BUILD", help=_BUILD)
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--csv", action="store_true", help="print one row per layer")
-    form.add_argument("--json", action="store_true", help="print report.json")
+    rows = "write one row per layer, or print it where no file is given"
+    form.add_argument("--csv", nargs="?", const="-", metavar="FILE", help=rows)
+    form.add_argument("--json", nargs="?", const="-", metavar="FILE", help="write report.json, or print it")
     form.add_argument("--html", metavar="FILE", help="write one page that needs nothing else")
     parser.add_argument("--all", action="store_true", help="show layers that cost next to nothing too")
     return parser
@@ -159,7 +172,7 @@ def _add_explain(commands: Commands) -> _Parser:
 
 def _add_verify(commands: Commands) -> _Parser:
     """Add ``smartc verify``."""
-    parser = commands.add_parser("verify", help="check a build: hashes, and ONNX Runtime against PyTorch")
+    parser = commands.add_parser("verify", help="check a build: hashes, and every file against the others")
     parser.add_argument("build", metavar="BUILD", help=_BUILD)
     return parser
 
@@ -179,6 +192,9 @@ def _add_run(commands: Commands) -> _Parser:
     parser.add_argument("build", metavar="BUILD", help=_BUILD)
     parser.add_argument("--input", required=True, metavar="FILE", help=".npz, an array per input; or .npy")
     parser.add_argument("-o", "--output", metavar="FILE", help=".npz to write the outputs to")
+    files = ("model.onnx", "model.pt2", "model.so")
+    text = "which file of the build: model.onnx (default where it is there), model.pt2 or model.so"
+    parser.add_argument("--file", choices=files, metavar="NAME", help=text)
     return parser
 
 
@@ -186,6 +202,8 @@ def _add_targets(commands: Commands) -> _Parser:
     """Add ``smartc targets``."""
     parser = commands.add_parser("targets", help="list the targets, show one in full, or measure this machine")
     parser.add_argument("name", nargs="*", metavar="NAME", help="a target's name or a .toml, or: calibrate cpu")
+    toml = "print it as a file to begin one of your own from"
+    parser.add_argument("--toml", action="store_true", help=toml)
     return parser
 
 

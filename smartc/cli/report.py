@@ -16,9 +16,9 @@ def run(arguments: argparse.Namespace) -> None:
     """Print the report, or write the page."""
     report = read_report(arguments.build)
     if arguments.csv:
-        sys.stdout.write(report.to_csv())
+        _hand_out(report.to_csv(), arguments.csv)
     elif arguments.json:
-        sys.stdout.write((Path(arguments.build) / "report.json").read_text(encoding="utf-8"))
+        _hand_out((Path(arguments.build) / "report.json").read_text(encoding="utf-8"), arguments.json)
     elif arguments.html:
         from smartc.reporting.html_page import render_html
 
@@ -27,6 +27,14 @@ def run(arguments: argparse.Namespace) -> None:
         from smartc.reporting.terminal import render_terminal
 
         render_terminal(report, output(), arguments.all)
+
+
+def _hand_out(text: str, file: str) -> None:
+    """Write a text to a file, or print it where that is ``-``."""
+    if file == "-":
+        sys.stdout.write(text)
+    else:
+        write_file(file, text.encode())
 
 
 def read_report(folder: str) -> Report:

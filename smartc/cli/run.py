@@ -14,13 +14,14 @@ from smartc.artifact.runner import Array, Runner, open_runner
 from smartc.cli.terminal import output
 from smartc.core.errors import UserError
 from smartc.core.write_file import write_file
+from smartc.data.array_names import by_position, label_name
 
 _ROWS_SHOWN = 10
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the model; write the outputs, or print what they are."""
-    runner = open_runner(arguments.build)
+    runner = open_runner(arguments.build, arguments.file)
     inputs = _named(_read(arguments.input), runner, arguments.input)
     runner.check(inputs, arguments.input)
     outputs = runner.call(inputs)
@@ -47,12 +48,16 @@ def _read(path: str) -> dict[str, Array] | Array:
 
 
 def _named(content: dict[str, Array] | Array, runner: Runner, path: str) -> dict[str, Array]:
-    """Return arrays by the names of the model's inputs; NumPy's own names count as positions."""
+    """Return arrays by the names of the model's inputs, as ``--data`` and ``--eval`` have them.
+
+    NumPy's own names count as positions, labels are left out, and where the model has one input any name will do.
+    """
     names = [wanted.name for wanted in runner.inputs]
     if isinstance(content, np.ndarray):
         content = {"arr_0": content}
-    positions = [f"arr_{index}" for index in range(len(content))]
-    if list(content) == positions and len(positions) == len(names):
+    label = label_name(content, names)
+    content = {name: array for name, array in content.items() if name != label}
+    if len(content) == len(names) and (by_position(list(content)) or len(names) == 1):
         return dict(zip(names, content.values(), strict=True))
     missing = [name for name in names if name not in content]
     foreign = [name for name in content if name not in names]

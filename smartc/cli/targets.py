@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,7 @@ from smartc.measuring.cost_table_file import AGAIN, noise_text, read_table, tabl
 from smartc.results.formats import significant
 from smartc.targets.cost_table import NOISY, CostTable
 from smartc.targets.target import Target, load_target, target_names
+from smartc.targets.toml_text import toml_text
 
 # What the kinds of measured kernels are called.
 _KERNELS = {
@@ -31,6 +33,10 @@ _KERNELS = {
 def run(arguments: argparse.Namespace) -> None:
     """Print a row per target, or every key of one with its source; or measure this machine."""
     names = arguments.name
+    if arguments.toml and (not names or names[0] == "calibrate"):
+        raise UserError(
+            "no target is named", where="targets --toml", fix="Name one, as in smartc targets npu-8x8 --toml"
+        )
     if not names:
         output().print(_overview([load_target(name) for name in target_names()]))
     elif names[0] == "calibrate":
@@ -39,6 +45,8 @@ def run(arguments: argparse.Namespace) -> None:
         command_calibrate.run(names[1])
     elif len(names) > 1:
         raise UserError("one target is shown at a time", where=f"targets {' '.join(names)}", fix="Give one name")
+    elif arguments.toml:
+        sys.stdout.write(toml_text(load_target(names[0])))
     else:
         _show(load_target(names[0]))
 

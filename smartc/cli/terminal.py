@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from threading import Event, Thread
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from rich.console import Console
@@ -21,6 +23,11 @@ _WIDTH = 120
 # The bar takes what the figures beside it leave on a terminal that is narrower than so many columns.
 _ROOMY, _WIDE_BAR, _NARROW_BAR = 100, 24, 8
 
+# Into a file or a pipe there is a line of progress after so many seconds.
+MINUTE_S = 60.0
+
+# What the next line of progress says, last; None where no lines are printed.
+_doing: ContextVar[list[str] | None] = ContextVar("doing", default=None)
 _spinner: ContextVar[Status | None] = ContextVar("spinner", default=None)
 
 
@@ -66,9 +73,10 @@ def output() -> Output:
 
 @contextmanager
 def progress(doing: str) -> Iterator[None]:
-    """Show that something is going on for the time of a block, if anybody is looking."""
+    """Show that something is going on for the time of a block; into a file or a pipe, by a line a minute."""
     if not sys.stderr.isatty():
-        yield
+        with _lines(doing):
+            yield
         return
     with Console(stderr=True).status(doing) as spinner:
         token = _spinner.set(spinner)
@@ -79,20 +87,55 @@ def progress(doing: str) -> Iterator[None]:
 
 
 @contextmanager
-def learning_bar() -> Iterator[Show]:
-    """Yield what shows how far learning is, if anybody is looking; in place of the spinner of ``progress``.
+def learning_bar(silent: bool = False) -> Iterator[Show]:
+    """Yield what shows how far learning is, in place of the spinner or the lines of ``progress``.
 
     It takes a moment, the number of all steps, and the share of the budget that is met, and draws
-    nothing before its first call.
+    nothing before its first call.  ``silent`` draws nothing at all.
     """
-    if not sys.stderr.isatty():
+    if silent:
         yield lambda moment, steps, budget: None
+        return
+    if not sys.stderr.isatty():
+        yield _learning_line
         return
     bar = _LearningBar()
     try:
         yield bar.show
     finally:
         bar.close()
+
+
+@contextmanager
+def _lines(doing: str) -> Iterator[None]:
+    """Print every minute what is going on, for as long as a block runs."""
+    done, begun = Event(), time.monotonic()
+    said = [doing]
+    token = _doing.set(said)
+
+    def tell() -> None:
+        while not done.wait(MINUTE_S):
+            print(f"smartc: {said[-1]}, {(time.monotonic() - begun) / 60:.0f} min", file=sys.stderr, flush=True)
+
+    thread = Thread(target=tell, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        _doing.reset(token)
+
+
+def _learning_line(moment: SearchState, steps: int, budget: float) -> None:
+    """Have the next line say how far learning is."""
+    said = _doing.get()
+    if said is not None:
+        loss = "" if moment.loss is None else f", loss {significant(moment.loss)}"
+        said.append(f"learning: step {moment.step + 1} of {steps}{loss}, budget {percent(budget, 0)}")
+        del said[:-1]
+        if moment.step + 1 >= steps:
+            said.append("compiling")
 
 
 class _LearningBar:

@@ -133,11 +133,15 @@ class InMemory:
         """Return whether there are labels."""
         return self.arrays.labels is not None
 
+    def at(self, places: torch.Tensor) -> Arrays:
+        """Return the samples at some places."""
+        return self.arrays[places]
+
     def shuffled(self, size: int, seed: int, start: int = 0) -> Iterator[Batch]:
         """Yield full batches without end, from a new permutation for every epoch."""
         size = self.layout.size(size, self.count)
         for places in shuffled_places(self.count, size, seed, start):
-            yield self.layout.batch(self.arrays[places], max(0, size - self.count))
+            yield self.layout.batch(self.at(places), max(0, size - self.count))
 
     def in_order(self, size: int, limit: int | None = None) -> Iterator[Batch]:
         """Yield the samples once, at most ``limit`` of them."""

@@ -55,11 +55,15 @@ class ImageFolder:
         """Return the number of images."""
         return len(self.files)
 
+    def at(self, places: torch.Tensor) -> Arrays:
+        """Return the images at some places."""
+        return Arrays((self.images(places.tolist()),))
+
     def shuffled(self, size: int, seed: int, start: int = 0) -> Iterator[Batch]:
         """Yield full batches without end, from a new permutation for every epoch."""
         size = self.layout.size(size, self.count)
         for places in shuffled_places(self.count, size, seed, start):
-            yield self.layout.batch(Arrays((self.images(places.tolist()),)), max(0, size - self.count))
+            yield self.layout.batch(self.at(places), max(0, size - self.count))
 
     def in_order(self, size: int, limit: int | None = None) -> Iterator[Batch]:
         """Yield the images once, at most ``limit`` of them."""

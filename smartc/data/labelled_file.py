@@ -14,6 +14,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from smartc.core.errors import UserError
+from smartc.data.array_names import by_position, label_name
 from smartc.frontend.stored_sizes import without_bytes
 
 _KEYS = ("inputs", "labels")
@@ -32,12 +33,25 @@ def read_labelled(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
         content = dict(zip(_KEYS, content, strict=True))
     if not isinstance(content, Mapping):
         raise UserError(f"it holds {type(content).__name__}", where=str(path), fix=fix)
-    missing = [key for key in _KEYS if key not in content]
+    names = _inputs_and_labels(content)
+    missing = [key for key, name in zip(_KEYS, names, strict=True) if name is None]
     if missing:
         there = ", ".join(map(str, list(content)[:5])) or "nothing"
         raise UserError(f"it lacks {' and '.join(missing)}; it holds {there}", where=str(path), fix=fix)
-    inputs, labels = (_tensor(content[key], key, path) for key in _KEYS)
+    inputs, labels = (_tensor(content[name], key, path) for key, name in zip(_KEYS, names, strict=True))
     return inputs, labels
+
+
+def _inputs_and_labels(content: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """Return the names of inputs and labels in a file: a single array beside labels is the input, however called."""
+    names = list(content)
+    if len(names) == len(_KEYS) and by_position(names):
+        return names[0], names[1]
+    label = label_name(names)
+    others = [name for name in names if name != label]
+    if _KEYS[0] in others:
+        return _KEYS[0], label
+    return others[0] if len(others) == 1 and label else None, label
 
 
 def read_content(path: Path, fix: str) -> Any:

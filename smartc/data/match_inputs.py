@@ -10,12 +10,11 @@ import torch
 from torch.utils import _pytree as pytree
 
 from smartc.core.errors import Phrase, UserError
+from smartc.data.array_names import LABEL_NAMES, by_position, label_name
 from smartc.data.arrays import Arrays
 from smartc.data.labelled_file import to_tensor
 from smartc.frontend.capture import split_arguments
 from smartc.ir.traced_model import TracedModel
-
-LABEL_NAMES = ("labels", "label", "y", "targets", "target")
 
 
 def is_batch(data: Any, model: TracedModel) -> bool:
@@ -60,7 +59,9 @@ def match_inputs(batch: Any, model: TracedModel, where: Phrase) -> Arrays:
 def _named(arrays: Mapping[str, Any], model: TracedModel, where: Phrase) -> Arrays:
     """Match arrays by their names; where the model has one input, any name will do for it."""
     names = [spec.name for spec in model.inputs]
-    label = next((name for name in LABEL_NAMES if name in arrays and name not in names), None)
+    if by_position(list(arrays)) and len(arrays) in (len(names), len(names) + 1):
+        arrays = dict(zip([*names, LABEL_NAMES[0]], arrays.values(), strict=False))
+    label = label_name(arrays, names)
     rest = [name for name in arrays if name != label]
     if set(rest) != set(names) and not len(rest) == len(names) == 1:
         there = ", ".join(map(str, list(arrays)[:8])) or "nothing"

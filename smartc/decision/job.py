@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from smartc.ir.traced_model import TracedModel
 from smartc.masks.granularity import Granularity
 from smartc.selection.budget import Budget
 from smartc.targets.target import Target
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +36,9 @@ class Clock:
         start = time.process_time()
         with self.dump.listening():
             yield
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.process_time() - start
+        spent = time.process_time() - start
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
+        log.info("%s: %.1f CPU seconds", stage, spent)
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,7 @@ from smartc.ir.cast_literals import cast_literals
 from smartc.ir.free_axis import FreeAxis
 from smartc.ir.operators.operator import Operator
 from smartc.ir.operators.table import operator_named
+from smartc.ir.output_names import output_names
 
 # Stands for the batch wherever a number is needed: a prime that no layer has as a size, so that
 # a product with it can be told apart from channels.
@@ -106,6 +107,7 @@ class TracedModel:
         aliases: For a tied tensor, every name that the user's ``state_dict`` has for it.
         state_names: All names in the user's ``state_dict``.
         remarks: What was noticed while the model was captured.
+        outputs: What the user calls the outputs; empty where the model's own structure names them.
     """
 
     graph_module: fx.GraphModule
@@ -115,6 +117,7 @@ class TracedModel:
     aliases: Mapping[str, tuple[str, ...]]
     state_names: frozenset[str]
     remarks: tuple[Remark, ...] = ()
+    outputs: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         """Return in one line the name, the inputs and the size."""
@@ -226,6 +229,11 @@ class TracedModel:
         spec: pytree.TreeSpec = self.graph._codegen.pytree_info.in_spec  # type: ignore[attr-defined]
         return spec
 
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Return a name for each output that is a tensor: the user's, or the keys and positions that lead to it."""
+        return self.outputs or output_names(self.graph, [spec.name for spec in self.inputs])
+
     def arguments(self, flat: tuple[Any, ...]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return positional and keyword arguments made of flattened inputs."""
         args, kwargs = pytree.tree_unflatten(list(flat), self.structure)
@@ -262,8 +270,7 @@ def layer_name(node: fx.Node) -> str:
 
 def storage_key(tensor: torch.Tensor) -> tuple[Any, ...]:
     """Return a key that all names of one tensor share: the same memory, seen in the same way."""
-    place = tensor.data_ptr() if tensor.numel() else id(tensor)
-    return place, tuple(tensor.shape), tensor.stride(), tensor.dtype
+    return tensor.data_ptr() if tensor.numel() else id(tensor), tuple(tensor.shape), tensor.stride(), tensor.dtype
 
 
 def operator_name(target: Any) -> str:

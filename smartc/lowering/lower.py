@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 
-from smartc.core.errors import Argument, UserError
+from smartc.core.errors import Argument, SmartcError, UserError, first_line
 from smartc.ir.traced_model import Remark, TracedModel
-from smartc.lowering.to_onnx import OnnxSession, to_onnx
+from smartc.lowering.onnx_files import onnx_files
+from smartc.lowering.to_onnx import to_onnx
 from smartc.lowering.to_program import fixed_by_compiling, fixed_sizes, save_program, to_program
 from smartc.lowering.to_safetensors import from_safetensors, to_safetensors
 from smartc.passes.pack_blocks import PackedBlocks
@@ -53,6 +55,7 @@ class Lowered:
         run: Computes its outputs from flattened inputs.
         dtype: The floating type that it takes.
         timer: Loads it with some inputs, to be timed layer by layer; None where nothing times it.
+        runtime: What runs it, None where that is PyTorch.
     """
 
     file: str
@@ -61,6 +64,7 @@ class Lowered:
     run: Callable[[tuple[Any, ...]], Any]
     dtype: torch.dtype
     timer: Callable[[tuple[Any, ...]], Timer] | None = None
+    runtime: str | None = None
 
     def prove(self, reference: Reference) -> Verification:
         """Compare with the masked original.
@@ -98,14 +102,37 @@ def lower(
         remarks += packed.remarks
     if "onnx" in backends:
         tile = None if packed is None else packed.target.sparsity.tile[::-1]
-        try:
-            lowered.append(_onnx(model.to(torch.float32), metadata, tile))
-        except UserError as error:
-            remarks.append(Remark("model.onnx", f"is not written: {error.fact}"))
+        _add("model.onnx", lambda: _onnx(model.to(torch.float32), metadata, tile), lowered, remarks)
     if "tvm" in backends:
-        lowered.append(_tvm(model.to(torch.float32), dense or {}))
-        remarks += fixed_by_compiling(model, "model.so")
+        check_tvm()
+        _add("model.so", lambda: _tvm(model.to(torch.float32), dense or {}), lowered, remarks)
+        if lowered[-1].file == "model.so":
+            remarks += fixed_by_compiling(model, "model.so")
     return lowered, remarks
+
+
+def _add(file: str, make: Callable[[], Lowered], lowered: list[Lowered], remarks: list[Remark]) -> None:
+    """Add a file for another runtime, or a remark on why there is none: its defects cost that file alone."""
+    try:
+        lowered.append(make())
+    except MemoryError:
+        raise
+    except Exception as error:
+        fact = error.fact if isinstance(error, SmartcError) else f"{type(error).__name__}: {first_line(error)}"
+        remarks.append(Remark(file, f"is not written: {fact}"))
+
+
+def check_tvm() -> None:
+    """Raise unless TVM is installed.
+
+    Raises:
+        UserError: It is not.
+    """
+    try:
+        import_module("smartc.lowering.to_tvm")
+    except ImportError as error:
+        fix = "Install it with pip install 'smartc[tvm]'"
+        raise UserError(f"TVM is not installed: {error}", where=Argument("backends", ("tvm",)), fix=fix) from error
 
 
 def _weights(model: TracedModel, packed: PackedBlocks) -> Lowered:
@@ -138,21 +165,21 @@ def dense_timer(model: TracedModel, metadata: Mapping[str, str]) -> Callable[[tu
     Raises:
         UserError: ONNX has no form for an operator of the model.
     """
-    return _onnx_timer(_onnx_content(model.to(torch.float32), metadata, None))
+    files = onnx_files(_onnx_model(model.to(torch.float32), metadata, None), model.name)
+    if files.content is None:
+        fix = "Take a smaller network, or another target"
+        raise UserError("its weights are too large to be timed in ONNX Runtime", where=model.name, fix=fix)
+    return _onnx_timer(files.content)
 
 
 def _tvm(model: TracedModel, dense: Mapping[str, bool]) -> Lowered:
     """Return the library that TVM compiles for this processor, for one sample at a time.
 
     Raises:
-        UserError: TVM is not installed, or has no form for an operator of the model.
+        UserError: TVM has no form for an operator of the model.
     """
-    try:
-        from smartc.lowering.to_tvm import to_tvm
-    except ImportError as error:
-        fix = "Install it with pip install 'smartc[tvm]'"
-        raise UserError(f"TVM is not installed: {error}", where=Argument("backends", ("tvm",)), fix=fix) from error
     from smartc.lowering.time_tvm import TvmTimer
+    from smartc.lowering.to_tvm import to_tvm
 
     module = to_tvm(model, dense=dense)
 
@@ -163,7 +190,8 @@ def _tvm(model: TracedModel, dense: Mapping[str, bool]) -> Lowered:
         rows = [tuple(_row(value, place) for value in flat) for place in range(count)]
         return [np.concatenate(parts) for parts in zip(*(module.run(row) for row in rows), strict=True)]
 
-    return Lowered("model.so", "masked == TVM", module.export, run, torch.float32, partial(TvmTimer, module))
+    timer = partial(TvmTimer, module)
+    return Lowered("model.so", "masked == TVM", module.export, run, torch.float32, timer, "TVM")
 
 
 def _row(value: Any, place: int) -> Any:
@@ -173,17 +201,15 @@ def _row(value: Any, place: int) -> Any:
 
 def _onnx(model: TracedModel, metadata: Mapping[str, str], tile: tuple[int, int] | None) -> Lowered:
     """Return the ONNX file: in float32, batch norms folded."""
-    content = _onnx_content(model, metadata, tile)
-    run = OnnxSession(content, model.name).run
-    stage, timer = "masked == ONNX Runtime", _onnx_timer(content)
-    return Lowered("model.onnx", stage, lambda path: _write(path, content), run, torch.float32, timer)
+    files = onnx_files(_onnx_model(model, metadata, tile), model.name)
+    stage, timer = "masked == ONNX Runtime", None if files.content is None else _onnx_timer(files.content)
+    return Lowered("model.onnx", stage, files.write, files.run, torch.float32, timer, "ONNX Runtime")
 
 
-def _onnx_content(model: TracedModel, metadata: Mapping[str, str], tile: tuple[int, int] | None) -> bytes:
-    """Return the ONNX file's content."""
+def _onnx_model(model: TracedModel, metadata: Mapping[str, str], tile: tuple[int, int] | None) -> Any:
+    """Return the ONNX model."""
     folded = run_stage("lower", model).model
-    content: bytes = to_onnx(folded, to_program(folded), metadata, tile=tile).SerializeToString()
-    return content
+    return to_onnx(folded, to_program(folded), metadata, tile=tile)
 
 
 def _onnx_timer(content: bytes) -> Callable[[tuple[Any, ...]], Timer]:

@@ -21,6 +21,15 @@ from smartc.lowering.packed_initializers import pack_initializers
 
 # The oldest opset that has every operator torch.onnx emits for ATen graphs.
 OPSET = 20
+# protobuf writes no message of 2 GiB; the graph beside the weights needs some room.
+LARGEST_BYTES = 2**31 - 2**25
+# Smaller weights stay in the model: shapes and axes are read while it is loaded.
+LEAST_APART = 1024
+# Where each weight begins is a multiple of a page, so that runtimes can map the file.
+ALIGNED = 4096
+DATA_FILE = "model.onnx.data"
+# What the free axis of every input is called.
+BATCH_NAME = "batch"
 _SCOPES = "pkg.torch.onnx.name_scopes"
 
 
@@ -56,19 +65,53 @@ def to_onnx(
         *cleaned.graph.initializer,
     ):
         del value.metadata_props[:]
+    if model.dynamic_batch:
+        _name_batch(cleaned)
     if tile is not None:
         pack_initializers(cleaned, tile)
     onnx.helper.set_model_props(cleaned, {f"smartc.{key}": value for key, value in metadata.items()})
     cleaned.producer_name, cleaned.producer_version = "smartc", metadata["version"]
-    onnx.checker.check_model(cleaned, full_check=True)
+    if weight_bytes(cleaned) <= LARGEST_BYTES:
+        onnx.checker.check_model(cleaned, full_check=True)
     return cleaned
+
+
+def weight_bytes(model: onnx.ModelProto) -> int:
+    """Return the bytes of all weights."""
+    return sum(len(tensor.raw_data) for tensor in model.graph.initializer)
+
+
+def take_weights(model: onnx.ModelProto) -> list[bytes] | None:
+    """Take large weights out of a model that is too large for one file, and return the content of another, in parts.
+
+    The model then says where in ``DATA_FILE`` each lies.  Of a model that fits into one file, None.
+    """
+    if weight_bytes(model) <= LARGEST_BYTES:
+        return None
+    parts: list[bytes] = []
+    offset = 0
+    for tensor in model.graph.initializer:
+        if len(tensor.raw_data) < LEAST_APART:
+            continue
+        parts += [tensor.raw_data, bytes(-len(tensor.raw_data) % ALIGNED)]
+        onnx.external_data_helper.set_external_data(tensor, DATA_FILE, offset, len(tensor.raw_data))
+        offset += len(parts[-2]) + len(parts[-1])
+        tensor.ClearField("raw_data")
+    return parts
 
 
 def _exported(model: TracedModel, program: torch.export.ExportedProgram) -> onnx.ModelProto:
     """Return what PyTorch makes of a program."""
     try:
         with quiet():
-            exported = torch.onnx.export(program, dynamo=True, opset_version=OPSET, optimize=True, verbose=False)
+            exported = torch.onnx.export(
+                program,
+                dynamo=True,
+                opset_version=OPSET,
+                optimize=True,
+                verbose=False,
+                output_names=model.output_names,
+            )
     except Exception as error:
         raise UserError(
             f"ONNX cannot express it: {_root_cause(error)}",
@@ -77,6 +120,18 @@ def _exported(model: TracedModel, program: torch.export.ExportedProgram) -> onnx
         ) from error
     assert exported is not None
     return exported.model_proto
+
+
+def _name_batch(model: onnx.ModelProto) -> None:
+    """Call the free size of axis 0 by what it is, wherever the exporter's symbol for it stands."""
+    dims = (value.type.tensor_type.shape.dim for value in model.graph.input)
+    symbol = next((sizes[0].dim_param for sizes in dims if sizes and sizes[0].dim_param), "")
+    if not re.fullmatch(r"\w+", symbol):
+        return
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        for size in value.type.tensor_type.shape.dim:
+            if size.dim_param:
+                size.dim_param = re.sub(rf"\b{symbol}\b", BATCH_NAME, size.dim_param)
 
 
 def _root_cause(error: BaseException) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +61,14 @@ class Measurement:
     def packed(self) -> NetworkTimes:
         """Return the times of the file that skips zero blocks; of the one that the report is on where there is none."""
         return self.files.get(TVM_FILE, self.compiled)
+
+    def only(self, names: Collection[str]) -> Measurement | None:
+        """Return the measurement of some of the files, on the fastest where its own is not one; None of none."""
+        files = {name: times for name, times in self.files.items() if name in names}
+        if not files:
+            return None
+        fastest = min(files, key=lambda name: files[name].total.ms)
+        return Measurement(self.dense, files, self.file if self.file in files else fastest)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from smartc.data.batch import Samples
-from smartc.ir.traced_model import InputSpec, TracedModel, cast_value, sample_count
+from smartc.ir.traced_model import InputSpec, Remark, TracedModel, cast_value, sample_count
 from smartc.proof.evaluation import BATCH, Labelled, Metric, agreement, check_fits, evaluation, load_labelled
+from smartc.proof.limits import NO_LIMITS, Limits
 from smartc.proof.reference import seeded_inputs
 from smartc.results.figures import Agreement, Evaluation
 
@@ -18,6 +19,8 @@ from smartc.results.figures import Agreement, Evaluation
 SEEDED_INPUTS = 8
 # Of labelled inputs so many are compared; the user's own figure takes all of them.
 LABELLED_INPUTS = 256
+# Said where no samples are held out.
+BOTH = "is measured on inputs that were learned from too, so others may agree less"
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,11 +31,15 @@ class Comparison:
         original: The model before removal.
         samples: Inputs that the user gave, if any.
         labelled: What to evaluate by, if anything.
+        limits: The least that the user takes.
+        remarks: What there is to say on the inputs.
     """
 
     original: TracedModel
     samples: Samples | None
     labelled: Labelled | Metric | None
+    limits: Limits = NO_LIMITS
+    remarks: tuple[Remark, ...] = ()
 
     def agreement(self, compiled: TracedModel) -> Agreement:
         """Return how close the compiled model's outputs are to the original's, and on what."""
@@ -56,8 +63,21 @@ class Comparison:
         return [seeded_inputs(self.original, batch=SEEDED_INPUTS)], "seeded normal inputs"
 
 
-def comparison_for(original: TracedModel, samples: Samples | None, evaluate: Any) -> Comparison:
+def comparison_for(
+    original: TracedModel,
+    samples: Samples | None,
+    evaluate: Any,
+    limits: Limits = NO_LIMITS,
+    learned_from: Samples | None = None,
+) -> Comparison:
     """Return what to compare on, checked against the model's inputs.
+
+    Args:
+        original: The model before removal.
+        samples: Inputs that the user gave to compare on; None where all are learned from.
+        evaluate: Labelled inputs or a metric, if any.
+        limits: The least that the user takes.
+        learned_from: What is learned from, and compared on where there is nothing else.
 
     Raises:
         UserError: The labelled inputs do not fit the model.
@@ -65,7 +85,9 @@ def comparison_for(original: TracedModel, samples: Samples | None, evaluate: Any
     labelled = None if evaluate is None else load_labelled(evaluate)
     if labelled is not None:
         check_fits(labelled, original.inputs)
-    return Comparison(original, samples, labelled)
+    if samples is None and learned_from is not None:
+        return Comparison(original, learned_from, labelled, limits, (Remark("agreement", BOTH),))
+    return Comparison(original, samples, labelled, limits)
 
 
 def _chunks(inputs: torch.Tensor, spec: InputSpec) -> Iterator[tuple[Any, ...]]:

@@ -44,13 +44,14 @@ Kind = Literal["channel", "block", "n:m", "dense", "frozen"]
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """What is known beside the two networks: proofs, agreement, evaluation, remarks, seconds per stage."""
+    """What is known beside the two networks: proofs, agreement, evaluation, remarks, warnings, seconds per stage."""
 
     verify: tuple[Verification, ...]
     agreement: Agreement
     evaluation: Evaluation | None
     seconds: Mapping[str, float]
     remarks: tuple[Remark, ...] = ()
+    warnings: tuple[ReportRemark, ...] = ()
 
 
 def build_report(
@@ -86,7 +87,7 @@ def build_report(
         verify=findings.verify,
         agreement=findings.agreement,
         evaluation=findings.evaluation,
-        remarks=_remarks(known, choice),
+        remarks=(*findings.warnings, *_remarks(known, choice)),
         artifacts={},
         seconds=findings.seconds,
         learning=decision.learning,

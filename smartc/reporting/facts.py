@@ -11,8 +11,6 @@ from smartc.results.report import Agreement, Change, Evaluation, Layer, Report, 
 
 # Stages that took less are not told.
 LEAST_SECONDS = 1e-3
-# Metrics that are shares, and read better as per cent.
-_SHARES = ("accuracy", "top1", "top-1", "top5", "top-5", "miou", "iou", "f1", "precision", "recall")
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ def facts(report: Report) -> tuple[Fact, ...]:
 
 
 def spent(report: Report) -> dict[str, str]:
-    """Return the time of each stage, those left out that took next to none."""
+    """Return the CPU seconds of each stage, those left out that took next to none."""
     return {stage: f"{significant(time, 2)} s" for stage, time in report.seconds.items() if time >= LEAST_SECONDS}
 
 
@@ -72,21 +70,15 @@ def device(report: Report) -> str:
 def evaluation_text(evaluation: Evaluation) -> str:
     """Return a text with the user's metric before and after, and the inputs of both."""
     before, after = metric_texts(evaluation)
-    points = f" ({100 * (evaluation.compiled - evaluation.dense):+.1f} points)" if _is_share(evaluation) else ""
+    points = f" ({100 * (evaluation.compiled - evaluation.dense):+.1f} points)" if evaluation.is_share else ""
     return f"{before} → {after}{points} on {evaluation.inputs} inputs of {evaluation.source}"
 
 
 def metric_texts(evaluation: Evaluation) -> tuple[str, str]:
     """Return the metric before and after: a share as per cent, anything else as a number."""
-    if _is_share(evaluation):
+    if evaluation.is_share:
         return percent(evaluation.dense), percent(evaluation.compiled)
     return significant(evaluation.dense, 4), significant(evaluation.compiled, 4)
-
-
-def _is_share(evaluation: Evaluation) -> bool:
-    """Return whether the metric is one of those that are shares, and its values can be."""
-    named = evaluation.metric.lower() in _SHARES
-    return named and all(0 <= value <= 1 for value in (evaluation.dense, evaluation.compiled))
 
 
 def agreement_text(agreement: Agreement) -> str:
@@ -112,10 +104,17 @@ def grouped_reasons(layers: Iterable[Layer]) -> dict[str, list[str]]:
     return groups
 
 
+def warnings(report: Report) -> list[str]:
+    """Return what must not be missed, a line each."""
+    return [f"{remark.where}: {remark.text}" for remark in report.remarks if remark.level == "warning"]
+
+
 def grouped_remarks(report: Report) -> dict[str, list[str]]:
-    """Return the places under each remark's text."""
+    """Return the places under the text of each remark that is no warning."""
     groups: dict[str, list[str]] = {}
     for remark in report.remarks:
+        if remark.level == "warning":
+            continue
         groups.setdefault(remark.text, []).append(remark.where)
     return groups
 

@@ -10,6 +10,7 @@ from smartc.ir.traced_model import Remark, TracedModel
 from smartc.measuring.measurement import Measurement
 from smartc.measuring.put_back import KernelChoice
 from smartc.proof.comparison import Comparison
+from smartc.proof.limits import collapse
 from smartc.reporting.build import Findings, build_report
 from smartc.reporting.measured import with_measurement
 from smartc.results.report import BudgetResult, Report, Verification
@@ -48,7 +49,14 @@ def found(
     proofs: Sequence[Verification],
     remarks: Sequence[Remark],
 ) -> Findings:
-    """Return the findings beside the two networks: proofs, agreement, the user's figure, seconds, remarks."""
+    """Return the findings beside the two networks: proofs, agreement, the user's figure, seconds, remarks, warnings.
+
+    Raises:
+        UserError: The compiled model is worth less than the user takes.
+    """
     with job.clock("evaluation"):
         agreement, evaluation = comparison.agreement(smaller), comparison.evaluation(smaller)
-    return Findings(tuple(proofs), agreement, evaluation, dict(job.clock.seconds), tuple(remarks))
+    comparison.limits.check(agreement, evaluation)
+    told = (*remarks, *comparison.remarks)
+    warnings = tuple(collapse(agreement, evaluation))
+    return Findings(tuple(proofs), agreement, evaluation, dict(job.clock.seconds), told, warnings)

@@ -8,7 +8,7 @@ from importlib.resources import files
 from string import Template
 
 from smartc.reporting.chart import BOUNDS, bar_chart, bound_class, drawn_layers
-from smartc.reporting.facts import device, facts, grouped_remarks, metric_texts, spent
+from smartc.reporting.facts import device, facts, grouped_remarks, metric_texts, spent, warnings
 from smartc.reporting.html_layers import layers_table
 from smartc.reporting.learning_facts import learning_section
 from smartc.results.formats import count, listing, milliseconds, percent, scientific, size, times
@@ -39,6 +39,7 @@ def render_summary(report: Report) -> str:
         device=escape(device(report)),
         version=escape(report.smartc),
         kind=escape(report.latency.kind),
+        warnings="".join(f'<p class="warning" role="alert">Warning: {escape(text)}</p>\n' for text in warnings(report)),
         cards="\n".join(_cards(report)),
         caution=escape(report.assumption),
         legend=_legend(report),
@@ -133,9 +134,10 @@ def _verified(report: Report) -> str:
 
 def _remarks(report: Report) -> str:
     """Return the section of remarks, where there are any."""
-    if not report.remarks:
+    groups = grouped_remarks(report)
+    if not groups:
         return ""
-    rows = _table((listing(places, len(places)), text) for text, places in grouped_remarks(report).items())
+    rows = _table((listing(places, len(places)), text) for text, places in groups.items())
     return f"<section><h2>Remarks</h2>\n{rows}\n</section>"
 
 

@@ -10,7 +10,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from smartc.reporting.facts import device, facts, grouped_reasons, grouped_remarks, spent, verification_text
+from smartc.reporting.facts import device, facts, grouped_reasons, grouped_remarks, spent, verification_text, warnings
 from smartc.reporting.layers import Row, fold_cheap, layer_table
 from smartc.results.formats import listing, size
 from smartc.results.report import Report, Verification
@@ -33,7 +33,7 @@ def render_terminal(report: Report, console: Console, show_all: bool = False) ->
     rows = [*shown, _others(folded)] if folded else shown
     limit = len(report.layers) if show_all else NAMES_PER_REASON
     arrow = "→" if _encodable("→", console.encoding) == "→" else "->"
-    parts: list[RenderableType] = [_header(report, arrow), Text()]
+    parts: list[RenderableType] = [*_warnings(report), _header(report, arrow), Text()]
     if rows:
         parts += [layer_table(report, rows, notes, console.width), Text()]
     parts += [_reasons(groups, limit), _remarks(report, limit), _ending(report, bool(folded))]
@@ -81,6 +81,11 @@ def _header(report: Report, arrow: str) -> Panel:
     return Panel(grid, title=title, title_align="left", border_style="dim")
 
 
+def _warnings(report: Report) -> list[Text]:
+    """Return the warnings, a line each that cannot be missed."""
+    return [Text.assemble(("WARNING", "bold white on red"), (f" {text}", "bold red")) for text in warnings(report)]
+
+
 def _verification(verification: Verification) -> Text:
     """Return one stage: green if it passed."""
     verdict = ("ok", "green") if verification.passed else ("FAILED", "bold red")
@@ -113,4 +118,6 @@ def _ending(report: Report, folded: bool) -> Text:
     reading = f"before→after, {report.latency.kind} time; bound and util are after{others}"
     sizes = ", ".join(f"{name} {size(length)}" for name, length in report.artifacts.items())
     stages = ", ".join(f"{stage} {time}" for stage, time in spent(report).items())
-    return Text("\n".join(filter(None, (reading, sizes and f"written: {sizes}", stages and f"spent: {stages}"))), "dim")
+    return Text(
+        "\n".join(filter(None, (reading, sizes and f"written: {sizes}", stages and f"CPU time spent: {stages}"))), "dim"
+    )

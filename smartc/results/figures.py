@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Side = Literal["dense", "compiled"]
+# Metrics that are shares, of which more is better; they read best as per cent.
+_SHARES = ("accuracy", "top1", "top-1", "top5", "top-5", "miou", "iou", "f1", "precision", "recall")
 SIDES: tuple[Side, Side] = ("dense", "compiled")
 
 
@@ -160,6 +162,12 @@ class Evaluation:
     dense: float
     compiled: float
 
+    @property
+    def is_share(self) -> bool:
+        """Return whether the metric is one of those that are shares, and its values can be."""
+        named = self.metric.lower() in _SHARES
+        return named and all(0 <= value <= 1 for value in (self.dense, self.compiled))
+
 
 @dataclass(frozen=True)
 class LearningMoment:
@@ -206,10 +214,11 @@ class Learning:
 
 @dataclass(frozen=True)
 class ReportRemark:
-    """Hold something that the reader should know about a place."""
+    """Hold something that the reader should know about a place; a warning is shown above everything else."""
 
     where: str
     text: str
+    level: Literal["note", "warning"] = "note"
 
 
 def _ratio(before: float, after: float) -> float:

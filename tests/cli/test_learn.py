@@ -15,6 +15,8 @@ import pytest
 import torch
 
 from smartc.cli.main import main
+from smartc.learning.training.checkpoint import Checkpoint
+from smartc.learning.training.mask_search import MaskSearch
 from smartc.results.report import Report
 from tests.support.learning_networks import SHAPE, Sentences, images, sentences
 from tests.support.small_networks import save_program
@@ -234,3 +236,57 @@ def test_text(tmp_path: Path, granularity: str) -> None:
     report = Report.load(build / "report.json")
     assert all(proof.passed for proof in report.verify)
     assert {"wide.weight", "narrow.weight"} <= set(json.loads((build / "plan.json").read_text())["masks"])
+
+
+def test_a_build_that_was_trained_is_replaced_by_force_only(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build = tmp_path / "build"
+    plain = ("compile", folder / "program.pt", TARGET, "--backend", "pt2", "-o", build)
+    learning = ("--data", folder / "data.npz", "--steps", "4", "--granularity", "4x4")
+    for options in ((), learning):
+        assert main([str(part) for part in (*plain, *options)]) == 0
+    before = _plan_hash(build)
+    capsys.readouterr()
+    message = f"{build}: it holds a build that was trained for 4 steps, which would be replaced. "
+    assert _refused(capsys, *plain) == f"{message}Add --force to replace it, or choose another folder."
+    assert _plan_hash(build) == before
+    assert main([str(part) for part in (*plain, "--force", "--quiet")]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert _plan_hash(build) != before
+
+
+def test_an_interrupted_training_names_its_checkpoint(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(self: Checkpoint, search: MaskSearch, optimizer: torch.optim.Optimizer) -> None:
+        if search.done == 3:
+            self.write(search, optimizer)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoint, "keep", interrupt)
+    build = tmp_path / "build"
+    learning = ("--data", folder / "data.npz", "--steps", "6", "--granularity", "4x4", "--backend", "pt2")
+    command = [str(part) for part in ("compile", folder / "program.pt", TARGET, *learning, "-o", build)]
+    assert main(command) == 130
+    state = tmp_path / "build.checkpoint"
+    advice = "Add --resume to the same command to go on with it."
+    assert capsys.readouterr().err == f"smartc: interrupted: {state} holds the training so far. {advice}\n"
+    monkeypatch.undo()
+    assert main([*command, "--resume"]) == 0
+    assert not state.exists()
+    capsys.readouterr()
+    missing = f"{state}: there is no unfinished training to go on with. "
+    fix = "Leave --resume out to begin, or name the place of one that was cut off."
+    assert _refused(capsys, *command, "--resume") == missing + fix
+
+
+def test_stages_are_told_where_that_is_asked_for(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ("compile", folder / "program.pt", TARGET, "--backend", "pt2", "--verbose", "-o", tmp_path / "build")
+    done = _smartc(folder, *command)
+    assert done.returncode == 0
+    stages = [line.split(":")[1].strip() for line in done.stderr.splitlines() if line.endswith(" CPU seconds")]
+    assert stages[:2] == ["capture", "analysis"]
+    assert stages[-1] == "evaluation"

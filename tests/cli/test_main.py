@@ -104,6 +104,9 @@ def test_report_in_every_form(build: Path, tmp_path: Path, capsys: pytest.Captur
     report = Report.load(build / "report.json")
     assert _printed(capsys, "report", build, "--csv") == report.to_csv()
     assert json.loads(_printed(capsys, "report", build, "--json")) == report.to_dict()
+    for option, text in (("--csv", report.to_csv()), ("--json", (build / "report.json").read_text())):
+        assert _printed(capsys, "report", build, option, tmp_path / "file") == ""
+        assert (tmp_path / "file").read_bytes().decode() == text
     assert _printed(capsys, "report", build, "--html", tmp_path / "page.html") == ""
     assert (tmp_path / "page.html").read_text() == (build / "report.html").read_text()
     short, full = _printed(capsys, "report", build), _printed(capsys, "report", build, "--all")
@@ -164,6 +167,25 @@ def test_run(build: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert lines[1].startswith(f"{name}: float32 5x10, ")
     assert lines[2:] == [f"  largest in each row: {best}", f"written: {tmp_path}/y.npz"]
     assert _printed(capsys, "run", build, "--input", tmp_path / "x.npy").splitlines() == lines[:3]
+    np.savez(tmp_path / "labelled.npz", inputs=x, labels=np.zeros(5))
+    assert _printed(capsys, "run", build, "--input", tmp_path / "labelled.npz").splitlines() == lines[:3]
+
+
+@pytest.mark.parametrize("names", [("inputs", "labels"), ("input", "y"), ("x", "target"), ("arr_0", "arr_1")])
+def test_one_file_serves_data_and_eval(
+    model_files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], names: tuple[str, str]
+) -> None:
+    random = np.random.default_rng(0)
+    arrays = (random.normal(size=(12, *SHAPE)).astype(np.float32), random.integers(0, 10, 12))
+    data, folder = tmp_path / "data.npz", tmp_path / "build"
+    np.savez(data, **dict(zip(names, arrays, strict=True)))
+    options = ("--data", data, "--eval", data, "--steps", "0", "--granularity", "channel", "--backend", "pt2")
+    _printed(capsys, "compile", model_files / "program.pt", TARGET, *options, "-o", folder)
+    report = Report.load(folder / "report.json")
+    assert report.evaluation is not None
+    assert report.evaluation.inputs == 12
+    assert report.learning is not None
+    assert report.learning.samples == 12
 
 
 def test_run_without_onnx(model_files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -196,10 +196,10 @@ def build(model_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"x": np.zeros((2, *SHAPE), np.float32)}, "it holds x, and the model takes {}. {names}"),
+        ({"labels": np.zeros(2)}, "it holds nothing, and the model takes {}. {names}"),
         (
-            {"input": np.zeros((2, *SHAPE), np.float32), "labels": np.zeros(2)},
-            "it holds input, labels, and the model takes {}. {names}",
+            {"input": np.zeros((2, *SHAPE), np.float32), "mask": np.zeros(2)},
+            "it holds input, mask, and the model takes {}. {names}",
         ),
         (
             {"input": np.zeros((2, 8, 8, 3), np.float32)},

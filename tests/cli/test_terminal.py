@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import re
+import time
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 
 import pytest
 
+from smartc.cli import terminal as speaking
 from smartc.cli.terminal import learning_bar, progress
 from tests.support.synthetic_report import learned
 
@@ -133,3 +135,37 @@ def test_a_spinner_that_has_ended_stays_ended(terminal: Terminal) -> None:
         ended = terminal.getvalue()
         show(SearchState(4, 0.5, 0.1, 0.2), 10, 0.5)
     assert "compiling" not in CODES.sub("", terminal.getvalue()[len(ended) :])
+
+
+class Log(io.StringIO):
+    """A standard error that is a file, and waits for so many lines."""
+
+    def wait(self, lines: int) -> list[str]:
+        """Return the lines once they are there."""
+        deadline = time.monotonic() + 30
+        while len(self.getvalue().splitlines()) < lines and time.monotonic() < deadline:
+            time.sleep(0.005)
+        return self.getvalue().splitlines()
+
+
+def test_a_file_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speaking, "MINUTE_S", 0.02)
+    log = Log()
+    with redirect_stderr(log), progress("compiling"), learning_bar() as watch:
+        assert log.wait(1)[0] == "smartc: compiling, 0 min"
+        watch(SearchState(3, loss=0.25), 40, 0.5)
+        said = len(log.getvalue().splitlines())
+        assert log.wait(said + 2)[-1] == "smartc: learning: step 4 of 40, loss 0.250, budget 50 %, 0 min"
+        watch(SearchState(39, loss=0.25), 40, 1.0)
+        said = len(log.getvalue().splitlines())
+        assert log.wait(said + 2)[-1] == "smartc: compiling, 0 min"
+    said = log.getvalue()
+    time.sleep(0.1)
+    assert log.getvalue() == said
+
+
+def test_silence() -> None:
+    log = Log()
+    with redirect_stderr(log), learning_bar(silent=True) as watch:
+        watch(SearchState(3, loss=0.25), 40, 0.5)
+    assert log.getvalue() == ""

@@ -146,13 +146,13 @@ def test_inputs_and_labels_that_do_not_fit(
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
-    np.savez(tmp_path / "keys.npz", x=np.zeros(3), y=np.zeros(3))
+    np.savez(tmp_path / "keys.npz", a=np.zeros(3), b=np.zeros(3))
     np.savez(tmp_path / "objects.npz", inputs=np.array(["a", "b"]), labels=np.array([0, 1]))
     torch.save(torch.zeros(3), tmp_path / "tensor.pt")
     (tmp_path / "text.npz").write_text("hello")
     (tmp_path / "cut.npz").write_bytes((tmp_path / "keys.npz").read_bytes()[:200])
     for name, message in {
-        "keys.npz": f"it lacks inputs and labels; it holds x, y. {FORMS}",
+        "keys.npz": f"it lacks inputs and labels; it holds a, b. {FORMS}",
         "objects.npz": "inputs are <U1. Store them as numbers.",
         "tensor.pt": f"it holds Tensor. {FORMS}",
         "text.npz": f"it is damaged, or no file of arrays. {FORMS}",

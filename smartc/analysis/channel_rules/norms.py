@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from torch import fx
+
 from smartc.analysis.channel_rules.registry import rule
 from smartc.analysis.channel_rules.weighted import link
 from smartc.analysis.channels.labels import Labels, Site
+from smartc.ir.traced_model import operator_of
 
+_LENGTH = "divides its weight by a length that other channels have a part in"
+_OUTPUT_AXES = {"convolution": 0, "linear": 0, "transposed_convolution": 1}
 _STATISTICS = "normalises over all channels, whose statistics would change"
 
 
@@ -56,10 +61,19 @@ def layer_norm(site: Site, x: Labels, normalized_shape: Sequence[int], *tensors:
 def weight_norm(site: Site, direction: Labels, length: Labels, dim: int = 0) -> Labels:
     """Let the lengths follow the axis they belong to.
 
-    Zeroed input slices add nothing to a norm, so removing them leaves it as it is.
+    Zeroed input slices add nothing to a norm, so removing them leaves it as it is.  A norm over outputs, or over all
+    of the weight (a ``dim`` of -1 says that), would change with them, and that of a zeroed slice is zero and divides.
     """
-    link(site, site.sole(direction, dim), site.sole(length, dim), "scales channels that all stay")
+    if any(_output_axis(user) != dim for user in site.node.users):
+        site.freeze_all((direction, length), _LENGTH)
+    else:
+        link(site, site.sole(direction, dim), site.sole(length, dim), "scales channels that all stay")
     return Labels(site.shape, direction.factors, weight=True)
+
+
+def _output_axis(reader: fx.Node) -> int | None:
+    """Return the axis of a layer's weight that makes its channels, None where the reader is no such layer."""
+    return _OUTPUT_AXES.get(operator_of(reader).rule or "")
 
 
 def _follow(site: Site, x: Labels, tensors: Sequence[Any]) -> None:

@@ -42,11 +42,14 @@ class Checkpoint:
     last: float = field(default_factory=time.monotonic)
 
     def check(self) -> None:
-        """Fail if there is a state that would be lost.
+        """Fail if there is a state that would be lost, or none to go on with.
 
         Raises:
-            UserError: One is there and shall not be resumed.
+            UserError: One is there and shall not be resumed, or none is and one shall be.
         """
+        if self.resume and not self.path.exists():
+            fix = ("Leave ", Argument("resume", True), " out to begin, or name the place of one that was cut off")
+            raise UserError("there is no unfinished training to go on with", where=str(self.path), fix=fix)
         if self.path.exists() and not self.resume:
             fix = ("Add ", Argument("resume", True), " to go on with it, or delete the file")
             raise UserError("holds an unfinished training", where=str(self.path), fix=fix)

@@ -36,7 +36,7 @@ class Settings:
         seed: Of the order of the samples.
         precision: ``float32``, or ``bfloat16`` for autocast.
         checkpoint: A file to keep the state of the training in, every 20 seconds; None for none.
-        resume: Whether to go on from that file, where it is there.
+        resume: Whether to go on from that file, which must be there.
     """
 
     steps: int | None = None

@@ -81,7 +81,7 @@ def test_a_training_goes_on_where_it_was(
     path = tmp_path / "state"
     for kill in kills:
         with pytest.raises(Killed):
-            _compile(path, kill=kill, resume=kill != kills[0], learner=learner, **options)
+            _compile(path, kill=kill, resume=path.exists(), learner=learner, **options)
         assert path.exists() == (kill > 0)
     resumed = _compile(path, resume=True, learner=learner, **options)
     assert _same(whole, resumed)
@@ -182,14 +182,14 @@ def test_a_broken_state_is_refused(tmp_path: Path) -> None:
     assert str(caught.value) == f"{path}: {OTHER}"
 
 
-def test_to_resume_needs_a_path_and_starts_anew_where_there_is_no_state(tmp_path: Path) -> None:
+def test_to_resume_needs_a_path_and_a_state_that_is_there(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         _compile(None, resume=True)
     assert str(caught.value) == "resume: no checkpoint is named. Give the path of one."
-    found = search()
-    optimizer = weight_optimizer(found.model, set(), RATE)
-    Checkpoint(tmp_path / "state", "a", resume=True).restore(found, optimizer)
-    assert found.done == 0
+    with pytest.raises(UserError) as caught:
+        _compile(tmp_path / "state", resume=True)
+    fix = "Leave resume=True out to begin, or name the place of one that was cut off."
+    assert str(caught.value) == f"{tmp_path}/state: there is no unfinished training to go on with. {fix}"
 
 
 def test_what_is_written_comes_back(tmp_path: Path) -> None:
