@@ -1,4 +1,4 @@
-"""How arrays of a file are told apart, the same for ``--data``, ``--eval`` and ``smartc run``."""
+"""How arrays of a file are told apart, the same for data to learn from, labelled inputs and inputs to run on."""
 
 from __future__ import annotations
 
