@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from smartc.artifact.atomic_folder import recover
 from smartc.core.errors import UserError
+from smartc.core.regular_file import open_regular, read_json
 
 MANIFEST = "manifest.json"
 SCHEMA = 1
@@ -40,14 +40,12 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     if not place.is_dir():
         raise UserError("it is not a folder", where=str(folder), fix=fix)
     try:
-        content = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
+        content = read_json(place / MANIFEST, _AGAIN)
     except FileNotFoundError as error:
         raise UserError(f"it has no {MANIFEST}", where=str(folder), fix=fix) from error
     except OSError as error:
         fact = f"it cannot be read ({error.strerror})"
         raise UserError(fact, where=str(place / MANIFEST), fix="Make it readable") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError("it is not JSON", where=str(place / MANIFEST), fix=_AGAIN) from error
     _check(content, str(place / MANIFEST))
     manifest: dict[str, Any] = content
     return manifest
@@ -87,15 +85,15 @@ def check_complete(folder: str | Path) -> None:
 def is_ours(folder: Path) -> bool:
     """Return whether smartc, in any version, wrote a folder."""
     try:
-        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        content = read_json(folder / MANIFEST, _AGAIN)
+    except (OSError, UserError):
         return False
     return isinstance(content, dict) and "smartc" in content and isinstance(content.get("files"), dict)
 
 
 def unlisted(folder: Path) -> list[str]:
     """Return the files of a folder that its manifest does not list."""
-    listed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+    listed = read_manifest(folder)["files"]
     there = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
     return sorted(name for name in there if name not in listed and name != MANIFEST)
 
@@ -143,7 +141,7 @@ def _fault(path: Path, entry: dict[str, Any]) -> str | None:
 def _sha256(path: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

@@ -12,7 +12,7 @@ from torch import nn
 
 from smartc.core.errors import Argument, Phrase, UserError
 from smartc.core.load_by_name import load_function
-from smartc.data.labelled_file import read_labelled
+from smartc.data.labelled_file import read_labelled, special_kind
 from smartc.ir.traced_model import InputSpec
 
 _ELEMENTS_AT_ONCE = 2**22
@@ -106,13 +106,17 @@ def check_fits(labelled: Labelled | Metric, inputs: Sequence[InputSpec]) -> None
 
 def _checked(inputs: torch.Tensor, labels: torch.Tensor, source: str, where: str) -> Labelled:
     """Return labelled inputs that fit each other."""
+    for what, tensor in (("inputs", inputs), ("labels", labels)):
+        kind = special_kind(tensor)
+        if kind is not None:
+            raise UserError(f"{what} are {kind}", where=where, fix="Store them as plain numbers")
     fix = "Give one label per input"
     if not inputs.ndim or not labels.ndim or len(inputs) != len(labels):
         fact = f"inputs of shape {shape_text(inputs)} and labels of shape {shape_text(labels)} differ in length"
         raise UserError(fact, where=where, fix=fix)
     if not len(inputs):
         raise UserError("it holds no inputs", where=where, fix="Give at least one")
-    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+    if labels.is_floating_point() or labels.dtype == torch.bool:
         fact = f"labels are {dtype_text(labels)} and must be integers"
         raise UserError(fact, where=where, fix="Give the number of the class, from 0")
     check_finite(inputs, where)

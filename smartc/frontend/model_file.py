@@ -17,6 +17,7 @@ from torch.utils import _pytree as pytree
 
 from smartc.core.errors import Argument, UserError, first_line
 from smartc.core.quiet import quiet
+from smartc.core.regular_file import open_regular
 from smartc.frontend.capture import from_program, trace
 from smartc.frontend.exported_archive import find_code, find_unbacked
 from smartc.frontend.file_kind import SAVE_AGAIN, Kind, recognise
@@ -85,7 +86,7 @@ def file_hash(path: str | Path) -> str:
 def _opened(file: Path) -> Iterator[IO[bytes]]:
     """Open a file to read, or say why that is not possible."""
     try:
-        stream = file.open("rb")
+        stream = open_regular(file)
     except FileNotFoundError as error:
         raise UserError("there is no such file", where=str(file), fix="Check the path") from error
     except IsADirectoryError as error:
