@@ -171,7 +171,7 @@ def _lowered_files(folder: Path) -> list[Path]:
 
 def _write(path: Path, text: str) -> None:
     """Write a text file."""
-    path.write_text(text, encoding="utf-8")
+    path.write_text(text, encoding="utf-8", errors="replace")
 
 
 def _write_bytes(content: bytes, path: Path) -> None:

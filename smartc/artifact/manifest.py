@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from smartc.artifact.atomic_folder import recover
+from smartc.core.brief import readable
 from smartc.core.errors import UserError
 from smartc.core.regular_file import open_regular, read_json
 
@@ -34,6 +35,7 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     """
     place = Path(folder)
     fix = "Name a folder that smartc compile wrote"
+    check_name(place)
     recover(Path(os.path.realpath(place)))
     if not place.exists():
         raise UserError("there is no such folder", where=str(folder), fix=fix)
@@ -49,6 +51,17 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     _check(content, str(place / MANIFEST))
     manifest: dict[str, Any] = content
     return manifest
+
+
+def check_name(folder: str | Path) -> None:
+    """Raise unless the name of a folder is text: ONNX cannot open files in one whose name is not.
+
+    Raises:
+        UserError: It has bytes that are no characters.
+    """
+    if readable(str(folder)) != str(folder):
+        fact = "its name has bytes that are no characters of UTF-8"
+        raise UserError(fact, where=str(folder), fix="Give the folder another name")
 
 
 def check_files(folder: str | Path, *names: str) -> None:

@@ -13,6 +13,7 @@ from smartc.artifact.manifest import check_files
 from smartc.cli.report import read_report
 from smartc.cli.terminal import Output, output
 from smartc.decision.plan_form import read_plan
+from smartc.reporting.terminal import Encodable
 from smartc.results.formats import milliseconds, percent, shape_text
 from smartc.results.report import Figures, Layer, Report
 
@@ -26,7 +27,7 @@ def explain_build(folder: str, layer: str | None) -> None:
     report = read_report(folder)
     console = output()
     if layer is None:
-        console.print(_overview(report))
+        console.print(Encodable(_overview(report)))
         return
     tensors = {name: entry for name, entry in _tensors(folder).items() if _belongs(name, layer)}
     found = [one for one in report.layers if one.name == layer]

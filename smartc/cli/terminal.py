@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from rich.console import Console
 
+from smartc.core.brief import harmless
 from smartc.results.formats import percent, significant
 
 if TYPE_CHECKING:
@@ -48,11 +49,11 @@ Show = Callable[[SearchState, int, float], None]
 
 
 class Output(Console):
-    """Standard output; a broken pipe is left to the command line."""
+    """Standard output, on which no text is an order; a broken pipe is left to the command line."""
 
     def say(self, text: str) -> None:
         """Print one line as it is, however long."""
-        self.print(text, markup=False, soft_wrap=True)
+        self.print(harmless(text), soft_wrap=True)
 
     def on_broken_pipe(self) -> NoReturn:
         """Raise it."""
@@ -61,7 +62,9 @@ class Output(Console):
 
 def output() -> Output:
     """Return the console for standard output."""
-    return Output(width=None if sys.stdout.isatty() else _WIDTH, highlight=False)
+    width = None if sys.stdout.isatty() else _WIDTH
+    # Names of folders and layers go into its tables, and may look like markup.
+    return Output(width=width, highlight=False, markup=False, emoji=False)
 
 
 @contextmanager

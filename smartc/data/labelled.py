@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from smartc.core.brief import readable
 from smartc.core.errors import Argument, Phrase, UserError
 from smartc.core.load_by_name import load_function
 from smartc.data.labelled_file import read_labelled, special_kind
@@ -74,7 +75,7 @@ def load_labelled(spec: Any) -> Labelled | Metric:
         return Metric(load_function(spec, Argument("evaluate", spec)), spec)
     if isinstance(spec, (str, Path)):
         inputs, labels = read_labelled(Path(spec))
-        return _checked(inputs, labels, Path(spec).name, str(spec))
+        return _checked(inputs, labels, readable(Path(spec).name), str(spec))
     if not (isinstance(spec, (tuple, list)) and len(spec) == 2 and all(map(torch.is_tensor, spec))):
         fix = "Give a file, a pair of tensors (inputs, labels), or a function of the model"
         raise UserError(f"{type(spec).__name__} holds no labelled inputs", where="evaluate", fix=fix)

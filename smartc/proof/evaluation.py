@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from smartc.core.errors import UserError, first_line
+from smartc.core.errors import OWN_CODE_FAILURES, UserError, first_line
 from smartc.data.labelled import Labelled, Metric, check_fits, load_labelled, shape_text
 from smartc.ir.traced_model import TracedModel
 from smartc.proof.agreement import agreement
@@ -99,7 +99,7 @@ def _call_metric(module: nn.Module, metric: Metric) -> float:
     try:
         with torch.no_grad():
             return float(metric.function(module))
-    except Exception as error:
+    except OWN_CODE_FAILURES as error:
         fact = f"it fails: {type(error).__name__}: {first_line(error)}"
         fix = "It is called with the model and must return a number"
         raise UserError(fact, where=metric.where, fix=fix) from error

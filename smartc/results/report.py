@@ -169,7 +169,7 @@ class Report:
         """
         text = json.dumps(self.to_dict(), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
         try:
-            Path(path).write_text(text, encoding="utf-8")
+            Path(path).write_text(text, encoding="utf-8", errors="replace")
         except OSError as error:
             raise UserError(
                 f"it cannot be written: {error.strerror}", where=str(path), fix="Choose another place"
