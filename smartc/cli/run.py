@@ -9,8 +9,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from smartc.artifact.run_in_batches import run_in_batches
 from smartc.artifact.runner import Runner, open_runner
-from smartc.cli.terminal import output
+from smartc.cli.terminal import output, samples_bar
 from smartc.core.errors import UserError
 from smartc.core.regular_file import open_regular
 from smartc.core.stored_arrays import Array, read_arrays
@@ -24,7 +25,8 @@ def run(arguments: argparse.Namespace) -> None:
     runner = open_runner(arguments.build)
     inputs = _named(_read(arguments.input), runner, arguments.input)
     runner.check(inputs, arguments.input)
-    outputs = runner.call(inputs)
+    with samples_bar() as watch:
+        outputs = run_in_batches(runner, inputs, watch)
     if arguments.output:
         write_file(arguments.output, _archive(outputs))
     _show(runner, outputs, arguments.output)

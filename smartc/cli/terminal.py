@@ -98,6 +98,29 @@ def learning_bar() -> Iterator[Show]:
         bar.close()
 
 
+@contextmanager
+def samples_bar() -> Iterator[Callable[[int, int], None]]:
+    """Yield what shows how many of how many samples are done, if anybody is looking; nothing before its first call."""
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = (BarColumn(_WIDE_BAR), MofNCompleteColumn(), TimeRemainingColumn())
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+
+    def show(done: int, total: int) -> None:
+        if not bar.task_ids:
+            bar.add_task("samples", total=total)
+            bar.start()
+        bar.update(bar.task_ids[0], completed=done)
+
+    try:
+        yield show
+    finally:
+        bar.stop()
+
+
 class _LearningBar:
     """A bar with figures on standard error."""
 
