@@ -10,7 +10,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
-from typing import IO, TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from smartc.cli.options import as_option, logged_as_options
 from smartc.cli.streams import discard, flushed, machine_error, prepare_streams
@@ -105,7 +105,7 @@ class _Parser(argparse.ArgumentParser):
         where = self.prog.removeprefix("smartc").strip() or "command line"
         raise UserError(message, where=where, fix=f"See {self.prog} --help")
 
-    def _print_message(self, message: str, file: IO[str] | None = None) -> None:
+    def _print_message(self, message: str, file: Any = None) -> None:
         """Print what --help and --version say; argparse's own keeps quiet about what it could not print."""
         (file or sys.stderr).write(message)
 
