@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from smartc.core.errors import UserError
+from smartc.core.regular_file import read_regular
 from smartc.targets.parse import read_sources
 
 if sys.version_info >= (3, 11):
@@ -23,7 +24,7 @@ def read_toml(path: Path, where: str) -> dict[str, Any]:
         UserError: It cannot be read, or is not TOML; ``where`` is what the error names as the file.
     """
     try:
-        return tomllib.loads(path.read_bytes().decode("utf-8"))
+        return tomllib.loads(read_regular(path).decode("utf-8"))
     except FileNotFoundError:
         fact, fix = "no such file", "Give a TOML file that describes a target"
     except IsADirectoryError:

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import fx
 
+from smartc.core.regular_file import read_regular
 from smartc.decision.plan import Plan
 from smartc.ir.traced_model import TracedModel
 from smartc.proof.comparison import Comparison
@@ -177,10 +178,10 @@ def load(folder: str | Path) -> Compiled:
     check_files(folder)
     check_files(folder, *REQUIRED)
     listed = read_manifest(folder)["files"]
-    plan = Plan.from_dict(json.loads((folder / "plan.json").read_text(encoding="utf-8")), str(folder / "plan.json"))
+    plan = Plan.load(folder / "plan.json")
     report = Report.load(folder / "report.json")
     model = replace(load_named(folder / "model.pt2"), name=report.model)
-    contents = {path.name: path.read_bytes() for path in _lowered_files(folder) if path.name in listed}
+    contents = {path.name: read_regular(path) for path in _lowered_files(folder) if path.name in listed}
     lowered = {name: partial(_write_bytes, content) for name, content in contents.items()}
     return Compiled(model, plan, report, lowered)
 
@@ -197,7 +198,7 @@ def _lowered_files(folder: Path) -> list[Path]:
 
 def _write(path: Path, text: str) -> None:
     """Write a text file."""
-    path.write_text(text, encoding="utf-8")
+    path.write_text(text, encoding="utf-8", errors="replace")
 
 
 def _write_bytes(content: bytes, path: Path) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from smartc.artifact.atomic_folder import recover
+from smartc.core.brief import readable
 from smartc.core.errors import UserError
+from smartc.core.regular_file import open_regular, read_json
 
 MANIFEST = "manifest.json"
 SCHEMA = 1
@@ -34,23 +35,33 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     """
     place = Path(folder)
     fix = "Name a folder that smartc compile wrote"
+    check_name(place)
     recover(Path(os.path.realpath(place)))
     if not place.exists():
         raise UserError("there is no such folder", where=str(folder), fix=fix)
     if not place.is_dir():
         raise UserError("it is not a folder", where=str(folder), fix=fix)
     try:
-        content = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
+        content = read_json(place / MANIFEST, _AGAIN)
     except FileNotFoundError as error:
         raise UserError(f"it has no {MANIFEST}", where=str(folder), fix=fix) from error
     except OSError as error:
         fact = f"it cannot be read ({error.strerror})"
         raise UserError(fact, where=str(place / MANIFEST), fix="Make it readable") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError("it is not JSON", where=str(place / MANIFEST), fix=_AGAIN) from error
     _check(content, str(place / MANIFEST))
     manifest: dict[str, Any] = content
     return manifest
+
+
+def check_name(folder: str | Path) -> None:
+    """Raise unless the name of a folder is text: ONNX cannot open files in one whose name is not.
+
+    Raises:
+        UserError: It has bytes that are no characters.
+    """
+    if readable(str(folder)) != str(folder):
+        fact = "its name has bytes that are no characters of UTF-8"
+        raise UserError(fact, where=str(folder), fix="Give the folder another name")
 
 
 def check_files(folder: str | Path, *names: str) -> None:
@@ -87,15 +98,15 @@ def check_complete(folder: str | Path) -> None:
 def is_ours(folder: Path) -> bool:
     """Return whether smartc, in any version, wrote a folder."""
     try:
-        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        content = read_json(folder / MANIFEST, _AGAIN)
+    except (OSError, UserError):
         return False
     return isinstance(content, dict) and "smartc" in content and isinstance(content.get("files"), dict)
 
 
 def unlisted(folder: Path) -> list[str]:
     """Return the files of a folder that its manifest does not list."""
-    listed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+    listed = read_manifest(folder)["files"]
     there = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
     return sorted(name for name in there if name not in listed and name != MANIFEST)
 
@@ -143,7 +154,7 @@ def _fault(path: Path, entry: dict[str, Any]) -> str | None:
 def _sha256(path: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

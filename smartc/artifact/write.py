@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from smartc.artifact.atomic_folder import put_in_place, recover, sync_tree, temporary_beside
-from smartc.artifact.manifest import MANIFEST, SCHEMA, check_files, describe, is_ours, read_manifest, unlisted
+from smartc.artifact.manifest import (
+    MANIFEST,
+    SCHEMA,
+    check_files,
+    check_name,
+    describe,
+    is_ours,
+    read_manifest,
+    unlisted,
+)
 from smartc.core.errors import UserError
 from smartc.core.version import __version__
 
@@ -32,6 +41,7 @@ def check_writable(folder: str | Path) -> None:
             read-only or full.
     """
     place = Path(os.path.realpath(folder))
+    check_name(folder)
     with _disk_faults(folder):
         recover(place)
         _check_replaceable(place, folder)

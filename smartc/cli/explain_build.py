@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,8 @@ from rich.text import Text
 from smartc.artifact.manifest import check_files
 from smartc.cli.report import read_report
 from smartc.cli.terminal import Output, output
-from smartc.core.errors import UserError
+from smartc.decision.plan_form import read_plan
+from smartc.reporting.terminal import Encodable
 from smartc.results.formats import milliseconds, percent, shape_text
 from smartc.results.report import Figures, Layer, Report
 
@@ -27,7 +27,7 @@ def explain_build(folder: str, layer: str | None) -> None:
     report = read_report(folder)
     console = output()
     if layer is None:
-        console.print(_overview(report))
+        console.print(Encodable(_overview(report)))
         return
     tensors = {name: entry for name, entry in _tensors(folder).items() if _belongs(name, layer)}
     found = [one for one in report.layers if one.name == layer]
@@ -74,11 +74,7 @@ def _time(figures: Figures) -> str:
 def _tensors(folder: str) -> Mapping[str, Any]:
     """Return what the plan says about tensors."""
     check_files(folder, "plan.json")
-    path = Path(folder) / "plan.json"
-    content = json.loads(path.read_text(encoding="utf-8"))
-    tensors = content.get("tensors") if isinstance(content, dict) else None
-    if not isinstance(tensors, dict):
-        raise UserError("it has no tensors", where=str(path), fix="Compile the model again")
+    tensors: Mapping[str, Any] = read_plan(Path(folder) / "plan.json")["tensors"]
     return tensors
 
 

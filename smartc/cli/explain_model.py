@@ -15,6 +15,7 @@ from smartc.analysis.find_channel_groups import find_channel_groups
 from smartc.cli.terminal import Output, output
 from smartc.core.errors import UserError
 from smartc.ir.traced_model import TracedModel
+from smartc.reporting.terminal import Encodable
 from smartc.results.formats import listing
 from smartc.targets.target import Target
 
@@ -36,7 +37,7 @@ def explain_model(model: TracedModel, layer: str | None, target: Target | None) 
     inputs = ", ".join(map(str, model.inputs))
     title = f"{model.name} ({inputs}): {groups.channels} removable channels in {len(groups.groups)} groups"
     console.say(title)
-    console.print(_groups_table(groups, target))
+    console.print(Encodable(_groups_table(groups, target)))
     for reason, axes in _frozen_by_reason(groups).items():
         console.say(f"stays, because it {reason}: {listing(axes, _NAMES_SHOWN)}")
     for remark in model.remarks:

@@ -5,21 +5,26 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
-from io import TextIOWrapper
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from smartc.cli.options import as_option, logged_as_options
-from smartc.core.errors import SmartcError, UserError
+from smartc.cli.streams import discard, flushed, machine_error, prepare_streams
+from smartc.core.brief import harmless
+from smartc.core.errors import SmartcError, UserError, first_line
+from smartc.core.out_of_memory import chain, memory_error
 from smartc.core.version import __version__
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction["_Parser"]
 
 INTERNAL, INTERRUPTED, BROKEN_PIPE = 70, 130, 141
+# argparse takes two dashes for the end of the options, even where they are an option's value.
+_EMPTY_OPTION = re.compile(r"(--[a-z-]+|-o)=?--")
 _BUILD = "folder that smartc compile wrote"
 
 
@@ -34,29 +39,42 @@ def main(argv: Sequence[str] | None = None) -> int:
         the reader of the output has gone.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")  # layers and files may be called anything
     try:
-        return _run(command_line().parse_args(argv))
-    except SystemExit as leaving:  # argparse after --help and --version
-        return leaving.code if isinstance(leaving.code, int) else 0
-    except SmartcError as error:
-        return _failed(error.message(as_option), error.exit_code, argv)
-    except KeyboardInterrupt as stop:
+        prepare_streams()
+        return flushed(_run(argv))
+    except BaseException as error:
+        # Whatever it is: a user's own code may raise everything that there is.
+        return flushed(_ended(error, argv))
+
+
+def _ended(error: BaseException, argv: Sequence[str]) -> int:
+    """Say in one line why the command line ends, and return the exit code."""
+    stop = next((link for link in chain(error) if isinstance(link, KeyboardInterrupt)), None)
+    if stop is not None:
         return _failed(str(stop) or "interrupted", INTERRUPTED, argv)
-    except BrokenPipeError:
-        # Else Python complains once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):
+        discard(sys.stdout)
         return BROKEN_PIPE
-    except Exception as error:
-        what = f"{type(error).__name__}: {error}".splitlines()[0]
-        hint = "" if "--debug" in argv else ", with what --debug prints"
-        return _failed(f"{what}. This is a fault of smartc: please report it{hint}.", INTERNAL, argv)
+    known = memory_error(error, "smartc") or machine_error(error) or error
+    if isinstance(known, SmartcError):
+        return _failed(known.message(as_option), known.exit_code, argv)
+    what = f"{type(error).__name__}: {first_line(error)}"
+    if not isinstance(error, Exception):
+        fact = f"code of your own ended the process ({what})"
+        return _failed(f"{fact}. Let it return, or raise an error.", UserError.exit_code, argv)
+    hint = "" if "--debug" in argv else ", with what --debug prints"
+    return _failed(f"{what}. This is a fault of smartc: please report it{hint}.", INTERNAL, argv)
 
 
-def _run(arguments: argparse.Namespace) -> int:
-    """Import the chosen command and run it."""
+def _run(argv: Sequence[str]) -> int:
+    """Import the chosen command, run it and return the exit code."""
+    for text in argv:
+        if found := _EMPTY_OPTION.fullmatch(text):
+            raise UserError("it has no value", where=found[1], fix="Give one")
+    try:
+        arguments = command_line().parse_args(argv)
+    except SystemExit as leaving:  # after --help and --version
+        return leaving.code if isinstance(leaving.code, int) else 0
     debug = getattr(arguments, "debug", False)
     logging.basicConfig(level=logging.INFO if debug else logging.ERROR, format="smartc: %(message)s")
     if getattr(arguments, "verbose", False):
@@ -68,7 +86,6 @@ def _run(arguments: argparse.Namespace) -> int:
         sys.path.insert(0, os.getcwd())
     command = import_module(f"smartc.cli.{arguments.command}")
     command.run(arguments)
-    sys.stdout.flush()
     return 0
 
 
@@ -76,7 +93,10 @@ def _failed(message: str, code: int, argv: Sequence[str]) -> int:
     """Print what is wrong on one line and return the exit code."""
     if "--debug" in argv:
         traceback.print_exc()
-    print(f"smartc: {' '.join(message.split())}", file=sys.stderr)
+    try:
+        print(f"smartc: {harmless(' '.join(message.split()))}", file=sys.stderr)
+    except OSError:  # nobody is there to be told
+        discard(sys.stderr)
     return code
 
 
@@ -87,6 +107,10 @@ class _Parser(argparse.ArgumentParser):
         """Raise what is wrong with the arguments."""
         where = self.prog.removeprefix("smartc").strip() or "command line"
         raise UserError(message, where=where, fix=f"See {self.prog} --help")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Print what --help and --version say; argparse's own keeps quiet about what it could not print."""
+        (file or sys.stderr).write(message)
 
 
 def command_line() -> argparse.ArgumentParser:

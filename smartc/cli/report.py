@@ -8,6 +8,7 @@ from pathlib import Path
 
 from smartc.artifact.manifest import check_files
 from smartc.cli.terminal import output
+from smartc.core.regular_file import read_regular
 from smartc.core.write_file import write_file
 from smartc.results.report import Report
 
@@ -18,11 +19,11 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.csv:
         _hand_out(report.to_csv(), arguments.csv)
     elif arguments.json:
-        _hand_out((Path(arguments.build) / "report.json").read_text(encoding="utf-8"), arguments.json)
+        _hand_out(read_regular(Path(arguments.build) / "report.json").decode(), arguments.json)
     elif arguments.html:
         from smartc.reporting.html_page import render_html
 
-        write_file(arguments.html, render_html(report).encode())
+        write_file(arguments.html, render_html(report).encode(errors="replace"))
     else:
         from smartc.reporting.terminal import render_terminal
 

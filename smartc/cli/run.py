@@ -6,13 +6,15 @@ import argparse
 import io
 import zipfile
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
-from smartc.artifact.runner import Array, Runner, open_runner
-from smartc.cli.terminal import output
+from smartc.artifact.run_in_batches import run_in_batches
+from smartc.artifact.runner import Runner, open_runner
+from smartc.cli.terminal import output, samples_bar
 from smartc.core.errors import UserError
+from smartc.core.regular_file import open_regular
+from smartc.core.stored_arrays import Array, read_arrays
 from smartc.core.write_file import write_file
 from smartc.data.array_names import by_position, label_name
 
@@ -24,7 +26,8 @@ def run(arguments: argparse.Namespace) -> None:
     runner = open_runner(arguments.build, arguments.file)
     inputs = _named(_read(arguments.input), runner, arguments.input)
     runner.check(inputs, arguments.input)
-    outputs = runner.call(inputs)
+    with samples_bar() as watch:
+        outputs = run_in_batches(runner, inputs, watch)
     if arguments.output:
         write_file(arguments.output, _archive(outputs))
     _show(runner, outputs, arguments.output)
@@ -34,15 +37,14 @@ def _read(path: str) -> dict[str, Array] | Array:
     """Read the arrays of .npz, or the one of .npy."""
     fix = "Give an .npz file with an array per input, or an .npy file"
     try:
-        content: Any = np.load(path, allow_pickle=False)
-        if isinstance(content, np.ndarray):
-            return content
-        with content:
-            return dict(content)
+        with open_regular(path) as stream:
+            return read_arrays(stream)
     except FileNotFoundError as error:
         raise UserError("there is no such file", where=path, fix="Check the path") from error
     except OSError as error:
         raise UserError(f"it cannot be read ({error.strerror or error})", where=path, fix=fix) from error
+    except UserError:
+        raise
     except Exception as error:
         raise UserError("it is damaged, or no file of arrays", where=path, fix=fix) from error
 

@@ -14,6 +14,7 @@ from smartc.cli import calibrate as command_calibrate
 from smartc.cli.terminal import output
 from smartc.core.errors import UserError
 from smartc.measuring.cost_table_file import AGAIN, noise_text, read_table, table_path
+from smartc.reporting.terminal import Encodable
 from smartc.results.formats import significant
 from smartc.targets.cost_table import NOISY, CostTable
 from smartc.targets.target import Target, load_target, target_names
@@ -55,7 +56,7 @@ def _show(target: Target) -> None:
     """Print a target in full."""
     console = output()
     if not target.is_this_machine:
-        console.print(_details(target))
+        console.print(Encodable(_details(target)))
         console.say(f"\n{target.assumption}.")
         return
     table = read_table()
@@ -67,7 +68,7 @@ def _show(target: Target) -> None:
     console.say(f"{len(table.points)} kernels in {table_path()}, of {table.date}, with {versions}\n")
     if table.noise >= NOISY:
         console.say(f"{noise_text(table)}.\n")
-    console.print(_kernels(table))
+    console.print(Encodable(_kernels(table)))
 
 
 def _kernels(table: CostTable) -> Table:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from rich.console import Console
 
+from smartc.core.brief import harmless
 from smartc.results.formats import percent, significant
 
 if TYPE_CHECKING:
@@ -55,11 +56,11 @@ Show = Callable[[SearchState, int, float], None]
 
 
 class Output(Console):
-    """Standard output; a broken pipe is left to the command line."""
+    """Standard output, on which no text is an order; a broken pipe is left to the command line."""
 
     def say(self, text: str) -> None:
         """Print one line as it is, however long."""
-        self.print(text, markup=False, soft_wrap=True)
+        self.print(harmless(text), soft_wrap=True)
 
     def on_broken_pipe(self) -> NoReturn:
         """Raise it."""
@@ -68,7 +69,9 @@ class Output(Console):
 
 def output() -> Output:
     """Return the console for standard output."""
-    return Output(width=None if sys.stdout.isatty() else _WIDTH, highlight=False)
+    width = None if sys.stdout.isatty() else _WIDTH
+    # Names of folders and layers go into its tables, and may look like markup.
+    return Output(width=width, highlight=False, markup=False, emoji=False)
 
 
 @contextmanager
@@ -136,6 +139,29 @@ def _learning_line(moment: SearchState, steps: int, budget: float) -> None:
         del said[:-1]
         if moment.step + 1 >= steps:
             said.append("compiling")
+
+
+@contextmanager
+def samples_bar() -> Iterator[Callable[[int, int], None]]:
+    """Yield what shows how many of how many samples are done, if anybody is looking; nothing before its first call."""
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = (BarColumn(_WIDE_BAR), MofNCompleteColumn(), TimeRemainingColumn())
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+
+    def show(done: int, total: int) -> None:
+        if not bar.task_ids:
+            bar.add_task("samples", total=total)
+            bar.start()
+        bar.update(bar.task_ids[0], completed=done)
+
+    try:
+        yield show
+    finally:
+        bar.stop()
 
 
 class _LearningBar:

@@ -27,6 +27,8 @@ class Argument:
         return f"{self.name}={self.value!r}"
 
 
+# What a user's own code may end with; what interrupts it ends everything.
+OWN_CODE_FAILURES = (Exception, SystemExit, GeneratorExit)
 # A text that may speak of arguments; its parts follow one another.
 Phrase = str | Argument | tuple["Phrase", ...]
 
@@ -58,6 +60,11 @@ class SmartcError(Exception):
     def __str__(self) -> str:
         """Return ``where: fact. fix.`` on one line, as one reads it in Python."""
         return self.message(str)
+
+    @property
+    def place(self) -> Phrase:
+        """Return what ``where`` was made of, for another error about the same."""
+        return self._phrases[0]
 
     def message(self, spell: Callable[[Argument], str]) -> str:
         """Return ``where: fact. fix.`` on one line.

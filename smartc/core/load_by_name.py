@@ -6,7 +6,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from smartc.core.errors import Phrase, UserError
+from smartc.core.errors import OWN_CODE_FAILURES, Phrase, UserError
 
 
 def load_function(reference: str, where: Phrase) -> Callable[..., Any]:
@@ -43,6 +43,6 @@ def _import(name: str, where: Phrase) -> Any:
     except ModuleNotFoundError as error:
         fix = "Run smartc in the folder that holds it, set PYTHONPATH, or install it"
         raise UserError(f"there is no module {error.name}", where=where, fix=fix) from error
-    except Exception as error:
+    except OWN_CODE_FAILURES as error:
         fact = f"importing {name} fails: {type(error).__name__}: {error}".splitlines()[0]
         raise UserError(fact, where=where, fix="Mend the module") from error

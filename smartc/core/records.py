@@ -9,9 +9,12 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
+from smartc.core.brief import brief
 from smartc.core.errors import UserError
 
 T = TypeVar("T")
+# No figure of a network comes near, and what is computed of figures below stays finite.
+LARGEST = 1e60
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ def decode(kind: type[T], data: object, where: str) -> T:
 
 def _decode(kind: Any, data: Any, place: _Place) -> Any:
     """Read one value of any supported type."""
+    if kind is Any:
+        return data
     if is_dataclass(kind):
         return _decode_record(kind, data, place)
     origin = get_origin(kind)
@@ -79,9 +84,9 @@ def _decode(kind: Any, data: Any, place: _Place) -> Any:
         items = _expect(dict, "an object", data, place).items()
         return {key: _decode(get_args(kind)[1], item, place.field(key)) for key, item in items}
     if kind is float:
-        return math.nan if data is None else float(_expect((int, float), "a number", data, place))
+        return math.nan if data is None else float(_bounded(_expect((int, float), "a number", data, place), place))
     if kind is int:
-        return _expect(int, "an integer", data, place)
+        return _bounded(_expect(int, "an integer", data, place), place)
     return _expect(str, "a string", data, place)
 
 
@@ -93,7 +98,7 @@ def _decode_record(kind: Any, data: Any, place: _Place) -> Any:
     for field in fields(kind):
         if field.name in found:
             values[field.name] = _decode(hints[field.name], found[field.name], place.field(field.name))
-        elif field.default is MISSING:
+        elif field.default is MISSING and field.default_factory is MISSING:
             raise place.field(field.name).error("is missing")
     return kind(**values)
 
@@ -101,7 +106,7 @@ def _decode_record(kind: Any, data: Any, place: _Place) -> Any:
 def _decode_choice(choices: tuple[Any, ...], data: Any, place: _Place) -> Any:
     """Read one of the listed values."""
     if data not in choices:
-        raise place.error(f"is {data!r} and must be one of {', '.join(map(repr, choices))}")
+        raise place.error(f"is {brief(repr(data))} and must be one of {', '.join(map(repr, choices))}")
     return data
 
 
@@ -113,6 +118,13 @@ def _decode_tuple(kinds: tuple[Any, ...], data: Any, place: _Place) -> tuple[Any
     if len(found) != len(kinds):
         raise place.error(f"has {len(found)} items and must have {len(kinds)}")
     return tuple(_decode(kind, item, place.item(i)) for i, (kind, item) in enumerate(zip(kinds, found, strict=True)))
+
+
+def _bounded(number: float, place: _Place) -> float:
+    """Return a number that arithmetic can be done with."""
+    if not abs(number) < LARGEST:  # true of infinity, too
+        raise place.error(f"is {brief(number) if isinstance(number, float) else 'a whole number'}, which is too large")
+    return number
 
 
 def _expect(kind: Any, name: str, data: Any, place: _Place) -> Any:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from smartc.core.errors import SmartcError, UserError, first_line
+from smartc.core.regular_file import open_regular
 from smartc.data.preprocess import channel_axis
 from smartc.ir.traced_model import TracedModel
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 # An image is scaled until it covers this much more than the model's size in both directions, and the
 # middle is cut out.  Source: how ImageNet classifiers are evaluated, 256 for 224.
 _COVER = 256 / 224
+# Of a scaled image, nearly all of which is cut away where one side is much longer than the other.
+_MOST_PIXELS = 2**27
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,8 @@ def _cut(image: Image.Image, frame: Frame) -> Image.Image:
         width = max(width, int(height * image.width / image.height))
     else:
         height = max(height, int(width * image.height / image.width))
+    if width * height > _MOST_PIXELS:
+        raise ValueError(f"its {image.width} x {image.height} pixels are too long and thin to be scaled")
     scaled = image.resize((width, height), Resampling.BILINEAR)
     left, top = round((width - frame.width) / 2), round((height - frame.height) / 2)
     return scaled.crop((left, top, left + frame.width, top + frame.height))
@@ -123,7 +128,7 @@ def _opened(file: Path) -> Iterator[Any]:
 
     fix = "Replace it, or take it out of the folder"
     try:
-        with Image.open(file) as image:
+        with open_regular(file) as stream, Image.open(stream) as image:
             yield image
     except SmartcError:
         raise

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from smartc.core.brief import readable
 from smartc.core.errors import Argument, UserError
 from smartc.data.arrays import Arrays, InputLayout
 from smartc.data.batch import Batch, shuffled_places
@@ -104,7 +105,7 @@ def image_folder(folder: Path, layout: InputLayout) -> ImageFolder:
     if len(files) * frame.bytes <= _MOST_BYTES:
         pixels = torch.empty((len(files), *frame.shape), dtype=torch.uint8)
         decoded = Decoded(pixels, torch.zeros(len(files), dtype=torch.bool))
-    samples = ImageFolder(folder.name or str(folder), files, frame, layout, decoded)
+    samples = ImageFolder(readable(folder.name or str(folder)), files, frame, layout, decoded)
     for place, file in enumerate(files):
         if place < _DECODED_FIRST:
             samples.images([place])

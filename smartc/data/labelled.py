@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from smartc.core.brief import readable
 from smartc.core.errors import Argument, Phrase, UserError
 from smartc.core.load_by_name import load_function
-from smartc.data.labelled_file import read_labelled
+from smartc.data.labelled_file import read_labelled, special_kind
 from smartc.ir.traced_model import InputSpec
 
 _ELEMENTS_AT_ONCE = 2**22
@@ -74,7 +75,7 @@ def load_labelled(spec: Any) -> Labelled | Metric:
         return Metric(load_function(spec, Argument("evaluate", spec)), spec)
     if isinstance(spec, (str, Path)):
         inputs, labels = read_labelled(Path(spec))
-        return _checked(inputs, labels, Path(spec).name, str(spec))
+        return _checked(inputs, labels, readable(Path(spec).name), str(spec))
     if not (isinstance(spec, (tuple, list)) and len(spec) == 2 and all(map(torch.is_tensor, spec))):
         fix = "Give a file, a pair of tensors (inputs, labels), or a function of the model"
         raise UserError(f"{type(spec).__name__} holds no labelled inputs", where="evaluate", fix=fix)
@@ -106,13 +107,17 @@ def check_fits(labelled: Labelled | Metric, inputs: Sequence[InputSpec]) -> None
 
 def _checked(inputs: torch.Tensor, labels: torch.Tensor, source: str, where: str) -> Labelled:
     """Return labelled inputs that fit each other."""
+    for what, tensor in (("inputs", inputs), ("labels", labels)):
+        kind = special_kind(tensor)
+        if kind is not None:
+            raise UserError(f"{what} are {kind}", where=where, fix="Store them as plain numbers")
     fix = "Give one label per input"
     if not inputs.ndim or not labels.ndim or len(inputs) != len(labels):
         fact = f"inputs of shape {shape_text(inputs)} and labels of shape {shape_text(labels)} differ in length"
         raise UserError(fact, where=where, fix=fix)
     if not len(inputs):
         raise UserError("it holds no inputs", where=where, fix="Give at least one")
-    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+    if labels.is_floating_point() or labels.dtype == torch.bool:
         fact = f"labels are {dtype_text(labels)} and must be integers"
         raise UserError(fact, where=where, fix="Give the number of the class, from 0")
     check_finite(inputs, where)

@@ -7,13 +7,15 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
 from smartc.core.errors import UserError
+from smartc.core.regular_file import open_regular
+from smartc.core.stored_arrays import read_arrays
 from smartc.data.array_names import by_position, label_name
 from smartc.frontend.stored_sizes import without_bytes
 
@@ -84,28 +86,31 @@ def read_content(path: Path, fix: str) -> Any:
 def _is_pickled(path: Path, error: Exception) -> bool:
     """Return whether reading failed because a file holds Python objects."""
     if isinstance(error, pickle.UnpicklingError):
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             return stream.read(2) in (b"PK", *(bytes((0x80, protocol)) for protocol in range(2, 6)))
     return isinstance(error, ValueError) and "allow_pickle" in str(error)
 
 
 def _read(path: Path) -> Any:
     """Read a file by its content."""
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         head = stream.read(9)
-    if head.startswith(b"\x93NUMPY"):
-        return np.load(path, allow_pickle=False)
-    if head.startswith(b"PK"):
-        with zipfile.ZipFile(path) as archive:
-            is_numpy = all(name.endswith(".npy") for name in archive.namelist())
-        if is_numpy:
-            with np.load(path, allow_pickle=False) as arrays:
-                return dict(arrays)
-    if head[8:9] == b"{":
-        from safetensors.torch import load_file
+        stream.seek(0)
+        if head.startswith(b"\x93NUMPY") or (head.startswith(b"PK") and _is_npz(stream)):
+            return read_arrays(stream)
+        if head[8:9] == b"{":
+            from safetensors.torch import load_file
 
-        return load_file(path)
-    return _backed(torch.load(path, map_location="cpu", weights_only=True), path)
+            return load_file(path)
+        return _backed(torch.load(stream, map_location="cpu", weights_only=True), path)
+
+
+def _is_npz(stream: IO[bytes]) -> bool:
+    """Return whether an archive holds nothing but arrays of NumPy."""
+    with zipfile.ZipFile(stream) as archive:
+        found = all(name.endswith(".npy") for name in archive.namelist())
+    stream.seek(0)
+    return found
 
 
 def _backed(content: Any, path: Path) -> Any:
@@ -130,6 +135,18 @@ def to_tensor(value: Any) -> torch.Tensor:
         return torch.from_numpy(array if array.flags.writeable else array.copy())
     except (TypeError, ValueError) as error:
         raise TypeError(str(array.dtype)) from error
+
+
+def special_kind(tensor: torch.Tensor) -> str | None:
+    """Return what a tensor is that has no plain numbers in memory; None for one that has."""
+    kinds = {
+        "nested": tensor.is_nested,
+        "on the meta device": tensor.is_meta,
+        "complex": tensor.is_complex(),
+        "quantized": tensor.is_quantized,
+        "sparse": tensor.layout != torch.strided,
+    }
+    return next((kind for kind, holds in kinds.items() if holds), None)
 
 
 def _tensor(value: Any, key: str, path: Path) -> torch.Tensor:

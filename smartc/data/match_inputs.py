@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 from smartc.core.errors import Phrase, UserError
 from smartc.data.array_names import LABEL_NAMES, by_position, label_name
 from smartc.data.arrays import Arrays
-from smartc.data.labelled_file import to_tensor
+from smartc.data.labelled_file import special_kind, to_tensor
 from smartc.frontend.capture import split_arguments
 from smartc.ir.traced_model import TracedModel
 
@@ -114,13 +114,13 @@ def _is_sequence(batch: Any) -> bool:
 def _tensor(value: Any, name: str, where: Phrase) -> torch.Tensor:
     """Return one array as a tensor in main memory."""
     try:
-        tensor = to_tensor(value).cpu()
+        tensor = to_tensor(value)
     except TypeError as error:
         raise UserError(f"{name} is {error}", where=where, fix="Store it as numbers") from error
-    if tensor.layout != torch.strided or tensor.is_complex() or tensor.is_quantized:
-        kind = "complex" if tensor.is_complex() else "quantized" if tensor.is_quantized else "sparse"
+    kind = special_kind(tensor)
+    if kind is not None:
         raise UserError(f"{name} is {kind}", where=where, fix="Store it as plain numbers")
-    return tensor
+    return tensor.cpu()
 
 
 def _listing(model: TracedModel) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from smartc.core.brief import readable
 from smartc.core.errors import UserError
 from smartc.data.arrays import InMemory, InputLayout
 from smartc.data.batch import Samples
@@ -30,8 +31,8 @@ def samples_in_file(path: Path, layout: InputLayout) -> Samples:
     content = _content(path)
     if is_batch(content, layout.model):
         arrays = match_inputs(content, layout.model, str(path))
-        return InMemory(path.name, checked(arrays, layout, str(path)), layout)
-    return gathered(Opening(lambda: content, layout, str(path), path.name), once=False)
+        return InMemory(readable(path.name), checked(arrays, layout, str(path)), layout)
+    return gathered(Opening(lambda: content, layout, str(path), readable(path.name)), once=False)
 
 
 def _content(path: Path) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch.utils.data import Dataset, IterableDataset, default_collate
 
-from smartc.core.errors import Argument, SmartcError, UserError, first_line
+from smartc.core.errors import OWN_CODE_FAILURES, Argument, SmartcError, UserError, first_line
 from smartc.data.arrays import Arrays, InMemory, InputLayout
 from smartc.data.batch import Batch, Samples
 from smartc.data.check_arrays import checked
@@ -84,7 +84,7 @@ class Opening:
             return call()
         except SmartcError:
             raise
-        except Exception as error:
+        except OWN_CODE_FAILURES as error:
             fact = f"it fails: {type(error).__name__}: {first_line(error)}"
             fix = "Give an iterable of batches, or a function without arguments that yields them"
             raise UserError(fact, where=self.where, fix=fix) from error

@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,26 +16,15 @@ import torch
 from smartc.analysis.channels.channel_groups import ChannelGroups, surviving
 from smartc.analysis.channels.labels import IntArray
 from smartc.core.brief import brief
-from smartc.core.errors import UserError
 from smartc.core.version import __version__
 from smartc.decision.decision import Decision
 from smartc.decision.job import CompileJob
+from smartc.decision.plan_form import GroupDecision, plan_form, read_plan
 from smartc.decision.result_cost import result_cost
 from smartc.ir.traced_model import TracedModel
 from smartc.packing.pack import PackedModel
 
 BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
-
-
-@dataclass(frozen=True)
-class GroupDecision:
-    """How many of a group's channels stay, and why."""
-
-    name: str
-    channels: int
-    kept: int
-    coupled: int
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -93,28 +83,33 @@ class Plan:
         }
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any], where: str = "plan.json") -> Plan:
+    def from_dict(cls, content: Any, where: str = "plan.json") -> Plan:
         """Return the plan that plan.json holds.
 
         Raises:
-            UserError: A key is missing or the schema is another one.
+            UserError: A key is missing, a value has another type, or the schema is another one.
         """
-        try:
-            if content["schema"] != 1:
-                raise UserError(f"schema {content['schema']}, not 1", where=where, fix="Use the smartc that wrote it")
-            return cls(
-                model=content["model"],
-                target=content["target"],
-                budget=content["budget"],
-                learner=content["learner"],
-                groups=tuple(GroupDecision(**group) for group in content["groups"]),
-                tensors=content["tensors"],
-                granularity=content["granularity"],
-                masks=content.get("masks", {}),
-                smartc=content["smartc"],
-            )
-        except (KeyError, TypeError) as error:
-            raise UserError(f"not a plan: {error}", where=where, fix="Compile the model again") from error
+        form = plan_form(content, where)
+        return cls(
+            model=form.model,
+            target=form.target,
+            budget=form.budget,
+            learner=form.learner,
+            groups=form.groups,
+            tensors=content["tensors"],
+            granularity=form.granularity,
+            masks=content.get("masks", {}),
+            smartc=form.smartc,
+        )
+
+    @classmethod
+    def load(cls, path: str | Path) -> Plan:
+        """Read ``plan.json``.
+
+        Raises:
+            UserError: The file cannot be read or is no plan.
+        """
+        return cls.from_dict(read_plan(path), str(path))
 
     @property
     def sha256(self) -> str:

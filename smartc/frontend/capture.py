@@ -13,7 +13,7 @@ from torch import nn
 from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
-from smartc.core.errors import UserError, first_line
+from smartc.core.errors import OWN_CODE_FAILURES, UserError, first_line
 from smartc.core.quiet import quiet
 from smartc.frontend.free_sizes import FreeSizes, told
 from smartc.ir.traced_model import Remark, TracedModel, storage_key
@@ -119,7 +119,7 @@ def _check_runs(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     with torch.no_grad():
         try:
             functional_call(module, buffers, copied_args, copied_kwargs)
-        except Exception as error:
+        except OWN_CODE_FAILURES as error:
             shapes = ", ".join(
                 "x".join(map(str, leaf.shape)) for leaf in pytree.tree_leaves((args, kwargs)) if _is_tensor(leaf)
             )
@@ -139,14 +139,14 @@ def _export(
         try:
             wide_args, wide_kwargs = pytree.tree_map(_at_least_two, (args, kwargs))
             return _export_once(module, wide_args, wide_kwargs, dynamic=True), ()
-        except Exception as error:
+        except OWN_CODE_FAILURES as error:
             log.info("no dynamic batch: %s", error)
             refusal = first_line(error)
     else:
         refusal = "its tensor inputs do not share the size of axis 0"
     try:
         program = _export_once(module, args, kwargs, dynamic=False)
-    except Exception as error:
+    except OWN_CODE_FAILURES as error:
         raise UserError(
             f"torch.export refuses the model: {first_line(error)}{_user_line(error)}",
             where=name,

@@ -15,8 +15,10 @@ from typing import IO, Any
 import torch
 from torch.utils import _pytree as pytree
 
-from smartc.core.errors import Argument, UserError, first_line
+from smartc.core.brief import readable
+from smartc.core.errors import OWN_CODE_FAILURES, Argument, UserError, first_line
 from smartc.core.quiet import quiet
+from smartc.core.regular_file import open_regular
 from smartc.frontend.capture import from_program, trace
 from smartc.frontend.exported_archive import find_code, find_unbacked
 from smartc.frontend.file_kind import SAVE_AGAIN, Kind, recognise
@@ -65,7 +67,7 @@ def load_model(
         raise UserError("it does not say which inputs the model takes", where=str(file), fix=fix)
     kinds = (tensor.dtype for tensor in module.parameters() if tensor.is_floating_point())
     traced = trace(module, example_inputs(options, next(kinds, torch.float32)))
-    return replace(traced, name=file.name, remarks=(*remarks, *traced.remarks))
+    return replace(traced, name=readable(file.name), remarks=(*remarks, *traced.remarks))
 
 
 def file_hash(path: str | Path) -> str:
@@ -85,7 +87,7 @@ def file_hash(path: str | Path) -> str:
 def _opened(file: Path) -> Iterator[IO[bytes]]:
     """Open a file to read, or say why that is not possible."""
     try:
-        stream = file.open("rb")
+        stream = open_regular(file)
     except FileNotFoundError as error:
         raise UserError("there is no such file", where=str(file), fix="Check the path") from error
     except IsADirectoryError as error:
@@ -119,7 +121,7 @@ def _load_program(stream: IO[bytes], file: Path, allow_pickle: bool) -> TracedMo
         raise _may_run_code(file, str(code))
     if any(map(without_bytes, pytree.tree_leaves(program.example_inputs))):
         raise _without_bytes(file, "an example input")
-    return from_program(program, file.name)
+    return from_program(program, readable(file.name))
 
 
 def _load_content(stream: IO[bytes], file: Path, kind: Kind, allow_pickle: bool) -> Any:
@@ -132,7 +134,7 @@ def _load_content(stream: IO[bytes], file: Path, kind: Kind, allow_pickle: bool)
     except (ImportError, AttributeError) as error:
         fix = "Run smartc in the folder that holds the model's code, or set PYTHONPATH"
         raise UserError(f"it needs code that is not here: {error}", where=str(file), fix=fix) from error
-    except Exception as error:
+    except OWN_CODE_FAILURES as error:
         if found := _REFUSED.search(str(error)):
             raise _may_run_code(file, f"a pickled {found[1]}") from error
         if isinstance(error, pickle.UnpicklingError) and _is_sound_pickle(stream):

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from smartc.core.errors import Argument, Phrase, UserError, first_line
+from smartc.core.errors import OWN_CODE_FAILURES, Argument, Phrase, UserError, first_line
 from smartc.core.load_by_name import load_function
 from smartc.frontend.stored_sizes import without_bytes
 from smartc.frontend.wrapped_state import unwrapped
@@ -33,7 +33,7 @@ def build_module(content: Any, file: Path, factory: str | None) -> tuple[nn.Modu
         module = load_function(factory, where)()
     except UserError:
         raise
-    except Exception as error:
+    except OWN_CODE_FAILURES as error:
         fact = f"calling it fails: {type(error).__name__}: {first_line(error)}"
         raise UserError(fact, where=where, fix="It is called without arguments") from error
     if not isinstance(module, nn.Module):

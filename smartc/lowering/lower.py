@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from smartc.core.errors import Argument, SmartcError, UserError, first_line
+from smartc.core.out_of_memory import memory_error
 from smartc.ir.traced_model import Remark, TracedModel
 from smartc.lowering.onnx_files import onnx_files
 from smartc.lowering.to_onnx import to_onnx
@@ -72,7 +73,7 @@ class Lowered:
         Raises:
             InternalError: The outputs differ by more than rounding.
         """
-        return reference.compare(self.stage, self.run(reference.inputs_as(self.dtype)), self.dtype)
+        return reference.compare(self.stage, self.run, self.dtype)
 
 
 def lower(
@@ -115,9 +116,9 @@ def _add(file: str, make: Callable[[], Lowered], lowered: list[Lowered], remarks
     """Add a file for another runtime, or a remark on why there is none: its defects cost that file alone."""
     try:
         lowered.append(make())
-    except MemoryError:
-        raise
     except Exception as error:
+        if memory_error(error, file) is not None:
+            raise
         fact = error.fact if isinstance(error, SmartcError) else f"{type(error).__name__}: {first_line(error)}"
         remarks.append(Remark(file, f"is not written: {fact}"))
 

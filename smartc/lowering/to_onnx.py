@@ -198,6 +198,7 @@ class OnnxSession:
             UserError: ONNX Runtime has no kernel for an operator.
         """
         options = onnxruntime.SessionOptions()
+        options.enable_cpu_mem_arena = False  # what one run took would be kept until the end
         options.log_severity_level = 3
         try:
             self.session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from smartc.core.errors import UserError
 from smartc.core.records import decode, encode
+from smartc.core.regular_file import read_json
 from smartc.core.write_file import write_file
 from smartc.measuring.processor import installed_versions, processor_name
 from smartc.targets.cost_table import CostTable
@@ -47,13 +48,11 @@ def read_table() -> CostTable | None:
     """
     path = table_path()
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path, AGAIN)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise UserError(f"cannot be read ({error.strerror})", where=str(path), fix="Make it readable") from error
-    except (ValueError, RecursionError) as error:
-        raise _unusable("is not JSON", path) from error
     table = _decoded(content, path)
     _check_machine(table, path)
     return table

@@ -10,8 +10,10 @@ import torch
 
 from smartc.data.batch import Samples
 from smartc.ir.traced_model import InputSpec, Remark, TracedModel, cast_value, sample_count
-from smartc.proof.evaluation import BATCH, Labelled, Metric, agreement, check_fits, evaluation, load_labelled
+from smartc.proof.agreement import AgreementSum
+from smartc.proof.evaluation import BATCH, Labelled, Metric, check_fits, evaluation, load_labelled
 from smartc.proof.limits import NO_LIMITS, Limits
+from smartc.proof.memory_plan import COMPARISON_BYTES, batches, samples_at_once
 from smartc.proof.reference import seeded_inputs
 from smartc.results.figures import Agreement, Evaluation
 
@@ -43,24 +45,29 @@ class Comparison:
 
     def agreement(self, compiled: TracedModel) -> Agreement:
         """Return how close the compiled model's outputs are to the original's, and on what."""
-        batches, source = self._inputs()
-        expected, actual = ([model.run(flat) for flat in batches] for model in (self.original, compiled))
-        return agreement(expected, actual, sum(sample_count(flat) for flat in batches), source)
+        found, count = AgreementSum(), 0
+        inputs, source = self._inputs()
+        for flat in inputs:
+            found.add(self.original.run(flat), compiled.run(flat))
+            count += sample_count(flat)
+        return found.result(count, source)
 
     def evaluation(self, compiled: TracedModel) -> Evaluation | None:
         """Return the user's figure before and after."""
         return None if self.labelled is None else evaluation(self.original, compiled, self.labelled)
 
-    def _inputs(self) -> tuple[list[tuple[Any, ...]], str]:
-        """Return the inputs to compare on: the user's, or seeded ones."""
+    def _inputs(self) -> tuple[Iterator[tuple[Any, ...]], str]:
+        """Return batches of the inputs to compare on: the user's, or seeded ones; as large as the memory lets them."""
+        size = samples_at_once(self.original, BATCH, COMPARISON_BYTES, self.original.dtype.itemsize)
         if self.samples is not None:
-            parts = self.samples.in_order(BATCH, LABELLED_INPUTS)
-            cast = [tuple(cast_value(value, self.original.dtype) for value in part.inputs) for part in parts]
+            parts = self.samples.in_order(size, LABELLED_INPUTS)
+            cast = (tuple(cast_value(value, self.original.dtype) for value in part.inputs) for part in parts)
             return cast, self.samples.source
         if isinstance(self.labelled, Labelled) and self.original.dynamic_batch:
             some = self.labelled.inputs[:LABELLED_INPUTS]
-            return list(_chunks(some, self.original.inputs[0])), self.labelled.source
-        return [seeded_inputs(self.original, batch=SEEDED_INPUTS)], "seeded normal inputs"
+            return _chunks(some, self.original.inputs[0], size), self.labelled.source
+        flat = seeded_inputs(self.original, batch=SEEDED_INPUTS)
+        return iter(batches(self.original, flat, size)), "seeded normal inputs"
 
 
 def comparison_for(
@@ -90,9 +97,9 @@ def comparison_for(
     return Comparison(original, samples, labelled, limits)
 
 
-def _chunks(inputs: torch.Tensor, spec: InputSpec) -> Iterator[tuple[Any, ...]]:
+def _chunks(inputs: torch.Tensor, spec: InputSpec, size: int) -> Iterator[tuple[Any, ...]]:
     """Yield batches of labelled inputs in the model's type."""
-    for start in range(0, len(inputs), BATCH):
-        chunk = inputs[start : start + BATCH]
+    for start in range(0, len(inputs), size):
+        chunk = inputs[start : start + size]
         scaled = chunk.to(spec.dtype) / 255 if chunk.dtype == torch.uint8 and spec.dtype.is_floating_point else chunk
         yield (scaled.to(spec.dtype),)

@@ -9,10 +9,11 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from smartc.core.errors import UserError, first_line
+from smartc.core.errors import OWN_CODE_FAILURES, UserError, first_line
 from smartc.data.labelled import Labelled, Metric, check_fits, load_labelled, shape_text
 from smartc.ir.traced_model import TracedModel
 from smartc.proof.agreement import agreement
+from smartc.proof.memory_plan import COMPARISON_BYTES, samples_at_once
 from smartc.results.figures import Evaluation
 
 __all__ = ["Labelled", "Metric", "agreement", "check_fits", "evaluate", "evaluation", "load_labelled"]
@@ -30,8 +31,9 @@ def evaluation(original: TracedModel, compiled: TracedModel, labelled: Labelled 
     if isinstance(labelled, Metric):
         before, after = (_call_metric(model.graph_module, labelled) for model in (original, compiled))
         return Evaluation(labelled.source, labelled.name, 0, before, after)
-    batch = min(BATCH, len(labelled.inputs)) if original.dynamic_batch else original.examples[0].shape[0]
     dtype = original.inputs[0].dtype
+    most = samples_at_once(original, BATCH, COMPARISON_BYTES, original.dtype.itemsize)
+    batch = min(most, len(labelled.inputs)) if original.dynamic_batch else original.examples[0].shape[0]
     before, after = (evaluate(model.graph_module, labelled, batch, dtype) for model in (original, compiled))
     return Evaluation(labelled.source, "accuracy", len(labelled.inputs), before, after)
 
@@ -99,7 +101,7 @@ def _call_metric(module: nn.Module, metric: Metric) -> float:
     try:
         with torch.no_grad():
             return float(metric.function(module))
-    except Exception as error:
+    except OWN_CODE_FAILURES as error:
         fact = f"it fails: {type(error).__name__}: {first_line(error)}"
         fix = "It is called with the model and must return a number"
         raise UserError(fact, where=metric.where, fix=fix) from error

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from smartc.core.errors import SmartcError, first_line
+from smartc.core.out_of_memory import memory_error
 from smartc.decision.decision import Decision
 from smartc.decision.job import CompileJob
 from smartc.ir.traced_model import Remark, TracedModel
@@ -86,7 +87,7 @@ def prove_files(reference: Reference, files: Sequence[File]) -> Proved[File]:
             proofs.append(file.prove(reference))
             passed.append(file)
         except Exception as error:
-            if file.runtime is None or isinstance(error, MemoryError):
+            if file.runtime is None or memory_error(error, file.file) is not None:
                 raise
             fact = error.fact if isinstance(error, SmartcError) else first_line(error)
             remarks.append(Remark(file.file, f"is not written: in {file.runtime} {fact}"))

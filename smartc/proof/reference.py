@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from smartc.analysis.channels.channel_groups import ChannelGroups
 from smartc.core.errors import InternalError
 from smartc.ir.traced_model import TracedModel, cast_value, sample_count
 from smartc.passes.remove_channels import masked_axes
+from smartc.proof.exact_run import run_exact
+from smartc.proof.memory_plan import PROOF_BYTES, batches, fitting, live_bytes
 from smartc.results.figures import Verification
 
 BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
@@ -27,6 +30,9 @@ TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4, torch.float16: 5e-2, tor
 # (a layer rounds each of its sums), up to so many times the tolerance.
 ROUNDINGS, LARGEST_EXCUSE = 20, 1e3
 SEED = 20240229
+SAMPLES = 3
+# Numbers of an output that are compared at a time.
+_PART = 2**22
 
 
 def mask_readers(model: TracedModel, groups: ChannelGroups, keep: BoolArray) -> TracedModel:
@@ -42,7 +48,7 @@ def mask_readers(model: TracedModel, groups: ChannelGroups, keep: BoolArray) -> 
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """The masked original, run once in float64 on seeded inputs.
+    """The masked original, run once in float64 on seeded inputs, as many at a time as fit the memory.
 
     Attributes:
         original: The model before removal.
@@ -55,23 +61,40 @@ class Reference:
     keep: BoolArray
 
     @cached_property
-    def inputs(self) -> tuple[Any, ...]:
+    def batches(self) -> list[tuple[Any, ...]]:
         """Return flattened inputs in the original's type; not the batch that was exported with."""
-        return seeded_inputs(self.original, batch=3)
+        live = live_bytes(self.original, torch.float64.itemsize)
+        # One sample tells as much as three, and its outputs are kept until every stage is proved.
+        count = SAMPLES if live <= PROOF_BYTES else 1
+        flat = seeded_inputs(self.original, batch=count)
+        return batches(self.original, flat, fitting(live, count, PROOF_BYTES))
 
     @cached_property
-    def outputs(self) -> Any:
-        """Return what the masked original computes."""
-        return self.masked.run(self.inputs_as(torch.float64))
+    def outputs(self) -> list[Any]:
+        """Return what the masked original computes of each batch."""
+        return [run_exact(self.original, flat, self._mask) for flat in self._batches_as(torch.float64)]
 
     @cached_property
-    def masked(self) -> TracedModel:
-        """Return the masked original in float64."""
-        return mask_readers(self.original, self.groups, self.keep).to(torch.float64)
+    def _removed(self) -> dict[str, list[tuple[int, torch.Tensor]]]:
+        """Return, by every name of a weight, the axes in which it reads removed channels, with their indices."""
+        removed: dict[str, list[tuple[int, torch.Tensor]]] = {}
+        for axis, alive in masked_axes(self.groups, self.keep):
+            if axis.role == "reads":
+                indices = torch.from_numpy(np.flatnonzero(~alive))
+                for name in {axis.name, *self.original.names_of(axis.name)}:
+                    removed.setdefault(name, []).append((axis.axis, indices))
+        return removed
 
-    def inputs_as(self, dtype: torch.dtype) -> tuple[Any, ...]:
-        """Return the inputs with floating-point tensors in another type."""
-        return tuple(cast_value(value, dtype) for value in self.inputs)
+    def _mask(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
+        """Return a stored tensor with zeros where it reads a removed channel."""
+        for axis, indices in self._removed.get(name, ()):
+            tensor = tensor.index_fill(axis, indices, 0)
+        return tensor
+
+    def _batches_as(self, dtype: torch.dtype) -> Iterator[tuple[Any, ...]]:
+        """Yield the batches with floating-point tensors in another type."""
+        for flat in self.batches:
+            yield tuple(cast_value(value, dtype) for value in flat)
 
     def prove_removal(self, smaller: TracedModel) -> Verification:
         """Prove in float64 that removal computes what masking computes.
@@ -79,8 +102,7 @@ class Reference:
         Raises:
             InternalError: It does not.
         """
-        outputs = smaller.to(torch.float64).run(self.inputs_as(torch.float64))
-        return self.compare("masked == removed (float64)", outputs, torch.float64)
+        return self.compare("masked == removed (float64)", partial(run_exact, smaller), torch.float64)
 
     def prove_masks(self, masked: TracedModel) -> Verification:
         """Prove in float64 that zero weights compute what masks in the graph compute.
@@ -88,8 +110,7 @@ class Reference:
         Raises:
             InternalError: They do not.
         """
-        outputs = masked.to(torch.float64).run(self.inputs_as(torch.float64))
-        return self.compare("masks in the graph == masked (float64)", outputs, torch.float64)
+        return self.compare("masks in the graph == masked (float64)", partial(run_exact, masked), torch.float64)
 
     def rounding(self, dtype: torch.dtype) -> float:
         """Return the relative error of the masked original itself when each tensor is rounded once more.
@@ -97,21 +118,30 @@ class Reference:
         A deep network without trained statistics can amplify rounding a millionfold; what it makes of
         a last bit cannot be told from what a stage does.
         """
-        generator = torch.Generator().manual_seed(SEED)
-        state = dict(self.masked.graph_module.named_parameters())
-        noisy = {name: _nudged(tensor.detach(), dtype, generator) for name, tensor in state.items()}
-        return errors(self.outputs, self.masked.with_tensors(noisy).run(self.inputs_as(torch.float64)))[1]
+        places = {name: place for place, (name, _) in enumerate(self.original.graph_module.named_parameters())}
 
-    def compare(self, stage: str, outputs: Any, dtype: torch.dtype) -> Verification:
-        """Return the largest error of a stage's outputs, computed in the given type.
+        def nudged(name: str, tensor: torch.Tensor) -> torch.Tensor:
+            masked = self._mask(name, tensor)
+            return masked if name not in places else _nudged(masked, dtype, SEED + places[name])
+
+        return self._errors(lambda flat: run_exact(self.original, flat, nudged), torch.float64)[1]
+
+    def compare(self, stage: str, run: Callable[[tuple[Any, ...]], Any], dtype: torch.dtype) -> Verification:
+        """Return the largest error of a stage.
+
+        Args:
+            stage: What to call it.
+            run: Returns its outputs for flattened inputs.
+            dtype: The floating type that it takes.
 
         Raises:
-            InternalError: It is above what rounding explains.
+            InternalError: The error is above what rounding explains.
         """
-        found, tolerance = errors(self.outputs, outputs), TOLERANCE[dtype]
+        found, tolerance = self._errors(run, dtype), TOLERANCE[dtype]
         if tolerance < found[1] < TOLERANCE[dtype] * LARGEST_EXCUSE:
             tolerance = max(tolerance, min(ROUNDINGS * self.rounding(dtype), tolerance * LARGEST_EXCUSE))
-        result = Verification(stage, *found, tolerance, f"{sample_count(self.inputs)} seeded inputs")
+        count = sum(map(sample_count, self.batches))
+        result = Verification(stage, *found, tolerance, f"{count} seeded inputs")
         if not result.passed:
             raise InternalError(
                 f"its output differs from the masked original's by {result.max_rel_error:.2e} (relative), "
@@ -120,11 +150,18 @@ class Reference:
             )
         return result
 
+    def _errors(self, run: Callable[[tuple[Any, ...]], Any], dtype: torch.dtype) -> tuple[float, float]:
+        """Return the largest errors of what is computed of each batch, one after the other."""
+        pairs = zip(self.outputs, self._batches_as(dtype), strict=True)
+        found = [errors(expected, run(flat)) for expected, flat in pairs]
+        return max(one[0] for one in found), max(one[1] for one in found)
 
-def _nudged(tensor: torch.Tensor, dtype: torch.dtype, generator: torch.Generator) -> torch.Tensor:
+
+def _nudged(tensor: torch.Tensor, dtype: torch.dtype, seed: int) -> torch.Tensor:
     """Return a tensor moved by one rounding step of a type, up or down at random."""
     if not tensor.is_floating_point():
         return tensor
+    generator = torch.Generator().manual_seed(seed)
     signs = torch.randint(0, 2, tensor.shape, generator=generator, dtype=torch.int8).mul_(2).sub_(1)
     return tensor * (1 + signs * torch.finfo(dtype).eps / 2)
 
@@ -164,12 +201,15 @@ def _error(expected: torch.Tensor, actual: torch.Tensor) -> tuple[float, float]:
     if not expected.is_floating_point():
         share = float((expected != actual).double().mean())
         return share, share
-    left, right = expected.double(), actual.double()
-    same = (left == right) | (left.isnan() & right.isnan())
-    difference = torch.where(same, 0.0, (left - right).abs())
-    finite = left[left.isfinite()].abs()
-    scale = float(finite.max()) if finite.numel() else 0.0
-    largest = float(difference.nan_to_num(nan=math.inf).max())
+    largest = scale = 0.0
+    # In parts: what is computed of both takes several times what they take.
+    for left, right in zip(expected.flatten().split(_PART), actual.flatten().split(_PART), strict=True):
+        left, right = left.double(), right.double()
+        same = (left == right) | (left.isnan() & right.isnan())
+        difference = torch.where(same, 0.0, (left - right).abs())
+        largest = max(largest, float(difference.nan_to_num(nan=math.inf).max()))
+        finite = left[left.isfinite()].abs()
+        scale = max(scale, float(finite.max()) if finite.numel() else 0.0)
     return largest, largest / scale if scale and largest else (0.0 if not largest else math.inf)
 
 

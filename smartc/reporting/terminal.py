@@ -10,6 +10,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from smartc.core.brief import harmless
 from smartc.reporting.facts import device, facts, grouped_reasons, grouped_remarks, spent, verification_text, warnings
 from smartc.reporting.layers import Row, fold_cheap, layer_table
 from smartc.results.formats import listing, size
@@ -41,7 +42,7 @@ def render_terminal(report: Report, console: Console, show_all: bool = False) ->
 
 
 class Encodable:
-    """Replace what the console's encoding lacks: a layer may be called anything."""
+    """Replace what the console's encoding lacks, and what it would take for orders: a layer may be called anything."""
 
     def __init__(self, content: RenderableType) -> None:
         self.content = content
@@ -49,7 +50,8 @@ class Encodable:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the content's segments in characters that the console can write."""
         for segment in console.render(self.content, options):
-            yield Segment(_encodable(segment.text, options.encoding), segment.style, segment.control)
+            text = segment.text if segment.control else harmless(segment.text)
+            yield Segment(_encodable(text, options.encoding), segment.style, segment.control)
 
 
 def _encodable(text: str, encoding: str) -> str:

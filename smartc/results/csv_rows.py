@@ -15,6 +15,8 @@ _FIGURES = (
     *(f"{cause}_cycles" for cause in _CAUSES),
     *("bound", "utilisation", "live_tiles", "total_tiles"),
 )
+# What a spreadsheet takes for the beginning of a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 CSV_HEADER = (
     *("name", "op", "decision", "reason", "latency_kind", "speed_up"),
     *(f"{side}_{figure}" for side in SIDES for figure in _FIGURES),
@@ -32,9 +34,16 @@ def layers_to_csv(latency: Latency, layers: Iterable[Layer]) -> str:
 
 def _row(latency: Latency, layer: Layer) -> Iterator[object]:
     """Yield the values of one layer in the order of the header."""
-    yield from (layer.name, layer.op, layer.decision, layer.reason, latency.kind, layer.speed_up)
+    yield from map(_text, (layer.name, layer.op, layer.decision, layer.reason, latency.kind))
+    yield layer.speed_up
     yield from _figures(layer.dense, latency.dense)
     yield from _figures(layer.compiled, latency.compiled)
+
+
+def _text(text: str) -> str:
+    """Return a text that no spreadsheet takes for a formula or for two rows."""
+    line = text.replace("\r", " ")
+    return f"'{line}" if text.startswith(_FORMULA) else line
 
 
 def _figures(figures: Figures, total_ms: float) -> Iterator[object]:

@@ -13,6 +13,7 @@ from typing import Any
 from smartc.core.brief import brief
 from smartc.core.errors import InternalError, UserError
 from smartc.core.records import decode, encode
+from smartc.core.regular_file import read_json
 from smartc.results.csv_rows import layers_to_csv
 from smartc.results.figures import (
     SIDES,
@@ -168,7 +169,7 @@ class Report:
         """
         text = json.dumps(self.to_dict(), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
         try:
-            Path(path).write_text(text, encoding="utf-8")
+            Path(path).write_text(text, encoding="utf-8", errors="replace")
         except OSError as error:
             raise UserError(
                 f"it cannot be written: {error.strerror}", where=str(path), fix="Choose another place"
@@ -183,11 +184,9 @@ class Report:
         """
         fix = "Name the report.json of a folder that smartc compile wrote"
         try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
+            data = read_json(path, fix)
         except OSError as error:
             raise UserError(f"it cannot be read: {error.strerror}", where=str(path), fix=fix) from error
-        except (ValueError, RecursionError) as error:
-            raise UserError("it is not JSON", where=str(path), fix=fix) from error
         return Report.from_dict(data, str(path))
 
     def to_csv(self) -> str:

@@ -101,3 +101,21 @@ def test_files_that_hold_no_samples(tmp_path: Path) -> None:
         assert refused(str(path), IMAGES) == f"{path}: {message}"
     path = tmp_path / "list.pt"
     assert refused(path, IMAGES) == f"{path}, batch 1: x has the shape 4x3 and {takes}. Reshape it."
+
+
+def test_tensors_whose_elements_are_not_stored_are_refused(tmp_path: Path) -> None:
+    fact = "it holds a sparse, nested, meta or expanded tensor, whose elements are not stored"
+    for place, tensor in enumerate((torch.zeros(4, device="meta"), torch.zeros(1, 3, 4, 4).expand(10**9, 3, 4, 4))):
+        path = tmp_path / f"{place}.pt"
+        torch.save(tensor, path)
+        assert refused(path, IMAGES) == f"{path}: {fact}. Save it as an ordinary tensor, by .contiguous()."
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.npz", "x.safetensors"])
+def test_a_size_beyond_the_file_is_refused(tmp_path: Path, name: str) -> None:
+    path = _save(tmp_path / name, torch.rand(6, 3, 4, 4) if name == "x.npy" else {"x": torch.rand(6, 3, 4, 4)})
+    old, new = (b"[6,3,4,4]", b"[9,9,9,9]") if name == "x.safetensors" else (b"(6, 3, 4, 4)", b"(9, 9, 9, 9)")
+    content = path.read_bytes()
+    assert old in content
+    path.write_bytes(content.replace(old, new))
+    assert refused(path, IMAGES) == f"{path}: it is damaged, or no file of arrays. {FORMS}"

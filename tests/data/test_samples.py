@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -276,3 +276,23 @@ def test_a_model_without_an_axis_of_samples() -> None:
         "Scaled: it takes x: float32 2x3, scale: float32 scalar, and data are cut into samples along axis 0 of "
         "every input. Export the model with axis 0 of every input as the batch."
     )
+
+
+@pytest.mark.parametrize(
+    ("special", "what"),
+    [
+        (lambda: torch.zeros(4, 3, 4, 4, device="meta"), "x is on the meta device"),
+        (lambda: torch.nested.nested_tensor([torch.zeros(3, 4, 4), torch.zeros(3, 4, 4)]), "x is nested"),
+        (lambda: torch.zeros(4, 3, 4, 4).to_sparse(), "x is sparse"),
+    ],
+)
+def test_tensors_without_numbers_are_refused_from_every_source(special: Callable[[], torch.Tensor], what: str) -> None:
+    model = images()
+    for data, where in (
+        (special(), "data"),
+        ([special()], "data, batch 0"),
+        (lambda: iter([special()]), "data, batch 0"),
+    ):
+        with pytest.raises(UserError) as caught:
+            load_samples(data, model)
+        assert str(caught.value) == f"{where}: {what}. Store it as plain numbers."

@@ -157,7 +157,7 @@ def test_folder_and_unreadable_file(refuse: Refusal, monkeypatch: pytest.MonkeyP
     def denied(*_: Any) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", denied)
+    monkeypatch.setattr("smartc.core.regular_file.os.open", denied)
     assert refuse("state.pt") == "state.pt: it cannot be read (Permission denied). Make it readable."
 
 

@@ -11,7 +11,7 @@ from torch import fx, nn
 from torch.nn import functional
 from torch.utils import _pytree as pytree
 
-from smartc.core.errors import Argument, UserError, first_line
+from smartc.core.errors import OWN_CODE_FAILURES, Argument, UserError, first_line
 from smartc.data.batch import Batch
 from smartc.ir.traced_model import TracedModel
 from smartc.learning.objectives.augment import random_views
@@ -176,7 +176,7 @@ class OwnLoss(_AsItIs):
         where = Argument("train", self.name if ":" in self.name else self.function)
         try:
             loss = self.function(model, inputs, batch.labels)
-        except Exception as error:
+        except OWN_CODE_FAILURES as error:
             fix = "It is called with the model, a tuple of its inputs, and the labels or None"
             raise UserError(f"it fails: {type(error).__name__}: {first_line(error)}", where=where, fix=fix) from error
         if not isinstance(loss, torch.Tensor) or loss.numel() != 1 or not loss.requires_grad:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from dataclasses import dataclass, field
@@ -14,10 +13,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from smartc.core.errors import Argument, UserError
-from smartc.learning.training.mask_search import MaskSearch, SearchState
+from smartc.core.errors import Argument, UserError, first_line
+from smartc.core.regular_file import open_regular
+from smartc.learning.training.checkpoint_form import check_tensors, facts_of, no_checkpoint, read_facts
+from smartc.learning.training.mask_search import MaskSearch
 
-SCHEMA = "2"
+SCHEMA = "3"
 # Seconds between two checkpoints.
 INTERVAL = 20.0
 
@@ -66,16 +67,11 @@ class Checkpoint:
         Raises:
             UserError: The file cannot be written.
         """
-        facts = {
-            "schema": SCHEMA,
-            "about": self.about,
-            "done": str(search.done),
-            "curve": json.dumps(_curve(search)),
-            "fractional": repr(search.fractional),
-        }
+        state = _state(search, optimizer)
+        facts = {"schema": SCHEMA, "about": self.about, **facts_of(search, state)}
         beside = self.path.with_name(self.path.name + ".new")
         try:
-            save_file(_state(search, optimizer), beside, metadata=facts)
+            save_file(state, beside, metadata=facts)
             os.replace(beside, self.path)
         except (OSError, SafetensorError) as error:
             beside.unlink(missing_ok=True)
@@ -85,7 +81,7 @@ class Checkpoint:
         """Take the state over if there is one to resume.
 
         Raises:
-            UserError: The file is none of ours, or of another training.
+            UserError: The file is none of ours, damaged, or of another training; nothing is taken over.
         """
         if not self.resume or not self.path.exists():
             return
@@ -93,31 +89,30 @@ class Checkpoint:
         if facts.get("schema") != SCHEMA or facts.get("about") != self.about:
             fix = "Resume with the same model, data and options, or delete the file"
             raise UserError("holds a training of something else", where=str(self.path), fix=fix)
-        search.done = int(facts["done"])
-        search.fractional = float(facts["fractional"])
-        search.curve[:] = [
-            SearchState(**{**state, "density": tuple(state["density"])}) for state in json.loads(facts["curve"])
-        ]
+        known = read_facts(facts, search, str(self.path))
+        expected = _state(search, optimizer)
+        if "keep" in tensors:
+            expected["keep"] = torch.zeros(search.learner.mask.shape, dtype=torch.bool)
+        try:
+            check_tensors(tensors, expected, optimizer, known.tensors)
+        except ValueError as error:
+            raise no_checkpoint(str(error), str(self.path)) from error
+        search.done, search.fractional, search.curve[:] = known.done, known.fractional, known.curve
         _restore(search, optimizer, tensors)
 
     def _read(self) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
         """Return the facts and the tensors that the file holds."""
         try:
-            with safe_open(self.path, "pt") as file:
+            with open_regular(self.path), safe_open(self.path, "pt") as file:
                 return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError) as error:
+        except (OSError, SafetensorError, ValueError, AttributeError) as error:
             fix = "Delete it and start anew"
-            raise UserError(f"is no checkpoint: {error}", where=str(self.path), fix=fix) from error
+            raise UserError(f"is no checkpoint: {first_line(error)}", where=str(self.path), fix=fix) from error
 
     def remove(self) -> None:
         """Delete the state: the training is done and its result is written."""
         if self.writes:
             self.path.unlink(missing_ok=True)
-
-
-def _curve(search: MaskSearch) -> list[dict[str, Any]]:
-    """Return the states of the curve as plain values."""
-    return [vars(state) for state in search.curve]
 
 
 def _state(search: MaskSearch, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

@@ -1,0 +1,1 @@
+"""Mutated inputs of every reader; see CONTRIBUTING on running them for hours."""
