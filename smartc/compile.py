@@ -130,9 +130,9 @@ def compile(
         True
         >>> compiled.save("build")
     """
-    limits, budget = Limits(min_accuracy, min_agreement), (sparsity, latency, macs, bytes)
+    limits, amounts = Limits(min_accuracy, min_agreement), (sparsity, latency, macs, bytes)
     limits.check_given(evaluate is not None)
-    asked = Request(target, budget, granularity, learner, data is not None, backends, output_names)
+    asked = Request(target, amounts, granularity, learner, data is not None, backends, output_names)
     job = start(model_or_path, example_inputs, asked, dump)
     given = None if data is None else load_samples(data, job.original, preprocess)
     samples, held = (None, None) if given is None else hold_out(given)
