@@ -33,10 +33,11 @@ def run_exact(model: TracedModel, flat: tuple[Any, ...], change: Change | None =
 
 
 def _stored(model: TracedModel) -> dict[str, torch.Tensor]:
-    """Return the parameters and buffers of a model, detached."""
+    """Return the parameters and buffers that a model reads, detached; a copy has no others."""
     module = model.graph_module
+    read = {str(node.target) for node in model.graph.nodes if node.op == "get_attr"}
     tensors: dict[str, torch.Tensor] = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    return {name: tensor.detach() for name, tensor in tensors.items()}
+    return {name: tensor.detach() for name, tensor in tensors.items() if name in read}
 
 
 def _is_plain(model: TracedModel) -> bool:

@@ -178,7 +178,7 @@ def test_a_file_that_is_no_table(cache: Path) -> None:
     cache.write_text("{")
     with pytest.raises(UserError) as refused:
         read_table()
-    assert str(refused.value) == f"{cache}: is not JSON. Run smartc targets calibrate cpu."
+    assert str(refused.value) == f"{cache}: it is not JSON. Run smartc targets calibrate cpu."
 
 
 def test_a_cache_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
