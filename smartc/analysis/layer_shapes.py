@@ -42,9 +42,11 @@ def _convolution(known: Known, node: fx.Node) -> tuple[Shape, ...]:
     taps = value_of(weight).shape[2:]
     into, out = sizes_of(source), sizes_of(node)
     axis = len(out) - len(taps) - 1
-    groups = argument_of(node, 6, "groups", 1)
     stored = operator_of(node).weight
     transposed = stored is not None and stored.transposed
+    groups = argument_of(node, 6, "groups", 1)
+    if isinstance(groups, fx.Node):  # a number that the forward computes, such as a group for each sample and channel
+        groups = (out if transposed else into)[axis] // value_of(weight).shape[1]
     per_group = into[axis] // groups
     # A single channel with its own kernel is what is left of a depthwise convolution.
     depthwise = per_group == 1 and (groups != 1 or out[axis] == 1)
@@ -52,8 +54,9 @@ def _convolution(known: Known, node: fx.Node) -> tuple[Shape, ...]:
     out_pixels = math.prod(out) // out[axis]
     shape = Shape(
         kind=OpKind.DEPTHWISE if depthwise else OpKind.MATRIX,
-        reads=units_along(known.labels[source], axis),
-        writes=units_along(known.labels[node], axis),
+        # Channels that are merged with the batch are those of one sample.
+        reads=units_along(known.labels[source], axis)[: into[axis]],
+        writes=units_along(known.labels[node], axis)[: out[axis]],
         pixels=in_pixels if transposed else out_pixels,
         kernel=math.prod(taps),
         groups=groups,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.utils import _pytree as pytree
 
 from smartc.data.batch import Samples
 from smartc.ir.traced_model import InputSpec, Remark, TracedModel, cast_value, sample_count
@@ -44,13 +45,21 @@ class Comparison:
     remarks: tuple[Remark, ...] = ()
 
     def agreement(self, compiled: TracedModel) -> Agreement:
-        """Return how close the compiled model's outputs are to the original's, and on what."""
-        found, count = AgreementSum(), 0
+        """Return how close the compiled model's outputs are to the original's, and on what.
+
+        Outputs whose shapes hang on values, such as all that exceed a number, cannot be told apart one by one where
+        these differ; they are left out, and the source says so.
+        """
+        found, count, left_out = AgreementSum(), 0, set[int]()
         inputs, source = self._inputs()
         for flat in inputs:
-            found.add(self.original.run(flat), compiled.run(flat))
+            pairs = list(zip(*map(pytree.tree_leaves, (self.original.run(flat), compiled.run(flat))), strict=True))
+            left_out |= {place for place, pair in enumerate(pairs) if _shape(pair[0]) != _shape(pair[1])}
+            kept = [pair for place, pair in enumerate(pairs) if place not in left_out]
+            found.add(*([pair[side] for pair in kept] for side in (0, 1)))
             count += sample_count(flat)
-        return found.result(count, source)
+        told = f", without {len(left_out)} outputs whose shapes hang on values" if left_out else ""
+        return found.result(count, source + told)
 
     def evaluation(self, compiled: TracedModel) -> Evaluation | None:
         """Return the user's figure before and after."""
@@ -68,6 +77,11 @@ class Comparison:
             return _chunks(some, self.original.inputs[0], size), self.labelled.source
         flat = seeded_inputs(self.original, batch=SEEDED_INPUTS)
         return iter(batches(self.original, flat, size)), "seeded normal inputs"
+
+
+def _shape(output: Any) -> tuple[int, ...]:
+    """Return the shape of an output; nothing for one that is no tensor."""
+    return tuple(output.shape) if isinstance(output, torch.Tensor) else ()
 
 
 def comparison_for(

@@ -9,6 +9,23 @@ from tests.support.zoo.blocks import IMAGE, Apply, Residual, between, classifier
 from tests.support.zoo.registry import case
 
 
+@case("filters_for_each_sample", IMAGE)
+class FiltersForEachSample(nn.Module):
+    """A correlation in which each channel of each sample has a filter of its own: groups grow with the batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.search, self.template = conv_norm(3, 16), conv_norm(3, 16)
+        self.tail = nn.Sequential(conv_norm(16, 24), classifier(24))
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide, filters = self.search(x), nn.functional.adaptive_avg_pool2d(self.template(x), 3)
+        count, channels, height, width = wide.shape
+        one, kernels = wide.reshape(1, -1, height, width), filters.reshape(-1, 1, 3, 3)
+        found = nn.functional.conv2d(one, kernels, padding=1, groups=count * channels)
+        return self.tail(found.reshape(count, channels, height, width))
+
+
 @case("inverted_residual", IMAGE)
 def inverted_residual() -> nn.Module:
     def body(cin: int, cout: int, stride: int) -> nn.Module:
