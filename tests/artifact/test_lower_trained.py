@@ -39,6 +39,7 @@ def _train(module: nn.Module, inputs: torch.Tensor, steps: int = 3) -> None:
     module.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backends", [("onnx",), ()])
 def test_every_file_is_what_the_module_became(
     backends: tuple[str, ...], inputs: torch.Tensor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -73,6 +74,7 @@ def test_the_report_compares_the_trained_module_with_the_original(inputs: torch.
     assert evaluation.compiled == pytest.approx(float(compiled.module(inputs).detach().sum()), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_loaded_build_is_trained_on(inputs: torch.Tensor, tmp_path: Path) -> None:
     _compiled().save(tmp_path / "build")
     loaded = smartc.load(tmp_path / "build")

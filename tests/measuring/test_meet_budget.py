@@ -139,6 +139,7 @@ def test_milliseconds_are_those_that_are_measured(run_on: Callable[[Machine], li
     )
 
 
+@pytest.mark.slow
 def test_what_is_missed_is_told(run_on: Callable[[Machine], list[int]], caplog: pytest.LogCaptureFixture) -> None:
     smallest: dict[str, float] = {}
 
@@ -159,6 +160,7 @@ def test_what_is_missed_is_told(run_on: Callable[[Machine], list[int]], caplog: 
     assert f"the budget {text}" in caplog.messages
 
 
+@pytest.mark.slow
 def test_the_best_of_those_that_miss_is_taken(run_on: Callable[[Machine], list[int]]) -> None:
     dense: dict[str, float] = {}
 
@@ -180,6 +182,7 @@ def test_what_cannot_be_met_by_the_measured_prices_is_refused(run_on: Callable[[
         smartc.compile(network(16), X, latency="0.05x", **OPTIONS)
 
 
+@pytest.mark.slow
 def test_learning_knows_the_measured_prices_and_tells_what_it_misses(run_on: Callable[[Machine], list[int]]) -> None:
     learning: dict[str, Any] = {"data": torch.randn(8, 16, 14, 14), "settings": smartc.Settings(steps=2)}
     timed = run_on(wrong_by_layer)
@@ -193,6 +196,7 @@ def test_learning_knows_the_measured_prices_and_tells_what_it_misses(run_on: Cal
     assert text.endswith("; the network was learned for it once, and is not learned again")
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_though_times_are_never_twice_the_same(
     run_on: Callable[[Machine], list[int]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
