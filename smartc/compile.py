@@ -141,11 +141,11 @@ def compile(
     bench = bench_for(job, backends)
     job = settle_granularity(with_measured_prices(job, bench), samples, granularity)
     decision = decide(job, samples, train, settings or Settings(), watch)
-    rounds = Rounds.begun(job, carry_out(job, decision, bench, backends))
+    rounds = Rounds.begun(job, make_candidate(job, decision, bench, backends))
     while samples is None and (budget := rounds.next_budget(job)) is not None:
         decision = decide(replace(job, budget=budget), samples, train, settings or Settings(), watch)
-        rounds = rounds.after(job, budget, carry_out(job, decision, bench, backends))
-    return finish(job, rounds.best, comparison, bench, backends)
+        rounds = rounds.after(job, budget, make_candidate(job, decision, bench, backends))
+    return emit(job, rounds.best, comparison, bench, backends)
 
 
 def start(model: Any, example_inputs: Any, asked: Request, dump: str | Path | Dump | None = None) -> CompileJob:
@@ -166,7 +166,7 @@ def start(model: Any, example_inputs: Any, asked: Request, dump: str | Path | Du
     return CompileJob(original, layers, target, resolved, granularity, learner, clock)
 
 
-def emit(
+def emit_decision(
     job: CompileJob,
     decision: Decision,
     comparison: Comparison,
@@ -176,10 +176,10 @@ def emit(
     """Return the compiled model of a decision that is not taken again."""
     backends = default_backends(job.target) if backends is None else backends
     bench = bench_for(job, backends)
-    return finish(job, carry_out(job, decision, bench, backends), comparison, bench, backends, warnings)
+    return emit(job, make_candidate(job, decision, bench, backends), comparison, bench, backends, warnings)
 
 
-def carry_out(job: CompileJob, decision: Decision, bench: Bench, backends: Sequence[str]) -> Candidate:
+def make_candidate(job: CompileJob, decision: Decision, bench: Bench, backends: Sequence[str]) -> Candidate:
     """Return what a decision comes to: removed, packed, lowered and measured, until all that was removed pays.
 
     With no backend nothing is lowered or measured.
@@ -200,7 +200,7 @@ def carry_out(job: CompileJob, decision: Decision, bench: Bench, backends: Seque
         choice = better
 
 
-def finish(
+def emit(
     job: CompileJob,
     candidate: Candidate,
     comparison: Comparison,
@@ -221,7 +221,7 @@ def finish(
         return finish_report(job, choice, candidate.plan, packed.model, findings, times), proofs.files
 
     if not backends:
-        again = partial(emit, job, decision, comparison, ("pt2",), warnings)
+        again = partial(emit_decision, job, decision, comparison, ("pt2",), warnings)
         return Compiled(packed.model, candidate.plan, lambda: proved()[0], None, again, comparison)
     report, passed = proved()
     lowered = {part.file: part.write for part in passed}

@@ -12,7 +12,7 @@ import torch
 from torch import fx
 
 from smartc.artifact.compiled import Compiled
-from smartc.compile import emit, start
+from smartc.compile import emit_decision, start
 from smartc.core.brief import brief
 from smartc.core.errors import UserError
 from smartc.data.samples import load_samples
@@ -105,7 +105,7 @@ class Preparation:
         samples = None if data is None else load_samples(data, job.original)
         comparison = comparison_for(job.original, samples, evaluate)
         learning = learning_facts(job, self.search, seed=self.seed)
-        return emit(job, decided(job, self.search, learning), comparison, backends, self._warned())
+        return emit_decision(job, decided(job, self.search, learning), comparison, backends, self._warned())
 
     def _warned(self) -> tuple[ReportRemark, ...]:
         """Return what the report must say of a loop that ended early, and warn of it."""

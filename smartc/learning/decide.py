@@ -41,23 +41,13 @@ def decide(
     Raises:
         UserError: The budget cannot be met, or the data, the loss or a checkpoint are not as they must be.
     """
-    decision = _decision(job, samples, train, settings, watch)
+    if samples is not None:
+        decision = learn(job, samples, train, settings, watch)
+    else:
+        with job.clock("planning"):
+            decision = by_scores(job) if job.granularity.spans_weights else mask_once(job)
     job.dump.stage("decide", decision.masked or decision.model, *_facts(decision))
     return decision
-
-
-def _decision(
-    job: CompileJob,
-    samples: Samples | None,
-    train: str | Callable[..., Any] | None,
-    settings: Settings,
-    watch: Watch | None,
-) -> Decision:
-    """Return what is kept, by the way that the granularity and the samples leave."""
-    if samples is not None:
-        return learn(job, samples, train, settings, watch)
-    with job.clock("planning"):
-        return by_scores(job) if job.granularity.spans_weights else mask_once(job)
 
 
 def _facts(decision: Decision) -> list[str]:

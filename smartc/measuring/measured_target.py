@@ -12,7 +12,7 @@ from smartc.targets.measured import MeasuredTarget
 from smartc.targets.target import Target
 
 log = logging.getLogger(__name__)
-FIRST = "this machine has no cost table yet: measuring it takes one to two minutes, once"
+FIRST = "this machine has no cost table yet: measuring it takes half a minute or more, once"
 ONNX, WITH_TVM = ("onnx",), ("onnx", "tvm")
 
 

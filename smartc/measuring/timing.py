@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-
-# Time of each run, by what was timed.
-Sample = Mapping[str, float]
 
 # Standard errors of a median in its spread, and one standard error of the median of normal times, in units of
 # the range that holds the middle half of them over the root of their number.
@@ -43,14 +40,3 @@ class Timing:
 def rounds_for(seconds: float) -> int:
     """Return how often to run what takes so many seconds."""
     return int(np.clip(SECONDS / max(seconds, 1e-9), FEWEST, MOST))
-
-
-def in_turns(runs: Mapping[str, Callable[[], Sample]], rounds: int) -> dict[str, list[Sample]]:
-    """Return what each run gave in each round, one round that warms up left out."""
-    samples: dict[str, list[Sample]] = {name: [] for name in runs}
-    for number in range(rounds + 1):
-        for name, run in runs.items():
-            sample = run()
-            if number:
-                samples[name].append(sample)
-    return samples

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from smartc.analysis.channels.labels import IntArray
-from smartc.ir.traced_model import Remark, TracedModel
+from smartc.ir.traced_model import TracedModel
 from smartc.packing.channel_order import Ordered, in_fewest_tiles
 from smartc.passes.pack_blocks import PackedBlocks, pack_blocks
 from smartc.targets.target import Target
 
 
 @dataclass(frozen=True, eq=False)
-class PackedModel:
-    """A model in its last form.
+class PackedModel(Ordered):
+    """A model in its last form; its weights hold their zeros.
 
     Attributes:
-        model: The model; its weights hold their zeros.
-        moved: For each tensor the axes whose channels changed places, as ``Ordered`` has it.
-        remarks: What each group gained by another order.
         blocks: The weights without their zero tiles; None where no blocks were removed.
     """
 
-    model: TracedModel
-    moved: Mapping[str, Mapping[int, IntArray]]
-    remarks: tuple[Remark, ...] = ()
     blocks: PackedBlocks | None = None
 
 
@@ -40,4 +32,4 @@ def pack_model(model: TracedModel, target: Target, *, blocks: bool, reorder: boo
     """
     ordered = in_fewest_tiles(model, target) if blocks and reorder else Ordered(model)
     packed = pack_blocks(ordered.model, target) if blocks else None
-    return PackedModel(ordered.model, ordered.moved, ordered.remarks, packed)
+    return PackedModel(**vars(ordered), blocks=packed)

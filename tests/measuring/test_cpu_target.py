@@ -201,7 +201,7 @@ def test_says_that_it_measures_first(
         return table(by_work)
 
     monkeypatch.setattr("smartc.measuring.measured_target.calibrate", measured)
-    for said in ("", "smartc: this machine has no cost table yet: measuring it takes one to two minutes, once\n"):
+    for said in ("", "smartc: this machine has no cost table yet: measuring it takes half a minute or more, once\n"):
         found = command_calibrate.with_costs(load_target("cpu"), ("onnx",))
         assert found.provenance == "measured"
         assert capsys.readouterr().err == said

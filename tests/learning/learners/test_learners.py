@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from smartc.compile import emit
+from smartc.compile import emit_decision
 from smartc.learning.decided import decided
 from smartc.learning.learners.ac_dc import CYCLES, AcDc
 from smartc.learning.learners.learner import fractional_share, standard_scores
@@ -47,7 +47,7 @@ def test_the_budget_is_met_and_the_result_proved(learner: str, granularity: str,
     train(found, _adam(found))
     made = job(granularity, learner, **budget)
     comparison = comparison_for(made.original, None, None)
-    compiled = emit(made, decided(made, found, learning_facts(made, found)), comparison, ())
+    compiled = emit_decision(made, decided(made, found, learning_facts(made, found)), comparison, ())
     report = compiled.report
     assert [proof.stage for proof in report.verify] == [
         "masks in the graph == masked (float64)",
