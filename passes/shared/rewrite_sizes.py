@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +23,7 @@ from smartc.ir.traced_model import (
     operator_name,
     operator_of,
     stored_name,
+    value_of,
 )
 
 aten = torch.ops.aten
@@ -51,13 +54,27 @@ class Survivors:
         return None if alive is None or alive.all() else alive
 
     def size(self, node: fx.Node, axis: int, size: Any) -> Any:
-        """Return the size of an axis of a node's output, given what it was."""
+        """Return the size of an axis of a node's output, given what it was: a number, or a node that computes it.
+
+        A computed one is that of an axis that has so many indices for each sample: the share that survives is the same.
+        """
         alive = self.of(node, axis)
         if alive is None or size == -1:
             return size
-        if not isinstance(size, int):
-            raise InternalError(f"axis {axis} shrinks but its size is computed", where=layer_name(node))
+        if isinstance(size, fx.Node):
+            with node.graph.inserting_before(node):
+                return _scaled(size, int(alive.sum()), len(alive))
         return int(alive.sum())
+
+
+def _scaled(size: fx.Node, numerator: int, denominator: int) -> fx.Node:
+    """Return a new node of the size times a fraction of which it is a multiple."""
+    value = value_of(size)
+    times = size.graph.call_function(operator.mul, (size, numerator))
+    times.meta["value"] = value * numerator
+    scaled = size.graph.call_function(operator.floordiv, (times, denominator))
+    scaled.meta["value"] = value * numerator // denominator
+    return scaled
 
 
 Rewrite = Callable[[TracedModel, fx.Node, Survivors], None]
@@ -179,6 +196,27 @@ def _pad(model: TracedModel, node: fx.Node, survivors: Survivors) -> None:
         node.update_arg(1, amounts)
 
 
+def _measured(model: TracedModel, node: fx.Node, survivors: Survivors) -> None:
+    """Compute the size that an axis had, or the number of elements that a tensor had, from what it has now.
+
+    Whatever the graph computes from a size so stays as it was; sizes that follow channels are rewritten where they
+    are used.
+    """
+    name, arguments = operator_name(node.target), arguments_of(node)
+    labels = survivors.labels.get(arguments[0]) if arguments else None
+    if not isinstance(labels, Labels) or name not in ("sym_size", "sym_numel", "numel"):
+        return
+    axes = [arguments[1] % len(labels.shape)] if name == "sym_size" else range(len(labels.shape))
+    flags = [alive for alive in (survivors.of(arguments[0], axis) for axis in axes) if alive is not None]
+    if flags:
+        readers = list(node.users)
+        with node.graph.inserting_after(node):
+            had = _scaled(node, math.prod(len(alive) for alive in flags), math.prod(int(a.sum()) for a in flags))
+        had.meta["value"] = value_of(node)
+        for reader in readers:
+            reader.replace_input_with(node, had)
+
+
 def _groups(model: TracedModel, node: fx.Node, survivors: Survivors) -> None:
     """Write the number of groups left of a depthwise convolution."""
     groups = argument_of(node, 6, "groups", 1)
@@ -223,4 +261,5 @@ _REWRITES: dict[str, Rewrite] = {
     "unbind": _unbind,
     "roll": _roll,
     "group_norm": _group_norm,
+    "number": _measured,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,9 @@ from torch import fx
 from smartc.analysis import channel_rules
 from smartc.analysis.channel_rules.registry import Rule, rule_of
 from smartc.analysis.channels.channel_groups import FROZEN, ChannelGroup, ChannelGroups, ParameterAxis, Role
-from smartc.analysis.channels.labels import Declined, Factor, IntArray, LabelBook, Labels, Site
-from smartc.ir.traced_model import TracedModel, Value, layer_name, operator_name, storage_key, value_of
+from smartc.analysis.channels.labels import Choice, Declined, Factor, IntArray, LabelBook, Labels, Site, spread
+from smartc.analysis.channels.reshape_labels import MERGES_BATCH
+from smartc.ir.traced_model import TracedModel, Value, layer_name, operator_name, operator_of, storage_key, value_of
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +28,13 @@ assert channel_rules.FAMILIES  # imported to fill the registry
 
 # The index tensors of gathers are read; anything longer is data, not an index of channels.
 LONGEST_INDEX = 1_000_000
+
+# The rules that hold for every sample by itself where an axis carries the batch and channels inside it.
+PER_SAMPLE = frozenset(
+    "reshape squeeze view_as permute transpose movedim matrix_transpose expand unary joined bounding bounding_below "
+    "bounding_above multiplication division product added_product einsum attention along average reduction getitem "
+    "linear layer_norm number".split()
+)
 
 
 def find_channel_groups(model: TracedModel) -> ChannelGroups:
@@ -82,8 +91,8 @@ def _apply_rule(node: fx.Node, labels: dict[fx.Node, Any], book: LabelBook) -> A
     operator = operator_name(node.target)
     book.place = f"meets `{operator}` ({layer_name(node)}), which "
     shape = _shape(value)
-    args = fx.map_arg(node.args, lambda arg: _argument(arg, labels))
-    kwargs = fx.map_arg(node.kwargs, lambda arg: _argument(arg, labels))
+    args = fx.map_arg(node.args, lambda arg: _argument(arg, labels, book, node))
+    kwargs = fx.map_arg(node.kwargs, lambda arg: _argument(arg, labels, book, node))
     first = shape if not isinstance(value, (tuple, list)) else _shape(value[0]) if value else ()
     site = Site(node, first, book)
     try:
@@ -120,17 +129,27 @@ def _checked(site: Site, value: Any, result: Any) -> Any:
         return Labels(_shape(value))
     factors = []
     for factor in result.factors:
-        if value.computed.isdisjoint(factor.axes):
+        if not {axis for axis in factor.axes if axis in value.computed and not value.is_per_sample(axis)}:
             factors.append(factor)
         else:
-            site.freeze(factor.labels, "merges channels with the batch")
+            site.freeze(factor.labels, MERGES_BATCH)
     return Labels(_shape(value), tuple(factors), result.weight)
 
 
-def _argument(arg: fx.Node, labels: dict[fx.Node, Any]) -> Any:
-    """Return an argument's labels, or a number in place of a symbolic size."""
-    value = value_of(arg)
-    return value if isinstance(value, int) else labels.get(arg)
+def _argument(arg: fx.Node, labels: dict[fx.Node, Any], book: LabelBook, reader: fx.Node) -> Any:
+    """Return an argument's labels, or a number in place of a symbolic size.
+
+    What works along axes sees those that hold the batch as well without their channels: these stay.
+    """
+    value, found = value_of(arg), labels.get(arg)
+    if isinstance(value, int):
+        return value
+    if not isinstance(found, Labels) or operator_of(reader).rule in PER_SAMPLE:
+        return found
+    merged = [factor for factor in found.factors if value.computed & set(factor.axes)]
+    for factor in merged:
+        book.freeze(factor.labels, "meets channels on the axis of the batch")
+    return replace(found, factors=tuple(factor for factor in found.factors if factor not in merged))
 
 
 def _freeze(book: LabelBook, args: Any, labels: dict[fx.Node, Any], reason: str) -> None:
@@ -147,8 +166,8 @@ def _freeze(book: LabelBook, args: Any, labels: dict[fx.Node, Any], reason: str)
 
 
 def _shape(value: Any) -> tuple[int, ...]:
-    """Return a tensor's shape, and that of a number."""
-    return value.shape if isinstance(value, Value) else ()
+    """Return a tensor's shape for one sample, and that of a number."""
+    return value.sample if isinstance(value, Value) else ()
 
 
 def _settle(book: LabelBook, labels: Mapping[fx.Node, Any]) -> IntArray:
@@ -156,11 +175,54 @@ def _settle(book: LabelBook, labels: Mapping[fx.Node, Any]) -> IntArray:
     joint = {id(f): f for f in _factors(labels.values()) if len(f.axes) > 1}
     while True:
         root = _components(book)
+        if _choose_merges(book, root) or _choose(book, root):
+            continue
         before = len(book.ties)
         for factor in joint.values():
             _make_rectangular(book, factor, root)
         if len(book.ties) == before:
             return root
+
+
+def _choose(book: LabelBook, root: IntArray) -> bool:
+    """Settle the choices that are clear by now, or else tie; return whether there were any."""
+    book.place = ""
+    clear = [choice for choice in book.choices if _varies_but_along(root[choice.wide.labels], choice)]
+    for choice in clear:
+        book.freeze(choice.narrow.labels, "stands beside heads that go or stay whole")
+    # What meets nothing else waits: the others may make its choice clear.
+    members = np.bincount(root)
+    meeting = [choice for choice in book.choices if (members[root[choice.narrow.labels]] > 1).any()]
+    for wide, narrow in () if clear else (meeting or book.choices):
+        book.tie(wide.labels, spread(narrow, wide.axes))
+    settled = {id(choice) for choice in (clear or meeting or book.choices)}
+    book.choices = [choice for choice in book.choices if id(choice) not in settled]
+    return bool(settled)
+
+
+def _choose_merges(book: LabelBook, root: IntArray) -> bool:
+    """Let labels of merged axes follow the first option that can go; return whether there were any."""
+    merges, book.merges = book.merges, []
+    owned, kept = np.zeros(book.size, dtype=bool), np.zeros(book.size, dtype=bool)
+    for array in book.owned if merges else ():
+        owned[root[array]] = True
+    for array, _ in book.frozen if merges else ():
+        kept[root[array]] = True
+    for labels, options, place in merges:
+        free = [bool((owned & ~kept)[root[option]].all()) for option in options]
+        chosen = free.index(True) if any(free) else 0
+        book.tie(labels, options[chosen])
+        book.place = place
+        for other in options[:chosen] + options[chosen + 1 :]:
+            book.freeze(other, "merges two axes that both carry channels")
+    return bool(merges)
+
+
+def _varies_but_along(units: IntArray, choice: Choice) -> bool:
+    """Return whether wide labels are the same along the narrow axes, and differ along the others."""
+    narrow = [place for place, axis in enumerate(choice.wide.axes) if axis in choice.narrow.axes]
+    first = units[tuple(slice(0, 1) if place in narrow else slice(None) for place in range(units.ndim))]
+    return bool((units == first).all() and (first != first.reshape(-1)[0]).any())
 
 
 def _make_rectangular(book: LabelBook, factor: Factor, root: IntArray) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from smartc.analysis.channel_rules.registry import rule
 from smartc.analysis.channels.labels import Declined, Factor, Labels, Site
 
@@ -49,13 +51,22 @@ def attention(
     Shapes: query (..., L, E), key (..., S, E), value (..., S, V), mask broadcast to (..., L, S); output (..., L, V).
     """
     if options.get("enable_gqa"):
-        raise Declined("shares keys and values among heads")
+        k, v = (_shared_among_heads(x, q.shape[-3]) for x in (k, v))
     batch = string.ascii_lowercase[: site.rank - 2]
     scores = Labels((*site.shape[:-1], k.shape[-2]))
     inner = Site(site.node, scores.shape, site.book)
     scores = contract(inner, ((batch + "xz", q), (batch + "yz", k)), batch + "xy")
     scores = inner.join(scores, options.get("attn_mask", mask))
     return contract(site, ((batch + "xy", scores), (batch + "yz", v)), batch + "xz")
+
+
+def _shared_among_heads(x: Labels, heads: int) -> Labels:
+    """Return the labels of keys or values, each head of which serves as many query heads, side by side."""
+    axis, times = len(x.shape) - 3, heads // x.shape[-3]
+    factors = [
+        Factor(f.axes, np.repeat(f.labels, times, axis=f.axes.index(axis))) if axis in f.axes else f for f in x.factors
+    ]
+    return Labels((*x.shape[:axis], heads, *x.shape[axis + 1 :]), tuple(factors))
 
 
 def contract(site: Site, operands: Sequence[tuple[str, Labels]], output: str) -> Labels:

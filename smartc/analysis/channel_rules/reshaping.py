@@ -11,6 +11,7 @@ import numpy as np
 from smartc.analysis.channel_rules.registry import rule
 from smartc.analysis.channels.labels import Declined, Factor, Labels, Site
 from smartc.analysis.channels.reshape_labels import reshape
+from smartc.ir.traced_model import arguments_of, value_of
 
 
 @rule("reshape", "squeeze")
@@ -18,13 +19,13 @@ def view(site: Site, x: Labels, *sizes: Any) -> Labels:
     """View labels in the output's shape."""
     if math.prod(x.shape) != math.prod(site.shape):
         raise Declined("changes the size of elements")
-    return reshape(site, x, site.shape)
+    return _viewed(site, x)
 
 
 @rule("view_as")
 def view_as(site: Site, x: Labels, other: Labels) -> Labels:
     """View labels in the shape of another tensor, and tie them to its."""
-    return site.join(reshape(site, x, site.shape), other)
+    return site.join(_viewed(site, x), other)
 
 
 @rule("permute")
@@ -117,6 +118,11 @@ def pixel_unshuffle(site: Site, x: Labels, factor: int) -> Labels:
     x = site.uniform(x, [-1, -2], "gathers an axis that carries channels")
     channels = site.sole(x, -3)
     return _on_channels(site, x, None if channels is None else np.repeat(channels, factor * factor))
+
+
+def _viewed(site: Site, x: Labels) -> Labels:
+    """Return the labels of the first argument in the output's shape."""
+    return reshape(site, x, site.shape, (value_of(arguments_of(site.node)[0]).shape, value_of(site.node).shape))
 
 
 def _on_channels(site: Site, x: Labels, labels: np.ndarray[Any, Any] | None) -> Labels:

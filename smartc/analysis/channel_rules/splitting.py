@@ -7,12 +7,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from smartc.analysis.channel_rules.registry import rule
 from smartc.analysis.channels.labels import Declined, Factor, Labels, Site
 from smartc.ir.traced_model import arguments_of, operator_name, stored_name, value_of
 
 _ALONE = "takes a single channel out"
+_POSITIONS = "takes them for positions"
+_ROWS = "picks rows by values that are not constant"
+_IN_PARTS = "joins a tensor whose channels are parted in another way"
 
 
 @rule("cat")
@@ -23,7 +27,7 @@ def concatenate(site: Site, tensors: Sequence[Labels], dim: int = 0) -> Labels:
     for x in parts:
         factor = x.along(axis)
         if factor is not None and len(factor.axes) > 1:
-            raise Declined("joins tensors along a part of the channels")
+            return _concatenate_parts(site, parts, axis)
     flat = [Labels(_ones_at(x.shape, axis), tuple(f for f in x.factors if axis not in f.axes)) for x in parts]
     sites = Site(site.node, _ones_at(site.shape, axis), site.book)
     factors = sites.join(*flat).factors
@@ -31,6 +35,25 @@ def concatenate(site: Site, tensors: Sequence[Labels], dim: int = 0) -> Labels:
         return Labels(site.shape, factors)
     arrays = [_labelled(site, x, axis) for x in parts]
     return Labels(site.shape, (*factors, Factor((axis,), np.concatenate(arrays))))
+
+
+def _concatenate_parts(site: Site, parts: Sequence[Labels], axis: int) -> Labels:
+    """Concatenate along an axis that holds a part of the channels, such as those of each head.
+
+    Where all tensors have labels over the same axes, these are concatenated; else each is tied along the axis.
+    """
+    own = [x.along(axis) for x in parts]
+    axes = {factor.axes if factor else () for factor in own}
+    if len(axes) > 1:
+        return concatenate(site, [site.uniform(x, [axis], _IN_PARTS) for x in parts], axis)
+    shared = axes.pop()
+    others = [
+        Labels(_ones_at(x.shape, *shared), tuple(f for f in x.factors if f is not one))
+        for x, one in zip(parts, own, strict=True)
+    ]
+    inner = Site(site.node, _ones_at(site.shape, *shared), site.book)
+    joined = np.concatenate([factor.labels for factor in own if factor], axis=shared.index(axis))
+    return Labels(site.shape, (*inner.join(*others).factors, Factor(shared, joined)))
 
 
 @rule("stack")
@@ -86,23 +109,32 @@ def select(site: Site, x: Labels, dim: int, index: int) -> Labels:
 @rule("index_select")
 def index_select(site: Site, x: Labels, dim: int, index: Labels) -> Labels:
     """Gather labels where the index is a constant."""
-    site.freeze_all(index, "takes them for positions")
-    if x.along(dim) is None:
-        return Labels(site.shape, x.factors)
-    return taken(site, x, dim, _constant(site, 2))
+    site.freeze_all(index, _POSITIONS)
+    value = None if x.along(dim) is None else _constant(site, 2)
+    if value is None:
+        return Labels(site.shape, site.uniform(x, [dim], _ROWS).factors)
+    return taken(site, x, dim, value)
 
 
 @rule("index")
 def index(site: Site, x: Labels, indices: Sequence[Labels | None]) -> Labels:
-    """Gather labels where one axis is indexed by a constant vector."""
-    site.freeze_all(indices, "takes them for positions")
-    given = [(axis, len(one.shape)) for axis, one in enumerate(indices) if one is not None]
-    if len(given) != 1 or given[0][1] != 1:
-        raise Declined("is indexed by more than one vector")
-    axis = given[0][0]
-    if x.along(axis) is None:
-        return Labels(site.shape, x.factors)
-    return taken(site, x, axis, _constant(site, 1, axis))
+    """Gather labels where one axis is indexed by a constant vector; else keep all of the indexed axes."""
+    site.freeze_all(indices, _POSITIONS)
+    given = [axis for axis, one in enumerate(indices) if one is not None]
+    if any(value_of(arguments_of(site.node)[1][axis]).dtype is torch.bool for axis in given):
+        raise Declined("picks what a mask says")
+    ranks = [len(one.shape) for one in indices if one is not None]
+    if len(given) == 1 and ranks == [1] and x.along(given[0]) is not None:
+        value = _constant(site, 1, given[0])
+        if value is not None:
+            return taken(site, x, given[0], value)
+    left = site.uniform(x, given, _ROWS)
+    # The positions stand where the indexed axes stood, or in front where these are apart.
+    together = given[-1] - given[0] == len(given) - 1
+    start, wide = (given[0] if together else 0), max(ranks)
+    rest = [axis for axis in range(len(x.shape)) if axis not in given]
+    moved = {axis: place + wide * (place >= start) for place, axis in enumerate(rest)}
+    return Labels(site.shape, tuple(Factor(tuple(moved[a] for a in f.axes), f.labels) for f in left.factors))
 
 
 @rule("flip")
@@ -156,16 +188,14 @@ def _labelled(site: Site, x: Labels, axis: int) -> np.ndarray[Any, Any]:
     return labels
 
 
-def _constant(site: Site, place: int, axis: int | None = None) -> np.ndarray[Any, Any]:
-    """Return the value of a constant index argument."""
+def _constant(site: Site, place: int, axis: int | None = None) -> np.ndarray[Any, Any] | None:
+    """Return the value of an index argument, None where it is no constant or a mask."""
     argument = arguments_of(site.node)[place]
     argument = argument if axis is None else argument[axis]
     value = site.book.constants.get(stored_name(argument))
-    if value is None or value.dtype == bool:
-        raise Declined("picks channels by values that are not constant")
-    return value
+    return None if value is None or value.dtype == bool else value
 
 
-def _ones_at(shape: Sequence[int], axis: int) -> tuple[int, ...]:
-    """Return a shape with one axis of size one."""
-    return (*shape[:axis], 1, *shape[axis + 1 :])
+def _ones_at(shape: Sequence[int], *axes: int) -> tuple[int, ...]:
+    """Return a shape with some axes of size one."""
+    return tuple(1 if axis in axes else size for axis, size in enumerate(shape))

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from torch import fx
 
 IntArray = npt.NDArray[np.int64]
+_MEETS_WHOLE = "also takes a tensor all of whose channels stay"
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +55,25 @@ class Labels:
     def mapped(self, change: Callable[[IntArray], IntArray]) -> Labels:
         """Return the same labels with every array changed elementwise."""
         return Labels(self.shape, tuple(Factor(f.axes, change(f.labels)) for f in self.factors), self.weight)
+
+
+class Choice(NamedTuple):
+    """Labels over several axes that meet labels over a part of these.
+
+    Either both fall together, index by index of the narrow axes; or, where the wide labels do not vary along these
+    (heads, each of which is whole), the narrow ones stay.
+    """
+
+    wide: Factor
+    narrow: Factor
+
+
+class Merge(NamedTuple):
+    """Labels that follow one of several others, broadcast to them; the rest of these stay."""
+
+    labels: IntArray
+    options: tuple[IntArray, ...]
+    place: str
 
 
 class Declined(Exception):
@@ -151,32 +171,31 @@ class Site:
         for one, other in ((left, right), (right, left)):
             for factor in one.factors:
                 partners = [f for f in other.factors if set(f.axes) & set(factor.axes)]
-                if not partners and not self._meets_whole(factor, other):
-                    kept.append(factor)
-                elif partners and one is left:
+                if not partners:
+                    whole = [axis for axis in factor.axes if other.shape[axis] > 1]
+                    kept += self.uniform(replace(one, factors=(factor,)), whole, _MEETS_WHOLE).factors
+                elif one is left:
                     kept += self._tie_factors(factor, partners)
         return Labels(shape, tuple({factor.axes: factor for factor in kept}.values()))
-
-    def _meets_whole(self, factor: Factor, other: Labels) -> bool:
-        """Freeze a factor that meets an unlabelled operand; return whether it does."""
-        whole = any(other.shape[axis] > 1 for axis in factor.axes)
-        if whole:
-            self.freeze(factor.labels, "also takes a tensor all of whose channels stay")
-        return whole
 
     def _tie_factors(self, factor: Factor, partners: list[Factor]) -> list[Factor]:
         """Tie a factor to those that share axes with it, and return the widest."""
         for partner in partners:
-            if set(partner.axes) <= set(factor.axes):
-                self.tie(*np.broadcast_arrays(factor.labels, spread(partner, factor.axes)))
-            elif set(factor.axes) <= set(partner.axes):
-                self.tie(*np.broadcast_arrays(spread(factor, partner.axes), partner.labels))
+            shared = set(partner.axes) & set(factor.axes)
+            if len(shared) < min(len(partner.axes), len(factor.axes)):
+                factor, partner = (self._tied_but(one, shared) for one in (factor, partner))
+            if len(partner.axes) == len(factor.axes):
+                self.tie(factor.labels, partner.labels)
             else:
-                self.freeze(factor.labels, "combines two ways of splitting the channels")
-                self.freeze(partner.labels, "combines two ways of splitting the channels")
-                return []
-        wider = [p for p in partners if len(p.axes) > len(factor.axes)]
+                narrow, wide = sorted((factor, partner), key=lambda one: len(one.axes))
+                self.book.choices.append(Choice(wide, narrow))
+        wider = [p for p in partners if set(p.axes) > set(factor.axes)]
         return wider or [factor]
+
+    def _tied_but(self, factor: Factor, axes: set[int]) -> Factor:
+        """Return a factor over some of its axes, its labels tied along the others."""
+        places = [place for place, axis in enumerate(factor.axes) if axis not in axes]
+        return self._tied_along(factor, places) if places else factor
 
 
 @dataclass
@@ -185,6 +204,8 @@ class LabelBook:
 
     size: int = 0
     ties: list[tuple[IntArray, IntArray]] = field(default_factory=list)
+    choices: list[Choice] = field(default_factory=list)
+    merges: list[Merge] = field(default_factory=list)
     frozen: list[tuple[IntArray, str]] = field(default_factory=list)
     owned: list[IntArray] = field(default_factory=list)
     read: list[IntArray] = field(default_factory=list)

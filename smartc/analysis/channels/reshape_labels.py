@@ -4,54 +4,85 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from smartc.analysis.channels.labels import Factor, Labels, Site, spread
+from smartc.analysis.channels.labels import Factor, Labels, Merge, Site, spread
 
 # A merged axis longer than this is left alone: its labels would fill the memory.
 LONGEST_AXIS = 50_000_000
+MERGES_BATCH = "merges channels with the batch"
 
 
-def reshape(site: Site, x: Labels, shape: Sequence[int]) -> Labels:
-    """Return the labels of ``x`` viewed in another shape of the same number of elements."""
-    groups = _reshape_groups(x.shape, tuple(shape))
-    factors: list[Factor] = []
-    for before, after in groups:
-        factors += _reshape_group(site, x, before, tuple(after), shape)
-    for factor in x.factors:
-        if not any(set(factor.axes) <= set(before) for before, _ in groups):
-            factors += _carry_spanning(site, factor, groups)
-    return Labels(tuple(shape), tuple(factors), x.weight)
+def reshape(site: Site, x: Labels, shape: Sequence[int], whole: tuple[Sequence[int], Sequence[int]]) -> Labels:
+    """Return the labels of ``x`` viewed in another shape of the same number of elements.
+
+    Args:
+        site: Where what is frozen is recorded.
+        x: The labels of one sample.
+        shape: The other shape, of one sample.
+        whole: Both shapes with the batch.
+    """
+    groups = _reshape_groups(*whole)
+    regrouped = [group for group in groups if not len(group[0]) == len(group[1]) == 1]
+    factors = list(x.factors)
+    for before, after in regrouped:
+        if not _one_sample_in_order(before, after, whole, (x.shape, shape)):
+            for factor in [factor for factor in factors if set(factor.axes) & set(before)]:
+                site.freeze(factor.labels, MERGES_BATCH)
+                factors.remove(factor)
+    found: list[Factor] = []
+    for cluster in _clusters(factors, [before for before, _ in regrouped]):
+        carried = [one for factor in cluster for one in _carried(site, factor, groups, x.shape, shape)]
+        found += carried if len(carried) < 2 else [_one_of(site, carried, shape)]
+    return Labels(tuple(shape), tuple(found), x.weight)
 
 
-def _reshape_group(
-    site: Site, x: Labels, before: list[int], after: tuple[int, ...], shape: Sequence[int]
+def _clusters(factors: list[Factor], regrouped: list[list[int]]) -> list[list[Factor]]:
+    """Return the factors by which of them a regrouping brings together, the outermost first."""
+    clusters = [[factor] for factor in sorted(factors, key=lambda factor: factor.axes)]
+    for axes in regrouped:
+        meeting = [one for one in clusters if any(set(factor.axes) & set(axes) for factor in one)]
+        if meeting:
+            clusters = [one for one in clusters if one not in meeting] + [[f for one in meeting for f in one]]
+    return clusters
+
+
+def _one_of(site: Site, factors: list[Factor], shape: Sequence[int]) -> Factor:
+    """Return new labels over all axes of several factors, which will follow one of these."""
+    axes = tuple(sorted({axis for factor in factors for axis in factor.axes}))
+    sizes = [shape[axis] for axis in axes]
+    labels = site.book.new(math.prod(sizes)).reshape(sizes)
+    site.book.merges.append(Merge(labels, tuple(spread(factor, axes) for factor in factors), site.book.place))
+    return Factor(axes, labels)
+
+
+def _one_sample_in_order(
+    before: list[int], after: list[int], whole: tuple[Sequence[int], Sequence[int]], single: tuple[Any, Any]
+) -> bool:
+    """Return whether a group of axes has the batch nowhere, or outermost on both sides."""
+    for axes, with_batch, sample in zip((before, after), whole, single, strict=True):
+        batched = [place for place, axis in enumerate(axes) if with_batch[axis] != sample[axis]]
+        if batched not in ([], [0]):
+            return False
+    return True
+
+
+def _carried(
+    site: Site, factor: Factor, groups: list[tuple[list[int], list[int]]], old: Sequence[int], new: Sequence[int]
 ) -> list[Factor]:
-    """Return the factors of one group of axes that is viewed as another group."""
-    inside = [factor for factor in x.factors if set(factor.axes) <= set(before)]
-    if not inside:
-        return []
-    if len(before) == len(after) == 1:
-        return [Factor(after, inside[0].labels)]
-    inside.sort(key=lambda factor: factor.labels.size)
-    for factor in inside[:-1]:
-        site.freeze(factor.labels, "merges two axes that both carry channels")
-    sizes = [x.shape[axis] for axis in before]
+    """Return a factor on the axes of all groups that it has a part in."""
+    touched = [(before, after) for before, after in groups if set(before) & set(factor.axes)]
+    before, after = ([axis for group in touched for axis in group[side]] for side in (0, 1))
+    if len(before) == len(after) == len(factor.axes):
+        return [Factor(tuple(after), factor.labels)]
+    sizes = [old[axis] for axis in before]
     if math.prod(sizes) > LONGEST_AXIS:
-        site.freeze(inside[-1].labels, "merges the channels into a very long axis")
+        site.freeze(factor.labels, "merges the channels into a very long axis")
         return []
-    full = np.broadcast_to(spread(inside[-1], tuple(before)), sizes)
-    return [_squeezed(Factor(after, full.reshape([shape[axis] for axis in after])))]
-
-
-def _carry_spanning(site: Site, factor: Factor, groups: list[tuple[list[int], list[int]]]) -> list[Factor]:
-    """Carry a factor over several groups if each of its axes stays itself; freeze it otherwise."""
-    moved = {before[0]: after[0] for before, after in groups if len(before) == len(after) == 1}
-    if all(axis in moved for axis in factor.axes):
-        return [Factor(tuple(moved[axis] for axis in factor.axes), factor.labels)]
-    site.freeze(factor.labels, "regroups axes that carry channels together")
-    return []
+    full = np.broadcast_to(spread(factor, tuple(before)), sizes)
+    return [_squeezed(Factor(tuple(after), full.reshape([new[axis] for axis in after])))]
 
 
 def _squeezed(factor: Factor) -> Factor:
@@ -65,7 +96,7 @@ def _squeezed(factor: Factor) -> Factor:
     return Factor(tuple(axes), np.ascontiguousarray(labels))
 
 
-def _reshape_groups(before: tuple[int, ...], after: tuple[int, ...]) -> list[tuple[list[int], list[int]]]:
+def _reshape_groups(before: Sequence[int], after: Sequence[int]) -> list[tuple[list[int], list[int]]]:
     """Return the smallest groups of axes of equal product, axes of size one left out."""
     left = [axis for axis, size in enumerate(before) if size != 1]
     right = [axis for axis, size in enumerate(after) if size != 1]
