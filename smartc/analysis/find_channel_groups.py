@@ -17,7 +17,7 @@ from smartc.analysis import channel_rules
 from smartc.analysis.channel_rules.registry import Rule, rule_of
 from smartc.analysis.channels.channel_groups import FROZEN, ChannelGroup, ChannelGroups, ParameterAxis, Role
 from smartc.analysis.channels.labels import Choice, Declined, Factor, IntArray, LabelBook, Labels, Site, spread
-from smartc.analysis.channels.reshape_labels import MERGES_BATCH
+from smartc.analysis.channels.reshape_labels import MERGES_BATCH, MERGES_CHANNELS
 from smartc.ir.traced_model import TracedModel, Value, layer_name, operator_name, operator_of, storage_key, value_of
 
 log = logging.getLogger(__name__)
@@ -214,7 +214,7 @@ def _choose_merges(book: LabelBook, root: IntArray) -> bool:
         book.tie(labels, options[chosen])
         book.place = place
         for other in options[:chosen] + options[chosen + 1 :]:
-            book.freeze(other, "merges two axes that both carry channels")
+            book.freeze(other, MERGES_CHANNELS)
     return bool(merges)
 
 

@@ -174,7 +174,7 @@ class KeptOptions:
         owner = np.repeat(np.arange(len(groups)), lengths)
         for uneven, beyond in zip(self.layers.uneven, self._uneven, strict=True):
             here = (rows == uneven.row) & (groups[owner] == uneven.group)
-            (into, out)[uneven.side][here] += (beyond[counts] - beyond[kept[groups]])[owner[here]] if here.any() else 0
+            (into, out)[uneven.side][here] += beyond[counts[owner[here]]] - beyond[kept[uneven.group]]
         costs = self.target.price(self.layers.workload(self.target, (into, out), rows))
         return np.asarray(np.bincount(owner, costs.in_measure(self.measure), minlength=len(groups)), dtype=np.float64)
 

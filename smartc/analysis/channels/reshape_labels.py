@@ -13,6 +13,7 @@ from smartc.analysis.channels.labels import Factor, Labels, Merge, Site, spread
 # A merged axis longer than this is left alone: its labels would fill the memory.
 LONGEST_AXIS = 50_000_000
 MERGES_BATCH = "merges channels with the batch"
+MERGES_CHANNELS = "merges two axes that both carry channels"
 
 
 def reshape(site: Site, x: Labels, shape: Sequence[int], whole: tuple[Sequence[int], Sequence[int]]) -> Labels:
@@ -35,7 +36,7 @@ def reshape(site: Site, x: Labels, shape: Sequence[int], whole: tuple[Sequence[i
     found: list[Factor] = []
     for cluster in _clusters(factors, [before for before, _ in regrouped]):
         carried = [one for factor in cluster for one in _carried(site, factor, groups, x.shape, shape)]
-        found += carried if len(carried) < 2 else [_one_of(site, carried, shape)]
+        found += carried if len(carried) < 2 else [_one_of(site, carried, shape, x.weight)]
     return Labels(tuple(shape), tuple(found), x.weight)
 
 
@@ -49,8 +50,13 @@ def _clusters(factors: list[Factor], regrouped: list[list[int]]) -> list[list[Fa
     return clusters
 
 
-def _one_of(site: Site, factors: list[Factor], shape: Sequence[int]) -> Factor:
-    """Return new labels over all axes of several factors, which will follow one of these."""
+def _one_of(site: Site, factors: list[Factor], shape: Sequence[int], weight: bool) -> Factor:
+    """Return new labels over all axes of several factors, which will follow one of these; of a weight, the longest."""
+    if weight:
+        factors.sort(key=lambda factor: np.unique(factor.labels).size)
+        for factor in factors[:-1]:
+            site.freeze(factor.labels, MERGES_CHANNELS)
+        return factors[-1]
     axes = tuple(sorted({axis for factor in factors for axis in factor.axes}))
     sizes = [shape[axis] for axis in axes]
     labels = site.book.new(math.prod(sizes)).reshape(sizes)
@@ -75,7 +81,7 @@ def _carried(
     """Return a factor on the axes of all groups that it has a part in."""
     touched = [(before, after) for before, after in groups if set(before) & set(factor.axes)]
     before, after = ([axis for group in touched for axis in group[side]] for side in (0, 1))
-    if len(before) == len(after) == len(factor.axes):
+    if all(len(one) == len(other) == 1 for one, other in touched):
         return [Factor(tuple(after), factor.labels)]
     sizes = [old[axis] for axis in before]
     if math.prod(sizes) > LONGEST_AXIS:

@@ -78,6 +78,15 @@ def shapes(draw: st.DrawFn) -> Shapes:
     return Shapes(before, after, shape(draw(st.permutations(primes))), draw(st.integers(0, len(before) - 1)))
 
 
+def settled(book: LabelBook) -> LabelBook:
+    """Let merged labels follow their first option."""
+    for labels, options, _ in book.merges:
+        book.tie(labels, options[0])
+        for other in options[1:]:
+            book.freeze(np.asarray(other), "is not the first")
+    return book
+
+
 def chosen(book: LabelBook, seed: int) -> set[int]:
     """Return the frozen labels and some of the others."""
     return {label for label in range(book.size) if (seed >> label % 30) & 1} | frozen_labels(book)
@@ -88,7 +97,7 @@ def chosen(book: LabelBook, seed: int) -> set[int]:
 def test_reshape_moves_the_labels_of_an_axis_as_it_moves_elements(case: Shapes, seed: int) -> None:
     site = site_of(case.after)
     x = site.fresh(case.before, [case.axis])
-    viewed = reshape(site, x, case.after)
+    viewed = reshape(site, x, case.after, (case.before, case.after))
     kept, group = chosen(site.book, seed), np.arange(site.book.size)
     assert not site.book.frozen
     assert not site.book.ties
@@ -100,8 +109,8 @@ def test_reshape_moves_the_labels_of_an_axis_as_it_moves_elements(case: Shapes, 
 def test_reshape_of_all_axes_moves_what_it_does_not_freeze(case: Shapes, seed: int) -> None:
     site = site_of(case.after)
     x = site.fresh(case.before)
-    viewed = reshape(site, x, case.after)
-    kept, group = chosen(site.book, seed), np.arange(site.book.size)
+    viewed = reshape(site, x, case.after, (case.before, case.after))
+    kept, group = chosen(settled(site.book), seed), groups_of(site.book)
     assert np.array_equal(alive(viewed, kept, group), alive(x, kept, group).reshape(case.after))
 
 
@@ -111,13 +120,41 @@ def test_reshape_of_a_split_axis_moves_what_it_does_not_freeze(case: Shapes, see
     """A factor over several axes is permuted and viewed again, as in a channel shuffle."""
     site = site_of(case.after)
     x = site.fresh(case.before, [case.axis])
-    first = reshape(site, x, case.after)
+    first = reshape(site, x, case.after, (case.before, case.after))
     order = np.random.default_rng(seed).permutation(len(case.after))
     turned = first.renamed({int(old): new for new, old in enumerate(order)}, [case.after[old] for old in order])
-    again = reshape(site, turned, case.last)
+    again = reshape(site, turned, case.last, (turned.shape, case.last))
     kept, group = chosen(site.book, seed), np.arange(site.book.size)
     real = alive(x, kept, group).reshape(case.after).transpose(order).reshape(case.last)
     assert np.array_equal(alive(again, kept, group), real)
+
+
+@checked
+@given(shapes(), st.integers(0, 2**30), st.booleans(), st.booleans())
+def test_reshape_of_a_batch_moves_the_labels_of_each_sample(
+    case: Shapes, seed: int, joined: bool, parted: bool
+) -> None:
+    """The batch stands in front, as an axis of its own or multiplied into the first one."""
+    batch = 7  # no size has it as a factor
+    sides = [(shape, merged and shape) for shape, merged in ((case.before, joined), (case.after, parted))]
+    whole = [(batch * s[0], *s[1:]) if merged else (batch, *s) for s, merged in sides]
+    single = [s if merged else (1, *s) for s, merged in sides]
+    site = site_of(single[1])
+    x = site.fresh(single[0])
+    viewed = reshape(site, x, single[1], (whole[0], whole[1]))
+    kept, group = chosen(settled(site.book), seed), groups_of(site.book)
+    old, new = (np.stack([alive(one, kept, group)] * batch) for one in (x, viewed))
+    assert np.array_equal(new.reshape(whole[1]), old.reshape(whole[0]).reshape(whole[1]))
+
+
+@checked
+@given(shapes())
+def test_reshape_that_moves_the_batch_inwards_freezes_its_channels(case: Shapes) -> None:
+    site = site_of((*case.before, 1))
+    x = site.fresh((1, *case.before))
+    viewed = reshape(site, x, (*case.before, 1), ((7, *case.before), (*case.before, 7)))
+    assert not viewed.factors
+    assert {int(label) for factor in x.factors for label in factor.labels} == frozen_labels(site.book)
 
 
 @checked
@@ -163,13 +200,14 @@ def test_join_freezes_what_meets_a_whole_axis() -> None:
     assert reason == "meets `add` (add), which also takes a tensor all of whose channels stay"
 
 
-def test_join_of_two_ways_of_splitting_freezes_both() -> None:
+def test_join_of_two_ways_of_splitting_ties_the_shared_axis() -> None:
     site = site_of((2, 2, 2))
     book = site.book
     left = Labels((2, 2, 2), (Factor((0, 1), book.new(4).reshape(2, 2)),))
     right = Labels((2, 2, 2), (Factor((1, 2), book.new(4).reshape(2, 2)),))
-    assert site.join(left, right).factors == ()
-    assert frozen_labels(book) == set(range(8))
+    assert site.join(left, right).along(1) is not None
+    assert groups_of(book).tolist() == [0, 1, 0, 1, 0, 0, 1, 1]
+    assert not book.frozen
 
 
 def test_sole_ties_an_axis_along_all_others() -> None:
