@@ -13,6 +13,7 @@ from smartc.ir.traced_model import Remark, TracedModel, arguments_of, layer_name
 from smartc.passes.shared.base import PassResult
 
 aten = torch.ops.aten
+_SCATTERS = {aten.slice.Tensor: aten.slice_scatter.default, aten.select.int: aten.select_scatter.default}
 # What may return its input or a part of it, though the schema does not say so, as dropout does.  It is a flaw of
 # schemas that nothing else meets, and says nothing of what the operators are.
 _UNDECLARED = ("getitem", "type_as", "atleast_1d", "atleast_2d", "atleast_3d")
@@ -48,6 +49,8 @@ def _replace(node: fx.Node, order: dict[fx.Node, int]) -> Remark:
     source = arguments_of(node)[0]
     if target is None or not isinstance(source, fx.Node):
         return Remark(place, f"{operator_name(node.target)} has no functional form and stays")
+    if _is_part(source):
+        return _write_part(node, source, target, order)
     if _seen_elsewhere(source, node, order):
         return Remark(place, f"{operator_name(node.target)} writes through a view that is read later and stays")
     later = [user for user in source.users if order[user] > order[node]]
@@ -55,6 +58,30 @@ def _replace(node: fx.Node, order: dict[fx.Node, int]) -> Remark:
     for user in later:
         user.replace_input_with(source, node)
     return Remark(place, f"made {operator_name(target)} functional", changed=True)
+
+
+def _is_part(source: fx.Node) -> bool:
+    """Return whether what is written to is a slice of a tensor, or one index of it, that the graph computes."""
+    whole = source.args[0] if source.op == "call_function" and source.target in _SCATTERS else None
+    return isinstance(whole, fx.Node) and whole.op == "call_function" and not _may_alias(whole)
+
+
+def _write_part(node: fx.Node, source: fx.Node, target: Any, order: dict[fx.Node, int]) -> Remark:
+    """Replace a write to a part of a tensor by a new tensor that has the part, or say why not."""
+    whole = arguments_of(source)[0]
+    same_part = [user for user in source.users if order[user] > order[node]]
+    views = {user for user in whole.users if _may_alias(user) and order[user] < order[node] and user is not source}
+    if same_part or any(order[user] > order[node] for view in views for user in view.users):
+        return Remark(layer_name(node), f"{operator_name(node.target)} writes to a part that is read later and stays")
+    later = [user for user in whole.users if order[user] > order[node]]
+    node.target = target
+    with node.graph.inserting_after(node):
+        written = node.graph.call_function(_SCATTERS[source.target], (whole, node, *source.args[1:]), source.kwargs)
+    written.meta = dict(whole.meta)
+    order[written] = order[node]
+    for user in later:
+        user.replace_input_with(whole, written)
+    return Remark(layer_name(node), f"made {operator_name(target)} of a part functional", changed=True)
 
 
 def _may_alias(node: fx.Node) -> bool:

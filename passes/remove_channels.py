@@ -97,7 +97,7 @@ def _shrunk(value: Any, labels: Labels, survivors: Survivors) -> Any:
     for axis in {axis for factor in labels.factors for axis in factor.axes}:
         alive = survivors.along(labels, axis)
         if alive is not None:
-            value = value.resized(axis, int(alive.sum()) * (value.shape[axis] // len(alive)))
+            value = value.resized(axis, int(alive.sum()) * (value.shape[axis] // max(len(alive), 1)))
     return value
 
 

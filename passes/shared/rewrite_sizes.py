@@ -44,8 +44,7 @@ class Survivors:
             return None
         alive = surviving(factor.labels, self.keep)
         place = factor.axes.index(axis % len(labels.shape))
-        rows = np.moveaxis(alive, place, 0).reshape(alive.shape[place], -1)
-        return np.asarray(rows.any(axis=1))
+        return np.asarray(alive.any(axis=tuple(other for other in range(alive.ndim) if other != place)))
 
     def of(self, node: Any, axis: int) -> BoolArray | None:
         """Return a flag for each index of an axis of a node's output, true where it survives; None where all do."""
@@ -145,6 +144,22 @@ def _select(model: TracedModel, node: fx.Node, survivors: Survivors) -> None:
     alive = survivors.of(source, dim)
     if alive is not None:
         node.update_arg(2, int(alive[: index % len(alive)].sum()))
+
+
+def _scatter(model: TracedModel, node: fx.Node, survivors: Survivors) -> None:
+    """Write where the place that is written to lies now."""
+    arguments = arguments_of(node)
+    if operator_name(node.target) == "select_scatter":
+        source, _, dim, index = arguments
+        alive = survivors.of(source, dim)
+        if alive is not None:
+            node.update_arg(3, int(alive[: index % len(alive)].sum()))
+        return
+    alive = survivors.of(arguments[0], argument_of(node, 2, "dim", 0))
+    if alive is not None:
+        start, end, _ = slice(argument_of(node, 3, "start"), argument_of(node, 4, "end")).indices(len(alive))
+        dim = argument_of(node, 2, "dim", 0)
+        node.args, node.kwargs = (*arguments[:2], dim, int(alive[:start].sum()), int(alive[:end].sum())), {}
 
 
 def _unbind(model: TracedModel, node: fx.Node, survivors: Survivors) -> None:
@@ -258,6 +273,8 @@ _REWRITES: dict[str, Rewrite] = {
     "transposed_convolution": _groups,
     "pad": _pad,
     "select": _select,
+    "slice_scatter": _scatter,
+    "select_scatter": _scatter,
     "unbind": _unbind,
     "roll": _roll,
     "group_norm": _group_norm,

@@ -9,15 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from torch import fx
 
 from smartc.analysis import channel_rules
 from smartc.analysis.channel_rules.registry import Rule, rule_of
 from smartc.analysis.channels.channel_groups import FROZEN, ChannelGroup, ChannelGroups, ParameterAxis, Role
-from smartc.analysis.channels.labels import Choice, Declined, Factor, IntArray, LabelBook, Labels, Site, spread
-from smartc.analysis.channels.reshape_labels import MERGES_BATCH, MERGES_CHANNELS
+from smartc.analysis.channels.labels import Declined, IntArray, LabelBook, Labels, Site, factors_in
+from smartc.analysis.channels.reshape_labels import MERGES_BATCH
+from smartc.analysis.channels.settle import settle
 from smartc.ir.traced_model import TracedModel, Value, layer_name, operator_name, operator_of, storage_key, value_of
 
 log = logging.getLogger(__name__)
@@ -33,7 +32,7 @@ LONGEST_INDEX = 1_000_000
 PER_SAMPLE = frozenset(
     "reshape squeeze view_as permute transpose movedim matrix_transpose expand unary joined bounding bounding_below "
     "bounding_above multiplication division product added_product einsum attention along average reduction getitem "
-    "linear layer_norm number".split()
+    "linear layer_norm number gather".split()
 )
 
 
@@ -42,7 +41,7 @@ def find_channel_groups(model: TracedModel) -> ChannelGroups:
     book = LabelBook()
     parameters: dict[str, Labels] = {}
     labels = _propagate(model, book, parameters)
-    root = _settle(book, labels)
+    root = settle(book, factors_in(list(labels.values())))
     unit_of, reasons = _number_units(book, root, parameters)
     labels = {node: _units(value, unit_of) for node, value in labels.items()}
     axes, frozen = _parameter_axes(book, parameters, unit_of, reasons)
@@ -170,80 +169,6 @@ def _shape(value: Any) -> tuple[int, ...]:
     return value.sample if isinstance(value, Value) else ()
 
 
-def _settle(book: LabelBook, labels: Mapping[fx.Node, Any]) -> IntArray:
-    """Return each label's component, after making every surviving part of a tensor rectangular."""
-    joint = {id(f): f for f in _factors(labels.values()) if len(f.axes) > 1}
-    while True:
-        root = _components(book)
-        if _choose_merges(book, root) or _choose(book, root):
-            continue
-        before = len(book.ties)
-        for factor in joint.values():
-            _make_rectangular(book, factor, root)
-        if len(book.ties) == before:
-            return root
-
-
-def _choose(book: LabelBook, root: IntArray) -> bool:
-    """Settle the choices that are clear by now, or else tie; return whether there were any."""
-    book.place = ""
-    clear = [choice for choice in book.choices if _varies_but_along(root[choice.wide.labels], choice)]
-    for choice in clear:
-        book.freeze(choice.narrow.labels, "stands beside heads that go or stay whole")
-    # What meets nothing else waits: the others may make its choice clear.
-    members = np.bincount(root)
-    meeting = [choice for choice in book.choices if (members[root[choice.narrow.labels]] > 1).any()]
-    for wide, narrow in () if clear else (meeting or book.choices):
-        book.tie(wide.labels, spread(narrow, wide.axes))
-    settled = {id(choice) for choice in (clear or meeting or book.choices)}
-    book.choices = [choice for choice in book.choices if id(choice) not in settled]
-    return bool(settled)
-
-
-def _choose_merges(book: LabelBook, root: IntArray) -> bool:
-    """Let labels of merged axes follow the first option that can go; return whether there were any."""
-    merges, book.merges = book.merges, []
-    owned, kept = np.zeros(book.size, dtype=bool), np.zeros(book.size, dtype=bool)
-    for array in book.owned if merges else ():
-        owned[root[array]] = True
-    for array, _ in book.frozen if merges else ():
-        kept[root[array]] = True
-    for labels, options, place in merges:
-        free = [bool((owned & ~kept)[root[option]].all()) for option in options]
-        chosen = free.index(True) if any(free) else 0
-        book.tie(labels, options[chosen])
-        book.place = place
-        for other in options[:chosen] + options[chosen + 1 :]:
-            book.freeze(other, MERGES_CHANNELS)
-    return bool(merges)
-
-
-def _varies_but_along(units: IntArray, choice: Choice) -> bool:
-    """Return whether wide labels are the same along the narrow axes, and differ along the others."""
-    narrow = [place for place, axis in enumerate(choice.wide.axes) if axis in choice.narrow.axes]
-    first = units[tuple(slice(0, 1) if place in narrow else slice(None) for place in range(units.ndim))]
-    return bool((units == first).all() and (first != first.reshape(-1)[0]).any())
-
-
-def _make_rectangular(book: LabelBook, factor: Factor, root: IntArray) -> None:
-    """Tie a factor along all axes but the longest along which it varies."""
-    units = root[factor.labels]
-    varies = [place for place in range(units.ndim) if (units != units.take([0], axis=place)).any()]
-    if len(varies) > 1:
-        keep = max(varies, key=lambda place: units.shape[place])
-        rows = np.moveaxis(factor.labels, keep, 0).reshape(units.shape[keep], -1)
-        book.tie(rows[:, :1], rows)
-
-
-def _components(book: LabelBook) -> IntArray:
-    """Return the connected component of each label."""
-    if not book.ties:
-        return np.arange(book.size, dtype=np.int64)
-    left, right = (np.concatenate([tie[side] for tie in book.ties]) for side in (0, 1))
-    edges = coo_array((np.ones(len(left), dtype=np.int8), (left, right)), shape=(book.size, book.size))
-    return connected_components(edges, directed=False)[1].astype(np.int64)
-
-
 def _number_units(book: LabelBook, root: IntArray, parameters: Mapping[str, Labels]) -> tuple[IntArray, dict[int, str]]:
     """Return the unit of each label (FROZEN for those that stay), and why each frozen label stays."""
     components = int(root.max(initial=-1)) + 1
@@ -253,7 +178,7 @@ def _number_units(book: LabelBook, root: IntArray, parameters: Mapping[str, Labe
     alive = reason_of == len(book.frozen)
     owned = np.zeros(components, dtype=bool)
     stored = np.zeros(book.size, dtype=bool)
-    for factor in _factors(parameters.values()):
+    for factor in factors_in(list(parameters.values())):
         stored[factor.labels] = True
     for array in book.owned:
         owned[root[array[stored[array]]]] = True
@@ -303,7 +228,7 @@ def _group(count: int, axes: tuple[ParameterAxis, ...], labels: Mapping[fx.Node,
         return ()
     signature = np.zeros(count, dtype=np.uint64)
     random = np.random.default_rng(0)
-    arrays = [axis.units for axis in axes] + [factor.labels.reshape(-1) for factor in _factors(labels.values())]
+    arrays = [axis.units for axis in axes] + [factor.labels.reshape(-1) for factor in factors_in(list(labels.values()))]
     for units in {id(array): array for array in arrays}.values():
         touched = np.bincount(units[units != FROZEN], minlength=count).astype(np.uint64)
         signature += touched * random.integers(1, 2**63, dtype=np.uint64)
@@ -326,11 +251,3 @@ def _layer_of(parameter: str) -> str:
     """Return the layer that a parameter belongs to."""
     holder, _, leaf = parameter.rpartition(".")
     return holder if holder and leaf in ("weight", "weight_v", "original1", "in_proj_weight") else parameter
-
-
-def _factors(values: Any) -> list[Factor]:
-    """Return all factors of a collection of labels and tuples of labels."""
-    found: list[Factor] = []
-    for value in values:
-        found += _factors(value) if isinstance(value, tuple) else list(value.factors)
-    return found

@@ -96,8 +96,7 @@ def units_along(labels: Labels, axis: int) -> IntArray:
     if factor is None:
         return np.full(size, FROZEN, dtype=np.int64)
     place = factor.axes.index(axis % len(labels.shape))
-    rows = np.moveaxis(factor.labels, place, 0).reshape(size, -1)
-    return rows[:, 0]
+    return factor.labels[tuple(slice(None) if own == place else 0 for own in range(factor.labels.ndim))]
 
 
 def units_over(labels: Labels, axes: Sequence[int], sizes: Sequence[int]) -> IntArray:

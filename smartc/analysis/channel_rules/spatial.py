@@ -12,6 +12,7 @@ from smartc.analysis.channels.labels import Declined, Factor, Labels, Site
 from smartc.ir.traced_model import operator_name, operator_of, value_of
 
 _POOLS = "works over an axis that carries channels"
+_PADS = "pads an axis that carries channels"
 _RANKS = {"spatial1d": 1, "spatial2d": 2, "spatial3d": 3}
 
 
@@ -30,13 +31,16 @@ def pad(site: Site, x: Labels, padding: Sequence[int], *options: Any, **named: A
     operator = operator_name(site.node.target)
     modes = [option for option in (*options, *named.values()) if isinstance(option, str)]
     constant = operator == "constant_pad_nd" or (operator == "pad" and (modes or ["constant"]) == ["constant"])
+    padded = [axis for axis in range(len(x.shape)) if any(_amounts(padding, len(x.shape) - 1 - axis))]
+    # What is padded belongs to all of a head: it goes with the whole of it.
+    inner = [axis for axis in padded if len(getattr(x.along(axis), "axes", ())) > 1]
     factors = []
-    for factor in x.factors:
+    for factor in site.uniform(x, inner, _PADS).factors:
         for axis in factor.axes:
             before, after = _amounts(padding, len(x.shape) - 1 - axis)
             if before or after:
-                if len(factor.axes) > 1 or not constant or min(before, after) < 0:
-                    raise Declined("pads an axis that carries channels")
+                if not constant or min(before, after) < 0:
+                    raise Declined(_PADS)
                 labels = [site.book.new(before), factor.labels, site.book.new(after)]
                 factor = Factor(factor.axes, np.concatenate(labels))
         factors.append(factor)

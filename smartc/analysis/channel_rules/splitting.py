@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ _IN_PARTS = "joins a tensor whose channels are parted in another way"
 def concatenate(site: Site, tensors: Sequence[Labels], dim: int = 0) -> Labels:
     """Concatenate labels along the axis and tie them along the others."""
     axis = dim % site.rank
-    parts = [x for x in tensors if len(x.shape) == site.rank]
+    parts = [x for x in tensors if len(x.shape) == site.rank and x.shape[axis]]
     for x in parts:
         factor = x.along(axis)
         if factor is not None and len(factor.axes) > 1:
@@ -137,6 +138,38 @@ def index(site: Site, x: Labels, indices: Sequence[Labels | None]) -> Labels:
     return Labels(site.shape, tuple(Factor(tuple(moved[a] for a in f.axes), f.labels) for f in left.factors))
 
 
+@rule("gather")
+def gather(site: Site, x: Labels, dim: int, index: Labels, *options: Any, **named: Any) -> Labels:
+    """Pick along one axis, which stays, by positions of their own for every place of the others."""
+    axis = dim % site.rank
+    left = site.uniform(x, [axis], _ROWS)
+    for other in range(site.rank):
+        if other != axis and x.shape[other] != index.shape[other]:
+            left = site.uniform(left, [other], _ROWS)
+            index = site.uniform(index, [other], _ROWS)
+    return site.join(replace(left, shape=_ones_at(left.shape, axis)), index)
+
+
+@rule("slice_scatter")
+def slice_scatter(
+    site: Site, x: Labels, part: Labels, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
+) -> Labels:
+    """Write into a slice of an axis: what is written goes where the labels of the slice go."""
+    if step != 1:
+        x = site.uniform(x, [dim], "writes to every few of the channels")
+    place = taken(site, x, dim, np.arange(x.shape[dim])[slice(start, end, step)])
+    Site(site.node, part.shape, site.book).join(place, part)
+    return Labels(site.shape, x.factors)
+
+
+@rule("select_scatter")
+def select_scatter(site: Site, x: Labels, part: Labels, dim: int, index: int) -> Labels:
+    """Write at one index of an axis: what is written goes where the labels there go."""
+    inner = Site(site.node, part.shape, site.book)
+    inner.join(select(inner, x, dim, index), part)
+    return Labels(site.shape, x.factors)
+
+
 @rule("flip")
 def flip(site: Site, x: Labels, dims: Sequence[int]) -> Labels:
     """Reverse labels along the axes."""
@@ -170,10 +203,12 @@ def taken(site: Site, x: Labels, dim: int, positions: np.ndarray[Any, Any]) -> L
     for factor in x.factors:
         if axis in factor.axes:
             labels = factor.labels.take(positions, axis=factor.axes.index(axis))
-            if len(positions) <= 1:
+            if len(factor.axes) == 1 and len(positions) <= 1:
                 site.freeze(labels, _ALONE)
                 continue
             factor = Factor(factor.axes, labels)
+            if len(positions) == 1:
+                factor = Factor(tuple(a for a in factor.axes if a != axis), labels.squeeze(factor.axes.index(axis)))
         factors.append(factor)
     return Labels(shape, tuple(factors), x.weight)
 

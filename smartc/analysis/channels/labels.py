@@ -7,6 +7,7 @@ An axis that no factor covers keeps all of its indices.  Axes of size one are ne
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -109,9 +110,8 @@ class Site:
 
     def freeze_all(self, value: Any, reason: str) -> None:
         """Freeze every label in a structure of arguments."""
-        for labels in _labels_in(value):
-            for factor in labels.factors:
-                self.freeze(factor.labels, reason)
+        for factor in factors_in(value):
+            self.freeze(factor.labels, reason)
 
     def sole(self, x: Labels, axis: int) -> IntArray | None:
         """Return the labels along one axis, made independent of all other axes; None if there are none."""
@@ -119,7 +119,8 @@ class Site:
         if factor is None:
             return None
         place = factor.axes.index(axis % len(x.shape))
-        rows = np.moveaxis(factor.labels, place, 0).reshape(factor.labels.shape[place], -1)
+        rows = np.moveaxis(factor.labels, place, 0)
+        rows = rows.reshape(len(rows), math.prod(rows.shape[1:]))
         self.tie(rows[:, :1], rows[:, 1:])
         return rows[:, 0]
 
@@ -241,6 +242,11 @@ def spread(factor: Factor, axes: tuple[int, ...]) -> IntArray:
     """Return a factor's array with a dimension for each of the given axes (size one where it has none)."""
     sizes = dict(zip(factor.axes, factor.labels.shape, strict=True))
     return factor.labels.reshape([sizes.get(axis, 1) for axis in axes])
+
+
+def factors_in(value: Any) -> list[Factor]:
+    """Return all factors of the labels in a nested structure of lists and tuples."""
+    return [factor for labels in _labels_in(value) for factor in labels.factors]
 
 
 def _labels_in(value: Any) -> list[Labels]:

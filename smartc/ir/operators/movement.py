@@ -29,6 +29,9 @@ REORDERINGS = (
     Operator("repeat_interleave", "repetition", "repeat_interleave"),
     Operator("index_select", "gathering", "index_select"),
     Operator("index", "gathering", "index"),
+    Operator("gather", "gathering", "gather", by_name_only=True),
+    Operator("slice_scatter", "splitting", "slice_scatter", by_name_only=True),
+    Operator("select_scatter", "splitting", "select_scatter", by_name_only=True),
 )
 
 JOINING_AND_SPLITTING = (
@@ -45,7 +48,7 @@ CREATIONS = (
     *alike("zeros ones full empty", "creation", "fill", cost="free"),
     *alike("rand randn", "creation", "fill"),
     *alike("new_zeros new_ones new_full new_empty", "creation", "new_fill", cost="free"),
-    Operator("zeros_like", "creation", "unary", cost="free", zero_at_zero=True),
+    *alike("zeros_like zero", "creation", "unary", cost="free", zero_at_zero=True),
     *alike("ones_like full_like empty_like", "creation", "unary", cost="free"),
     *alike("arange sym_size scalar_tensor", "creation", "number", cost="free"),
     *alike("sym_numel numel size", "creation", "number"),

@@ -1,0 +1,106 @@
+"""Settle which labels fall together: ties make components, open choices are made, and tensors stay rectangular."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from smartc.analysis.channels.labels import Choice, Factor, IntArray, LabelBook, spread
+from smartc.analysis.channels.reshape_labels import MERGES_CHANNELS
+
+BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
+
+
+def settle(book: LabelBook, factors: Iterable[Factor]) -> IntArray:
+    """Return each label's component, after settling what was left open and making what survives rectangular.
+
+    Args:
+        book: What was recorded; ties and frozen labels are added to it.
+        factors: Those of all tensors of the graph.
+    """
+    joint = {id(factor): factor for factor in factors if len(factor.axes) > 1 and factor.labels.size}
+    while True:
+        root, kept = _kept_alike(book, _components(book))
+        if _choose_merges(book, root, kept) or _choose(book, root, kept):
+            continue
+        before = len(book.ties)
+        for factor in joint.values():
+            _make_rectangular(book, factor, root)
+        if len(book.ties) == before:
+            return _components(book)
+
+
+def _kept_alike(book: LabelBook, root: IntArray) -> tuple[IntArray, BoolArray]:
+    """Return components with all that must survive in one, as nothing tells these apart; and which labels these are."""
+    kept = np.zeros(book.size, dtype=bool)
+    for labels, _ in book.frozen:
+        kept[root[labels]] = True
+    stays = kept[root]
+    return np.where(stays, np.flatnonzero(kept)[0] if kept.any() else 0, root), stays
+
+
+def _choose(book: LabelBook, root: IntArray, kept: BoolArray) -> bool:
+    """Settle the choices that are clear by now, or else tie; return whether there were any."""
+    book.place = ""
+    clear = [choice for choice in book.choices if _varies_but_along(root[choice.wide.labels], choice)]
+    for choice in clear:
+        book.freeze(choice.narrow.labels, "stands beside heads that go or stay whole")
+    # What meets nothing else waits: the others may make its choice clear.
+    members = np.bincount(root)
+    meeting = [choice for choice in book.choices if (members[root[choice.narrow.labels]] > 1).any()]
+    for wide, narrow in () if clear else (meeting or book.choices):
+        stays = bool(kept[narrow.labels].all())
+        book.tie(wide.labels, _first_along(wide.labels, wide, narrow) if stays else spread(narrow, wide.axes))
+    settled = {id(choice) for choice in (clear or meeting or book.choices)}
+    book.choices = [choice for choice in book.choices if id(choice) not in settled]
+    return bool(settled)
+
+
+def _choose_merges(book: LabelBook, root: IntArray, kept: BoolArray) -> bool:
+    """Let labels of merged axes follow the first option that can go; return whether there were any."""
+    merges, book.merges = book.merges, []
+    owned = np.zeros(book.size, dtype=bool)
+    for array in book.owned if merges else ():
+        owned[root[array]] = True
+    for labels, options, place in merges:
+        free = [bool((owned[root[option]] & ~kept[option]).all()) for option in options]
+        chosen = free.index(True) if any(free) else 0
+        book.tie(labels, options[chosen])
+        book.place = place
+        for other in options[:chosen] + options[chosen + 1 :]:
+            book.freeze(other, MERGES_CHANNELS)
+    return bool(merges)
+
+
+def _varies_but_along(units: IntArray, choice: Choice) -> bool:
+    """Return whether wide labels are the same along the narrow axes, and differ along the others."""
+    first = _first_along(units, *choice)
+    return bool((units == first).all() and (first != first.reshape(-1)[0]).any())
+
+
+def _first_along(units: IntArray, wide: Factor, narrow: Factor) -> IntArray:
+    """Return the first index of an array of wide labels along the narrow axes, which have size one."""
+    return units[tuple(slice(0, 1) if axis in narrow.axes else slice(None) for axis in wide.axes)]
+
+
+def _make_rectangular(book: LabelBook, factor: Factor, root: IntArray) -> None:
+    """Tie a factor along all axes but the longest along which it varies."""
+    units = root[factor.labels]
+    varies = [place for place in range(units.ndim) if (units != units.take([0], axis=place)).any()]
+    if len(varies) > 1:
+        keep = max(varies, key=lambda place: units.shape[place])
+        rows = np.moveaxis(factor.labels, keep, 0).reshape(units.shape[keep], -1)
+        book.tie(rows[:, :1], rows)
+
+
+def _components(book: LabelBook) -> IntArray:
+    """Return the connected component of each label."""
+    if not book.ties:
+        return np.arange(book.size, dtype=np.int64)
+    left, right = (np.concatenate([tie[side] for tie in book.ties]) for side in (0, 1))
+    edges = coo_array((np.ones(len(left), dtype=np.int8), (left, right)), shape=(book.size, book.size))
+    return connected_components(edges, directed=False)[1].astype(np.int64)
