@@ -11,7 +11,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from smartc.analysis.channels.channel_groups import FROZEN, ChannelGroups
-from smartc.analysis.channels.labels import IntArray, Labels
+from smartc.analysis.channels.labels import IntArray, factors_in
 from smartc.ir.traced_model import TracedModel
 from smartc.passes.permute_channels import PermuteChannels, whole_order
 
@@ -47,18 +47,11 @@ def find_free_groups(model: TracedModel, groups: ChannelGroups) -> FreeGroups:
 def _with_several_indices(groups: ChannelGroups) -> set[int]:
     """Return the groups with a unit that has more than one index of some axis, of a parameter or inside the graph."""
     arrays = [axis.units for axis in groups.axes]
-    arrays += [factor.labels.reshape(-1) for labels in groups.labels.values() for factor in _factors(labels)]
+    arrays += [factor.labels.reshape(-1) for factor in factors_in(list(groups.labels.values()))]
     repeated = np.zeros(groups.count, dtype=bool)
     for units in {id(array): array for array in arrays}.values():
         repeated |= np.bincount(units[units != FROZEN], minlength=groups.count) > 1
     return set(groups.group_of[repeated].tolist())
-
-
-def _factors(labels: Any) -> list[Any]:
-    """Return the factors of a node's output or outputs."""
-    if isinstance(labels, Labels):
-        return list(labels.factors)
-    return [factor for one in labels or () for factor in _factors(one)]
 
 
 class _Trial:

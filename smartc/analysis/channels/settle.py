@@ -12,6 +12,7 @@ from scipy.sparse.csgraph import connected_components
 from smartc.analysis.channels.labels import Choice, Factor, IntArray, LabelBook, spread
 from smartc.analysis.channels.reshape_labels import MERGES_CHANNELS
 
+BESIDE_HEADS = "stands beside heads that go or stay whole"
 BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
 
 
@@ -48,32 +49,45 @@ def _choose(book: LabelBook, root: IntArray, kept: BoolArray) -> bool:
     book.place = ""
     clear = [choice for choice in book.choices if _varies_but_along(root[choice.wide.labels], choice)]
     for choice in clear:
-        book.freeze(choice.narrow.labels, "stands beside heads that go or stay whole")
+        book.freeze(choice.narrow.labels, BESIDE_HEADS)
     # What meets nothing else waits: the others may make its choice clear.
     members = np.bincount(root)
     meeting = [choice for choice in book.choices if (members[root[choice.narrow.labels]] > 1).any()]
     for wide, narrow in () if clear else (meeting or book.choices):
-        stays = bool(kept[narrow.labels].all())
-        book.tie(wide.labels, _first_along(wide.labels, wide, narrow) if stays else spread(narrow, wide.axes))
+        if kept[narrow.labels].any():
+            book.freeze(narrow.labels, BESIDE_HEADS)
+            book.tie(wide.labels, _first_along(wide.labels, wide, narrow))
+        else:
+            book.tie(wide.labels, spread(narrow, wide.axes))
     settled = {id(choice) for choice in (clear or meeting or book.choices)}
     book.choices = [choice for choice in book.choices if id(choice) not in settled]
     return bool(settled)
 
 
 def _choose_merges(book: LabelBook, root: IntArray, kept: BoolArray) -> bool:
-    """Let labels of merged axes follow the first option that can go; return whether there were any."""
+    """Let labels of merged axes follow one option each; return whether there were any.
+
+    It is one that ties nothing that is not tied already, or else the first that a layer makes and nothing keeps.
+    """
     merges, book.merges = book.merges, []
     owned = np.zeros(book.size, dtype=bool)
     for array in book.owned if merges else ():
         owned[root[array]] = True
     for labels, options, place in merges:
+        fits = [_fits(root[labels], option) for option in options]
         free = [bool((owned[root[option]] & ~kept[option]).all()) for option in options]
-        chosen = free.index(True) if any(free) else 0
+        chosen = max(range(len(options)), key=lambda place: (fits[place], free[place], -place))
         book.tie(labels, options[chosen])
         book.place = place
         for other in options[:chosen] + options[chosen + 1 :]:
             book.freeze(other, MERGES_CHANNELS)
     return bool(merges)
+
+
+def _fits(units: IntArray, option: IntArray) -> bool:
+    """Return whether merged labels are the same wherever an option's are, and not the same everywhere."""
+    pairs = np.unique(np.stack([np.broadcast_to(option, units.shape).reshape(-1), units.reshape(-1)]), axis=1)
+    return len(np.unique(option)) == pairs.shape[1] and len(np.unique(units)) > 1
 
 
 def _varies_but_along(units: IntArray, choice: Choice) -> bool:
