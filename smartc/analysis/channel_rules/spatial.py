@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,6 +46,34 @@ def pad(site: Site, x: Labels, padding: Sequence[int], *options: Any, **named: A
                 factor = Factor(factor.axes, np.concatenate(labels))
         factors.append(factor)
     return Labels(site.shape, tuple(factors))
+
+
+@rule("im2col")
+def im2col(site: Site, x: Labels, kernel: Sequence[int], *options: Any) -> Labels:
+    """Repeat each channel's label for every place of the kernel; places become columns."""
+    left = site.uniform(x, [-1, -2], _POOLS)
+    channels = site.sole(left, -3)
+    own = () if channels is None else (Factor((site.rank - 2,), np.repeat(channels, math.prod(kernel))),)
+    return Labels(site.shape, (*(f for f in left.factors if max(f.axes) < site.rank - 2), *own))
+
+
+@rule("col2im")
+def col2im(site: Site, x: Labels, size: Sequence[int], kernel: Sequence[int], *options: Any) -> Labels:
+    """Make the rows of one channel, one for every place of the kernel, a unit."""
+    left = site.uniform(x, [-1], _POOLS)
+    rows = site.sole(left, -2)
+    own: tuple[Factor, ...] = ()
+    if rows is not None:
+        parts = rows.reshape(-1, math.prod(kernel))
+        site.tie(parts[:, :1], parts)
+        own = (Factor((site.rank - 3,), parts[:, 0]),) if len(parts) > 1 else ()
+    return Labels(site.shape, (*(f for f in left.factors if max(f.axes) < site.rank - 3), *own))
+
+
+@rule("unfold")
+def unfold(site: Site, x: Labels, dim: int, *options: Any) -> Labels:
+    """Pass on the labels of all axes but that which is parted into windows."""
+    return Labels(site.shape, site.uniform(x, [dim], _POOLS).factors)
 
 
 @rule("grid_sample")

@@ -88,6 +88,9 @@ SPATIAL = (
     ),
     *alike("upsample_nearest3d upsample_trilinear3d", "resizing", "spatial3d", by_name_only=True),
     *alike("grid_sampler grid_sampler_2d grid_sampler_3d", "sampling", "grid_sample"),
+    Operator("im2col", "windows", "im2col", by_name_only=True),
+    Operator("col2im", "windows", "col2im", by_name_only=True),
+    Operator("unfold", "windows", "unfold", cost="free", by_name_only=True),
     Operator("pad", "padding", "pad"),
     *alike(
         "constant_pad_nd reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d",
