@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import traceback
 from collections.abc import Mapping
@@ -162,10 +163,8 @@ def _export_once(
     shapes: Any = None
     if dynamic:
         batch = torch.export.Dim("batch", min=1)
-        shapes = pytree.tree_map(lambda leaf: {0: batch} if _is_tensor(leaf) else None, (args, kwargs))
-        shapes = shapes[0] if not kwargs else (dict(shapes[1]) if not args else None)
-        if shapes is None:
-            raise ValueError("positional and keyword inputs are mixed")
+        arguments = dict(inspect.signature(module.forward).bind(*args, **kwargs).arguments)
+        shapes = pytree.tree_map(lambda leaf: {0: batch} if _is_tensor(leaf) else None, arguments)
     with quiet():
         return torch.export.export(module, args, kwargs, dynamic_shapes=shapes, strict=False)
 

@@ -95,6 +95,13 @@ def test_keyword_inputs_and_output_structure_are_kept() -> None:
     assert model.arguments((wide["image"], wide["other"]["a"], 0.5)) == ((), wide)  # type: ignore[index]
 
 
+def test_batch_is_free_where_the_forward_takes_any_number_of_inputs() -> None:
+    module = Network(lambda net, x, y: net.layer(x) + y, layer=nn.Linear(3, 4))
+    model = trace(module, (torch.zeros(2, 3), torch.zeros(2, 4)))
+    assert [spec.shape for spec in model.inputs] == [(None, 3), (None, 4)]
+    assert model.run((torch.zeros(5, 3), torch.ones(5, 4))).shape == (5, 4)
+
+
 def test_tensor_tuple_and_list_of_inputs_are_the_same() -> None:
     x = torch.randn(2, 3, 6, 6)
     outputs = [trace(classifier(), inputs).run((x,)) for inputs in (x, (x,), [x])]

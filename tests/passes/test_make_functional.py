@@ -79,7 +79,23 @@ def input_is_overwritten(net: Any, x: Tensor) -> Tensor:
     return net.layer(x.sub_(1).div_(2)) + x.sum(1, keepdim=True)
 
 
+def part_read_later(net: Any, x: Tensor) -> Tensor:
+    y = net.layer(x)
+    part = y[:, :2]
+    part.relu_()
+    return y + part.sum()
+
+
+def another_part_read_later(net: Any, x: Tensor) -> Tensor:
+    y = net.layer(x)
+    other = y[:, 1:]
+    y[:, :2].relu_()
+    return y + other.sum()
+
+
 FORWARDS = (
+    part_read_later,
+    another_part_read_later,
     written_through_a_view,
     view_read_after_the_write,
     view_read_only_before,
@@ -111,7 +127,21 @@ def test_replaces_what_no_view_shows(forward: Forward) -> None:
     assert all(remark.changed for remark in result.remarks)
 
 
-@pytest.mark.parametrize("forward", [written_through_a_view, view_read_after_the_write, dropout_returns_its_input])
+@pytest.mark.parametrize("forward", [written_through_a_view, assigned_slices, part_read_later])
+def test_a_write_to_a_part_makes_a_new_tensor(forward: Forward) -> None:
+    result = run_pure(MakeFunctional(), raw(Network(forward, layer=nn.Linear(3, 4)), torch.zeros(2, 3)))
+    assert not [name for name in operators(result.model) if name.endswith("_")]
+    assert all(remark.text.endswith("of a part functional") for remark in result.remarks)
+
+
+def test_leaves_a_part_where_another_is_read_later() -> None:
+    model = raw(Network(another_part_read_later, layer=nn.Linear(3, 4)), torch.zeros(2, 3))
+    result = run_pure(MakeFunctional(), model)
+    assert "relu_" in operators(result.model)
+    assert result.remarks == (Remark("relu_", "relu_ writes to a part that is read later and stays"),)
+
+
+@pytest.mark.parametrize("forward", [view_read_after_the_write, dropout_returns_its_input])
 def test_leaves_what_a_view_shows_and_says_so(forward: Forward) -> None:
     model = raw(Network(forward, layer=nn.Linear(3, 4)), torch.zeros(2, 3))
     result = run_pure(MakeFunctional(), model)

@@ -26,8 +26,10 @@ from tests.support.awkward_networks import ODD_AXES, READABLE, UNBATCHED, UNREAD
 from tests.support.cut_model import Cut, cut, cut_module, random_keep
 from tests.support.oracle import TOLERANCE, assert_equals_masked, masked_original, relative_error
 from tests.support.random_networks import Recipe, random_recipe, recipes
+from tests.support.rule_networks import RULE_NETWORKS
 from tests.support.zoo import CASES
 
+RULED = {f"{family}: {name}": case for family, cases in RULE_NETWORKS.items() for name, case in cases.items()}
 AWKWARD = {**READABLE, **UNREADABLE, **ODD_AXES}
 # One or two of each family that random networks do not reach; the rest of the zoo is compiled elsewhere.
 CHOSEN = (
@@ -63,6 +65,13 @@ def test_removed_equals_masked_in_the_zoo(name: str) -> None:
     groups = find_channel_groups(model)
     for seed in range(2):
         assert_equals_masked(module, inputs, Cut(model, groups, random_keep(groups, seed)))
+
+
+@pytest.mark.parametrize("name", RULED)
+def test_removed_equals_masked_for_every_rule(name: str) -> None:
+    module, inputs = RULED[name].build()
+    for seed in range(2):
+        assert_equals_masked(module, (inputs,), cut_module(module, inputs, seed))
 
 
 @pytest.mark.slow

@@ -160,6 +160,13 @@ SPATIAL = {
         head=nn.Linear(2, 2, bias=False),
     ),
     "padding on the channels": inside(lambda net, x: F.pad(x, (1, 1, 0, 0, 1, 0)), 2, 3),
+    "padding of a part of the channels": inside(
+        lambda net, x: F.pad(x.unflatten(1, (2, 2)), (0, 0, 0, 0, 0, 1)).flatten(1, 2), 4, 6
+    ),
+    "columns of an image": inside(lambda net, x: F.unfold(x, 3, padding=1).unflatten(2, (4, 4)), 4, 36),
+    "an image of columns": inside(lambda net, x: F.fold(x.flatten(2), (8, 8), 2, stride=2), 8, 2),
+    "windows": inside(lambda net, x: x.unfold(2, 2, 1).sum(-1)),
+    "windows of channels": inside(lambda net, x: x.unfold(1, 2, 1).sum(-1), 4, 3),
     "sampled": inside(lambda net, x: F.grid_sample(x, x[:, :2].permute(0, 2, 3, 1), align_corners=False)),
 }
 SPLITTING = {
@@ -174,6 +181,20 @@ SPLITTING = {
     "stacked": inside(lambda net, x: torch.stack((x, net.mid(x)), 1).sum(1), mid=conv(4, 4)),
     "picked by a constant index": inside(lambda net, x: x[:, [0, 2, 2, -1]]),
     "shuffled": inside(lambda net, x: F.channel_shuffle(x, 2)),
+    "gathered along space": inside(
+        lambda net, x: x.gather(3, net.places.expand_as(x)), places=torch.tensor([3, 0, 1, 1])
+    ),
+    "gathered along channels": inside(
+        lambda net, x: x.gather(1, net.places.view(1, 4, 1, 1).expand_as(x)), places=torch.tensor([3, 0, 1, 1])
+    ),
+    "rows picked by a matrix": inside(
+        lambda net, x: x + net.table[net.places].sum((0, 1))[:, None, None],
+        table=(6, 4),
+        places=torch.tensor([[1, 5], [0, 2]]),
+    ),
+    "written into a slice": inside(lambda net, x: torch.slice_scatter(x, x[:, :2] * 2, 1, 1, 3)),
+    "written at an index of space": inside(lambda net, x: torch.select_scatter(x, x[..., 1], 3, 0)),
+    "written at one channel": inside(lambda net, x: torch.select_scatter(x, x[:, 1], 1, 0)),
     "flipped and rolled": inside(lambda net, x: x.flip(1).roll(1, 1)),
 }
 CONTRACTIONS = {
