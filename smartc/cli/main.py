@@ -136,6 +136,8 @@ def _add_compile(commands: Commands) -> _Parser:
     budget.add_argument("--macs", metavar="M", help="multiply-accumulates to reach: 0.5x, or 300M")
     budget.add_argument("--bytes", metavar="B", help="bytes of weights to reach: 0.5x, or 2MB")
     units = "auto (default), channel, block, RxC, RxC/shared or n:m"
+    same = "keep one width in repeated blocks, as one number of a configuration tells it"
+    parser.add_argument("--uniform", action="store_true", help=same)
     parser.add_argument("--granularity", default="auto", metavar="G", help=units)
     learners = "smart (default with --data), pdp, taylor, ac-dc, sp-lamp (default without), magnitude"
     parser.add_argument("--learner", metavar="NAME", help=f"where masks come from: {learners}")

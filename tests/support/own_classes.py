@@ -176,3 +176,37 @@ class Keeping(nn.Linear):
         if self.training or self.kept is None:
             self.kept = self.weight.t().detach() * 2
         return x @ self.kept
+
+
+class Feed(nn.Module):
+    """Two products with an activation in between."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.up, self.down = nn.Linear(CHANNELS, hidden), nn.Linear(hidden, CHANNELS)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return tokens, shape (N, tokens, channels)."""
+        return self.down(torch.relu(self.up(x)))
+
+
+class Repeating(nn.Module):
+    """Layers of attention and products, which are alike but for their weights and the last one's width."""
+
+    def __init__(self, layers: int = 3) -> None:
+        super().__init__()
+        self.attention = nn.ModuleList(SeparateAttention() for _ in range(layers))
+        self.feed = nn.ModuleList(Feed(64) for _ in range(layers))
+        self.last = Feed(96)
+        with torch.no_grad():
+            for place in range(layers):
+                # Of the first layers nearly all would stay, and of the last ones next to nothing.
+                self.feed[place].get_parameter("up.weight").mul_(4.0**-place)
+                self.attention[place].get_parameter("value.weight").mul_(4.0**-place)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return tokens, shape (N, tokens, channels)."""
+        for attention, feed in zip(self.attention, self.feed, strict=True):
+            x = x + attention(x)
+            x = x + feed(x)
+        return self.last(x)
