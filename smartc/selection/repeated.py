@@ -61,7 +61,8 @@ def repeats_told(groups: ChannelGroups) -> str:
     repeated = sizes[sizes > 1]
     if not len(repeated):
         return "no blocks repeat, so that no widths had to be the same"
-    return f"repeated blocks keep one width: {int(repeated.sum())} groups of channels share {len(repeated)} widths"
+    widths = "one width" if len(repeated) == 1 else f"{len(repeated)} widths"
+    return f"repeated blocks are as wide as one another: {int(repeated.sum())} groups of channels have {widths}"
 
 
 def _without_block(places: Sequence[_Place]) -> tuple[_Place, ...]:

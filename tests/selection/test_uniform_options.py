@@ -27,7 +27,7 @@ from tests.support.search_networks import budget_for, chain, search
 
 TOKEN = torch.randn(2, TOKENS, CHANNELS, generator=torch.Generator().manual_seed(0))
 NPU = load_target("npu-8x8")
-TOLD = "repeated blocks keep one width: 6 groups of channels share 2 widths"
+TOLD = "repeated blocks are as wide as one another: 6 groups of channels have 2 widths"
 
 
 def _network() -> nn.Module:
