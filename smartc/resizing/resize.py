@@ -91,15 +91,16 @@ class _Search:
             return self._changed(chosen), error
         outcome, tries = self.trial.outcome(self._sizes(chosen)), 0
         while isinstance(outcome, Failure):
-            first, outcome = outcome, None
+            first, better = outcome, None
             for option in islice(self._alternatives(first.path, chosen), MOST_TRIES - tries):
                 tries += 1
                 found = self.trial.outcome(self._sizes(option))
                 if not isinstance(found, Failure) or found.done > first.done:
-                    chosen, outcome = option, found
+                    chosen, better = option, found
                     break
-            if outcome is None:
+            if better is None:
                 raise self._refusal(first)
+            outcome = better
         return self._changed(chosen), outcome
 
     def _sizes(self, chosen: Chosen) -> Sizes:
@@ -157,7 +158,11 @@ class _Search:
 def _others(one: Attribute, chosen: Chosen) -> list[Rule]:
     """Return the rules that give an attribute other values than it has, one for each value."""
     now = one.rules[one.follows(chosen)]
-    return list({value: rule for rule, value in reversed(one.rules.items()) if value != now}.values())[::-1]
+    found: dict[int, Rule] = {}
+    for rule, value in one.rules.items():
+        if value != now:
+            found.setdefault(value, rule)
+    return list(found.values())
 
 
 def _layers(module: nn.Module, smaller: nn.Module) -> Sizes:

@@ -116,11 +116,11 @@ def _as_held(module: nn.Module, part: str, values: Mapping[str, Any], path: str 
         UserError: The module has no such layer, or that no such attributes.
     """
     layer = dict(module.named_modules()).get(part)
-    found = {}
+    held, found = {} if layer is None else vars(layer), {}
     for name, value in values.items():
-        held = vars(layer).get(name) if layer is not None else None
-        sizes = value if isinstance(value, list) else [value]
-        if type(held) not in (int, tuple, list) or not all(type(one) is int for one in sizes):
+        kind, several = type(held.get(name)), isinstance(value, list)
+        sizes = value if several else [value]
+        if kind not in ((tuple, list) if several else (int,)) or not all(type(one) is int for one in sizes):
             raise UserError(f"it speaks of {part}.{name}, which is no size", where=str(path), fix=_OTHER_CLASS)
-        found[name] = value if isinstance(value, int) else type(held)(value)
+        found[name] = kind(value)
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,15 @@ EXPRESSIBLE: dict[str, tuple[Callable[[], nn.Module], torch.Tensor]] = {
 }
 
 
+# A batch of one is fixed in the compiled model no more than one of two.
+KINDS = (
+    (torch.float32, 2),
+    pytest.param(torch.float32, 1, marks=pytest.mark.slow),
+    pytest.param(torch.float64, 2, marks=pytest.mark.slow),
+    (torch.float64, 1),
+)
+
+
 def _made(make: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
     """Return a network of random weights with running statistics of its own."""
     torch.manual_seed(seed)
@@ -58,6 +68,15 @@ def _made(make: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
 def _compiled(module: nn.Module, inputs: torch.Tensor, **options: Any) -> Compiled:
     """Compile a network to half of its channels."""
     return smartc.compile(module, inputs, target="npu-8x8", backends=(), **options)
+
+
+@cache
+def _case(name: str, dtype: torch.dtype = torch.float32, batch: int = 2) -> tuple[nn.Module, torch.Tensor, Compiled]:
+    """Return a network that can be made small, its inputs, and what it was compiled to."""
+    make, inputs = EXPRESSIBLE[name]
+    inputs = (inputs.to(dtype) if inputs.is_floating_point() else inputs)[:batch]
+    module = _made(make).to(dtype)
+    return module, inputs, _compiled(module, inputs)
 
 
 def _fine_tune(module: nn.Module, inputs: torch.Tensor) -> list[float]:
@@ -74,14 +93,10 @@ def _fine_tune(module: nn.Module, inputs: torch.Tensor) -> list[float]:
 
 
 @pytest.mark.parametrize("name", EXPRESSIBLE)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize(("dtype", "batch"), KINDS)
 def test_the_class_computes_what_the_compiled_model_does(name: str, dtype: torch.dtype, batch: int) -> None:
-    make, inputs = EXPRESSIBLE[name]
-    module = _made(make).to(dtype)
-    inputs = (inputs.to(dtype) if inputs.is_floating_point() else inputs)[:batch]
+    module, inputs, compiled = _case(name, dtype, batch)
     before = copy.deepcopy(module.state_dict())
-    compiled = _compiled(module, inputs)
     smaller = compiled.apply(module)
     assert type(smaller) is type(module)
     count, less = (sum(tensor.numel() for tensor in one.parameters()) for one in (module, smaller))
@@ -93,16 +108,15 @@ def test_the_class_computes_what_the_compiled_model_does(name: str, dtype: torch
 
 @pytest.mark.parametrize("name", EXPRESSIBLE)
 def test_the_smaller_module_trains(name: str) -> None:
-    make, inputs = EXPRESSIBLE[name]
-    module = _made(make)
-    smaller = _compiled(module, inputs).apply(module)
+    module, inputs, compiled = _case(name)
+    smaller = compiled.apply(module)
     losses = _fine_tune(smaller, inputs)
     assert losses[-1] < losses[0]
 
 
 def test_layers_are_as_if_they_were_made_small() -> None:
-    module = _made(Pyramid)
-    smaller = _compiled(module, IMAGES).apply(module)
+    module, _, compiled = _case("pyramid")
+    smaller = compiled.apply(module)
     layers = {name: layer for name, layer in smaller.named_modules() if not list(layer.children())}
     assert "Conv2d(32, 32, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), groups=32, bias=False)" in map(
         repr, layers.values()
@@ -116,29 +130,31 @@ def test_layers_are_as_if_they_were_made_small() -> None:
 
 
 def test_heads_go_and_their_size_and_scale_stay() -> None:
-    module = _made(Attention)
-    smaller: Any = _compiled(module, TOKEN).apply(module)
+    module, _, compiled = _case("attention")
+    smaller: Any = compiled.apply(module)
     assert smaller.num_heads == 2
     assert (smaller.head_dim, smaller.scale) == (8, module.scale)
-    separate: Any = _compiled(_made(SeparateAttention), TOKEN).apply(_made(SeparateAttention))
+    other, _, compiled = _case("separate")
+    separate: Any = compiled.apply(other)
     sizes = (separate.num_attention_heads, separate.attention_head_size, separate.all_head_size)
     assert sizes == (2, 8, 16)
 
 
 def test_ties_stay() -> None:
-    module = _made(Blocks)
-    smaller: Any = _compiled(module, IDS).apply(module)
+    module, _, compiled = _case("blocks")
+    smaller: Any = compiled.apply(module)
     assert smaller.output.weight is smaller.embedding.weight
 
 
 def test_the_weights_can_be_the_modules_own() -> None:
-    compiled, other = _compiled(_made(Pyramid), IMAGES), _made(Pyramid, seed=1)
+    compiled, other = _case("pyramid")[2], _made(Pyramid, seed=1)
     smaller: Any = compiled.apply(other, own_weights=True)
     kept = compiled.plan.tensors["stem.0.weight"]["axes"][0]["kept"]
     assert torch.equal(smaller.stem[0].weight, other.get_submodule("stem.0").weight[kept])
     assert not torch.equal(smaller(IMAGES), compiled(IMAGES))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("own_weights", [False, True])
 def test_blocks_that_were_removed_are_zero(own_weights: bool) -> None:
     module = _made(Splitting)
@@ -195,7 +211,7 @@ def test_the_first_place_that_computes_something_else_is_named() -> None:
 
 
 def test_another_class_is_refused() -> None:
-    compiled = _compiled(_made(Attention), TOKEN)
+    compiled = _case("attention")[2]
     with pytest.raises(UserError) as caught:
         compiled.apply(Attention(heads=2, channels=16))
     assert str(caught.value) == (

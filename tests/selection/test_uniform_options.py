@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,7 @@ def _widths(compiled: Compiled) -> dict[str, set[int]]:
     return found
 
 
+@cache
 def _compiled(**options: Any) -> Compiled:
     """Compile the network."""
     return smartc.compile(_network(), TOKEN, target="npu-8x8", backends=(), **options)

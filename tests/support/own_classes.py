@@ -92,7 +92,7 @@ class Blocks(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.embedding = nn.Embedding(40, CHANNELS)
-        self.blocks = nn.ModuleList([Attention(), SeparateAttention(), Splitting(), Attention()])
+        self.blocks = nn.ModuleList([Attention(), SeparateAttention(), Splitting()])
         self.norm = nn.LayerNorm(CHANNELS)
         self.output = nn.Linear(CHANNELS, 40, bias=False)
         self.output.weight = self.embedding.weight
