@@ -118,7 +118,8 @@ def _as_held(module: nn.Module, part: str, values: Mapping[str, Any], path: str 
     layer = dict(module.named_modules()).get(part)
     held, found = {} if layer is None else vars(layer), {}
     for name, value in values.items():
-        kind, several = type(held.get(name)), isinstance(value, list)
+        several = isinstance(value, list)
+        kind: Any = type(held.get(name))
         sizes = value if several else [value]
         if kind not in ((tuple, list) if several else (int,)) or not all(type(one) is int for one in sizes):
             raise UserError(f"it speaks of {part}.{name}, which is no size", where=str(path), fix=_OTHER_CLASS)

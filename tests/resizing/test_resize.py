@@ -46,7 +46,7 @@ EXPRESSIBLE: dict[str, tuple[Callable[[], nn.Module], torch.Tensor]] = {
 }
 
 
-# A batch of one is fixed in the compiled model no more than one of two.
+# The types of a model, and the batch of the example that it is captured with.
 KINDS = (
     (torch.float32, 2),
     pytest.param(torch.float32, 1, marks=pytest.mark.slow),
