@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from smartc.learning.soft_top_k.soft_top_k import soft_top_k
     from smartc.learning.training.settings import Settings
     from smartc.prepare import Preparation, prepare
+    from smartc.resizing.weights_file import resized
 
 __all__ = [
     "Compiled",
@@ -32,6 +33,7 @@ __all__ = [
     "compile",
     "load",
     "prepare",
+    "resized",
     "soft_top_k",
     "trace",
 ]
@@ -47,6 +49,7 @@ _HOME = {
     "compile": "smartc.compile",
     "load": "smartc.artifact.compiled",
     "prepare": "smartc.prepare",
+    "resized": "smartc.resizing.weights_file",
     "soft_top_k": "smartc.learning.soft_top_k.soft_top_k",
     "trace": "smartc.frontend.capture",
 }

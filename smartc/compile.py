@@ -66,6 +66,7 @@ def compile(
     output_names: Sequence[str] | None = None,
     min_accuracy: float | None = None,
     min_agreement: float | None = None,
+    uniform: bool = False,
 ) -> Compiled:
     """Make a trained model faster on a target by removing channels or blocks, and prove the result.
 
@@ -109,6 +110,8 @@ def compile(
         min_accuracy: The least accuracy, or value of your metric, that the compiled model may have; needs ``evaluate``.
         min_agreement: The least share of the inputs, 0 to 1, on which it must have the top-1 of the original; where
             outputs are no scores, the least cosine.
+        uniform: Whether layers at the same place of repeated blocks, such as every ``layers.N.mlp``, keep as many
+            channels as one another, so that one number in a configuration tells their size.
 
     Returns:
         The compiled model.  With no backend its proof runs when the module, the report or a saved
@@ -132,7 +135,7 @@ def compile(
     """
     limits, amounts = Limits(min_accuracy, min_agreement), (sparsity, latency, macs, bytes)
     limits.check_given(evaluate is not None)
-    asked = Request(target, amounts, granularity, learner, data is not None, backends, output_names)
+    asked = Request(target, amounts, granularity, learner, data is not None, backends, output_names, uniform)
     job = start(model_or_path, example_inputs, asked, dump)
     given = None if data is None else load_samples(data, job.original, preprocess)
     samples, held = (None, None) if given is None else hold_out(given)
@@ -163,7 +166,7 @@ def start(model: Any, example_inputs: Any, asked: Request, dump: str | Path | Du
         layers = analysed(original)
     clock.dump.stage("analyse", original, *described(layers))
     resolved = resolved_budget(budget, layers, target)
-    return CompileJob(original, layers, target, resolved, granularity, learner, clock)
+    return CompileJob(original, layers, target, resolved, granularity, learner, clock, asked.uniform)
 
 
 def emit_decision(

@@ -134,6 +134,7 @@ def prepare(
     seed: int = 0,
     dump: str | Path | Dump | None = None,
     output_names: Sequence[str] | None = None,
+    uniform: bool = False,
 ) -> Preparation:
     """Put masks on a model, to be learned in a training loop of your own.
 
@@ -154,6 +155,7 @@ def prepare(
         seed: Noted in the report.
         dump: As for ``smartc.compile``.
         output_names: As for ``smartc.compile``.
+        uniform: As for ``smartc.compile``.
 
     Returns:
         The preparation, whose ``model`` is to be trained.
@@ -180,7 +182,8 @@ def prepare(
     """
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise UserError(f"{steps} is no number of steps", where="steps", fix="Give how many steps the loop will take")
-    asked = Request(target, (sparsity, latency, macs, bytes), granularity, learner, True, output_names=output_names)
+    amounts = (sparsity, latency, macs, bytes)
+    asked = Request(target, amounts, granularity, learner, True, output_names=output_names, uniform=uniform)
     job = start(model, example_inputs, asked, dump)
     job = with_measured_prices(job, bench_for(job, default_backends(job.target)))
     job = settle_granularity(job, None, granularity)

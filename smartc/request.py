@@ -27,6 +27,7 @@ class Request:
         with_data: Whether there is something to learn from.
         backends: What to lower to; None is the default.
         output_names: What to call the outputs; None leaves that to the model's own structure.
+        uniform: Whether repeated blocks shall keep one width.
     """
 
     target: str | Target
@@ -36,6 +37,7 @@ class Request:
     with_data: bool
     backends: Sequence[str] | None = None
     output_names: Sequence[str] | None = None
+    uniform: bool = False
 
 
 class Checked(NamedTuple):

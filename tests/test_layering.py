@@ -43,6 +43,7 @@ ORDER = (
     "smartc.lowering",
     "smartc.measuring",
     "smartc.reporting",
+    "smartc.resizing",
     "smartc.artifact",
     "smartc.request",
     "smartc.compile",

@@ -9,9 +9,10 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from torch import fx
+from torch import fx, nn
 
 from smartc.core.regular_file import read_regular
+from smartc.core.write_file import write_file
 from smartc.decision.plan import Plan
 from smartc.ir.traced_model import TracedModel
 from smartc.proof.comparison import Comparison
@@ -95,6 +96,39 @@ class Compiled:
             InternalError: The model computes something else than the masked original.
         """
         return self.module(*args, **kwargs)
+
+    def apply(self, module: nn.Module, *, own_weights: bool = False, output: str | Path | None = None) -> nn.Module:
+        """Return a module of your own class with the smaller layers and the weights of this model.
+
+        Its ``state_dict`` has the names of the original's; sizes that its layers keep as attributes, such as
+        ``out_channels`` and ``num_heads``, follow.  It is run and computes what this model does, or is refused.
+
+        Args:
+            module: Of the class that was compiled, as it was before; it is left as it is.
+            own_weights: Whether its own weights are taken, without what the plan removes; else this model's.
+            output: A file to write the weights to, which ``smartc.resized`` reads.
+
+        Returns:
+            The smaller module, in the mode of the given one.
+
+        Raises:
+            UserError: The module is not what was compiled, or its class cannot express the result: the first place
+                where it cannot is named.
+        """
+        from smartc.resizing.resize import resize
+        from smartc.resizing.weights_file import to_weights_file
+
+        smaller = resize(module, self._now(), self.plan, own_weights)
+        if output is not None:
+            write_file(output, to_weights_file(smaller.module, smaller.sizes, self.plan.sha256))
+        return smaller.module
+
+    def _now(self) -> TracedModel:
+        """Return the model with the tensors that its module has now."""
+        from smartc.artifact.lower_trained import trained
+
+        changed = trained(self.model, self.module, self.plan) if "module" in vars(self) else None
+        return self.model if changed is None else changed
 
     def save(self, folder: str | Path) -> None:
         """Write a folder with the model, the plan and the report: all files or, on any failure, none.

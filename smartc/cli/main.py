@@ -119,7 +119,8 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"smartc {__version__}")
     _add_debug(parser)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_compile, _add_report, _add_explain, _add_verify, _add_compare, _add_run, _add_targets):
+    others = (_add_report, _add_explain, _add_verify, _add_compare, _add_run, _add_apply, _add_targets)
+    for add in (_add_compile, *others):
         _add_debug(add(commands))
     return parser
 
@@ -135,6 +136,8 @@ def _add_compile(commands: Commands) -> _Parser:
     budget.add_argument("--macs", metavar="M", help="multiply-accumulates to reach: 0.5x, or 300M")
     budget.add_argument("--bytes", metavar="B", help="bytes of weights to reach: 0.5x, or 2MB")
     units = "auto (default), channel, block, RxC, RxC/shared or n:m"
+    same = "keep one width in repeated blocks, as one number of a configuration tells it"
+    parser.add_argument("--uniform", action="store_true", help=same)
     parser.add_argument("--granularity", default="auto", metavar="G", help=units)
     learners = "smart (default with --data), pdp, taylor, ac-dc, sp-lamp (default without), magnitude"
     parser.add_argument("--learner", metavar="NAME", help=f"where masks come from: {learners}")
@@ -219,6 +222,18 @@ def _add_run(commands: Commands) -> _Parser:
     files = ("model.onnx", "model.pt2", "model.so")
     text = "which file of the build: model.onnx (default where it is there), model.pt2 or model.so"
     parser.add_argument("--file", choices=files, metavar="NAME", help=text)
+    return parser
+
+
+def _add_apply(commands: Commands) -> _Parser:
+    """Add ``smartc apply``."""
+    parser = commands.add_parser("apply", help="write a build's result as weights for your own class")
+    parser.add_argument("build", metavar="PLAN|BUILD", help=f"plan.json of a {_BUILD}, or the folder")
+    parser.add_argument("model", metavar="P.M:F", help="package.module:class, or what else makes the original module")
+    weights = "state_dict of the original, to be cut; without it the weights are the build's"
+    parser.add_argument("--weights", metavar="FILE", help=weights)
+    parser.add_argument("-o", "--output", required=True, metavar="FILE", help=".safetensors to write")
+    parser.add_argument("--allow-pickle", action="store_true", help="load a file that can run code")
     return parser
 
 

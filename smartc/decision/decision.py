@@ -23,6 +23,8 @@ from smartc.results.figures import Learning
 from smartc.selection.choose import Choice, KeptOptions
 from smartc.selection.choose_by_result import choose_by_result
 from smartc.selection.importance import unit_scores
+from smartc.selection.repeated import evened, repeats_told
+from smartc.selection.uniform_options import UniformOptions
 
 # Cycles are sums of floats; differences below this share are rounding.
 SAME_TIME = 1e-12
@@ -56,9 +58,10 @@ class Decision:
 def by_scores(job: CompileJob) -> Decision:
     """Return the channels to keep by scores of the weights alone."""
     scores = unit_scores(job.original, job.layers.groups, job.learner)
-    search = KeptOptions(job.layers, job.target, scores, job.budget.measure)
+    options = UniformOptions if job.uniform else KeptOptions
+    search = options(job.layers, job.target, scores, job.budget.measure)
     choice = choose_by_result(search, job.budget, partial(cost_without, job, search.groups))
-    return Decision(job.original, search, choice, search.kept_units(choice.kept))
+    return Decision(job.original, search.each_group, choice, search.kept_units(choice.kept))
 
 
 def unread_channels(model: TracedModel, job: CompileJob) -> Decision:
@@ -71,10 +74,11 @@ def unread_channels(model: TracedModel, job: CompileJob) -> Decision:
     search = KeptOptions(layers, job.target, np.ones(layers.groups.count))
     everything = np.ones(layers.groups.count, dtype=bool)
     patterns = job.granularity.holds_channels
-    keep = everything if patterns else _never_slower(model, search, ~_unread(model, layers.groups))
+    keep = everything if patterns else _never_slower(model, search, ~_unread(model, layers.groups), job.uniform)
     counts = np.array([int(keep[group.units].sum()) for group in layers.groups.groups], dtype=np.int64)
     whole = f"all channels keep their places in {job.granularity} patterns" if patterns else "all channels are read"
-    return Decision(model, search, Choice(counts, _reasons(layers.groups, counts, whole), ""), keep)
+    note = repeats_told(layers.groups) if job.uniform else ""
+    return Decision(model, search, Choice(counts, _reasons(layers.groups, counts, whole), note), keep)
 
 
 def _unread(model: TracedModel, groups: ChannelGroups) -> BoolArray:
@@ -94,9 +98,13 @@ def _unread(model: TracedModel, groups: ChannelGroups) -> BoolArray:
     return unread
 
 
-def _never_slower(model: TracedModel, search: KeptOptions, keep: BoolArray) -> BoolArray:
-    """Return the channels to keep, with those of all groups whose absence would make a layer slower."""
+def _never_slower(model: TracedModel, search: KeptOptions, keep: BoolArray, uniform: bool) -> BoolArray:
+    """Return the channels to keep, with those of all groups whose absence would make a layer slower.
+
+    Where it is to be uniform, groups that are alike keep as many as the one that keeps the most.
+    """
     while not keep.all():
+        keep = evened(search.groups, keep) if uniform else keep
         slower = _slower_layers(model, search, keep)
         if not slower:
             break

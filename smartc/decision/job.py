@@ -53,6 +53,7 @@ class CompileJob:
         granularity: What a mask removes at a time.
         learner: Where the masks come from.
         clock: How long each stage took.
+        uniform: Whether repeated blocks keep one width.
     """
 
     original: TracedModel
@@ -62,6 +63,7 @@ class CompileJob:
     granularity: Granularity
     learner: str
     clock: Clock
+    uniform: bool = False
 
     @property
     def dump(self) -> Dump:

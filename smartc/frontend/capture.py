@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-import traceback
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +15,7 @@ from torch.utils import _pytree as pytree
 from smartc.core.errors import OWN_CODE_FAILURES, UserError, first_line
 from smartc.core.quiet import quiet
 from smartc.frontend.free_sizes import FreeSizes, told
+from smartc.frontend.user_frame import user_frame
 from smartc.ir.traced_model import Remark, TracedModel, storage_key
 from smartc.passes.stages import run_stage
 
@@ -96,7 +95,7 @@ def _unlifted(program: torch.export.ExportedProgram, name: str) -> torch.fx.Grap
     try:
         with quiet():
             return program.module(check_guards=False)
-    except (KeyError, RuntimeError, TypeError) as error:
+    except (KeyError, RuntimeError, SyntaxError, TypeError) as error:
         raise UserError(
             f"torch.export cannot put the model's parameters under their names: {first_line(error)}",
             where=name,
@@ -208,7 +207,6 @@ def _left_out(module: nn.Module) -> tuple[Remark, ...]:
 
 
 def _user_line(error: BaseException) -> str:
-    """Return the innermost place outside torch and smartc that an error passed through."""
-    ours = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]), "<")
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(ours)]
-    return f" (at {frames[-1].filename}:{frames[-1].lineno}, in {frames[-1].name})" if frames else ""
+    """Return the user's line that an error passed through, as it stands in a text."""
+    frame = user_frame(error)
+    return "" if frame is None else f" (at {frame.filename}:{frame.lineno}, in {frame.name})"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
+from torch import nn
 from torch.utils import _pytree as pytree
 
 from smartc.core.brief import readable
@@ -68,6 +69,25 @@ def load_model(
     kinds = (tensor.dtype for tensor in module.parameters() if tensor.is_floating_point())
     traced = trace(module, example_inputs(options, next(kinds, torch.float32)))
     return replace(traced, name=readable(file.name), remarks=(*remarks, *traced.remarks))
+
+
+def load_module(path: str | Path, factory: str, *, allow_pickle: bool = False) -> nn.Module:
+    """Return the module that a factory makes, with the weights of a file.
+
+    Args:
+        path: A ``state_dict``, of torch or safetensors.
+        factory: ``package.module:name`` of what builds the module, without arguments.
+        allow_pickle: Whether the file may run code when it is loaded.
+
+    Raises:
+        UserError: The file cannot be read, is no ``state_dict``, or does not fit the module.
+    """
+    file = Path(path)
+    with _opened(file) as stream:
+        kind = recognise(stream, file)
+        if kind == "program":
+            refuse_factory(factory, file, "an exported program")
+        return build_module(_load_content(stream, file, kind, allow_pickle), file, factory)[0]
 
 
 def file_hash(path: str | Path) -> str:

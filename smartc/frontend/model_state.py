@@ -29,6 +29,18 @@ def build_module(content: Any, file: Path, factory: str | None) -> tuple[nn.Modu
         fix = ("Name what builds the module, as in ", Argument("factory", "package.module:factory"))
         raise UserError("it is a state_dict, which has no structure", where=str(file), fix=fix)
     where = Argument("factory", factory)
+    module = made_by(factory, where)
+    bare, told = unwrapped(state, module.state_dict().keys())
+    _load_state(module, bare, (str(file), ", ", where))
+    return module, (Remark(file.name, told),) if told else ()
+
+
+def made_by(factory: str, where: Phrase) -> nn.Module:
+    """Return the module that a class or function named ``package.module:name`` makes, called without arguments.
+
+    Raises:
+        UserError: There is none, it fails, or it makes something else.
+    """
     try:
         module = load_function(factory, where)()
     except UserError:
@@ -39,9 +51,7 @@ def build_module(content: Any, file: Path, factory: str | None) -> tuple[nn.Modu
     if not isinstance(module, nn.Module):
         fact = f"it returns {type(module).__name__}"
         raise UserError(fact, where=where, fix="It must return a torch.nn.Module")
-    bare, told = unwrapped(state, module.state_dict().keys())
-    _load_state(module, bare, (str(file), ", ", where))
-    return module, (Remark(file.name, told),) if told else ()
+    return module
 
 
 def _state(content: Any, file: Path) -> Mapping[str, Any]:

@@ -16,6 +16,7 @@ from smartc.measuring.timing import Timing
 from smartc.proof.reference import mask_readers
 from smartc.results.formats import milliseconds
 from smartc.selection.choose import Choice
+from smartc.selection.repeated import with_alike
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +46,7 @@ def put_back(job: CompileJob, choice: KernelChoice, measured: Measurement | None
         return None
     if choice.decision.units is None:
         slow = dict(_slow_groups(choice.decision, measured))
+        slow = _with_blocks_alike(choice.decision, slow) if job.uniform else slow
         return replace(choice, decision=with_groups(choice.decision, slow)) if slow else None
     found = dict(_that_do_not_pay(job, choice, measured))
     if not found:
@@ -99,6 +101,14 @@ def _slow_groups(decision: Decision, measured: Measurement) -> Iterator[tuple[in
         if dense.beats(fewer):
             text = f"with {kept} of {len(group)} channels its layers take {_text(fewer)}"
             yield number, f"{text}, and dense in ONNX Runtime {_text(dense)}"
+
+
+def _with_blocks_alike(decision: Decision, reasons: Mapping[int, str]) -> dict[int, str]:
+    """Return groups and the reasons to put them back, with those of the blocks that have to be as wide."""
+    groups, keep = decision.options.groups, decision.keep
+    wider = (number for number in with_alike(groups, reasons) if not keep[groups.groups[number].units].all())
+    text = "is as wide as the blocks like it, of which one does not pay with fewer channels"
+    return {**dict.fromkeys(wider, text), **reasons}
 
 
 def _sum(names: Sequence[str], network: NetworkTimes) -> Timing:

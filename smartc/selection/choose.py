@@ -54,15 +54,17 @@ def choose(search: KeptOptions, budget: Budget) -> Choice:
     if search.measure != budget.measure:
         raise ValueError(f"the search counts {search.measure}, the budget {budget.measure}")
     sparsity = budget.kind == "sparsity"
-    return choice_of(search, budget, thinned(search, 1 - budget.limit) if sparsity else _by_cost(search, budget))
+    kept = thinned(search, 1 - budget.limit) if sparsity else _by_cost(search, budget)
+    return choice_of(search, budget, search.spread(kept))
 
 
 def choice_of(search: KeptOptions, budget: Budget, kept: IntArray) -> Choice:
-    """Return counts that were chosen to meet a budget, with the reasons for them."""
+    """Return the counts of all groups, which were chosen to meet a budget, with the reasons for them."""
     if not len(kept):
         return Choice(kept, (), "no channel can be removed")
-    note = shortfall(search, 1 - budget.limit, kept) if budget.kind == "sparsity" else ""
-    return Choice(kept, _reasons(search, kept), note)
+    each = search.each_group
+    note = shortfall(each, 1 - budget.limit, kept) if budget.kind == "sparsity" else ""
+    return Choice(kept, _reasons(each, kept), "; ".join(filter(None, (note, search.told))))
 
 
 def _by_cost(search: KeptOptions, budget: Budget) -> IntArray:

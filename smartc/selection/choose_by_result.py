@@ -36,7 +36,7 @@ def choose_by_result(search: KeptOptions, budget: Budget, cost: Callable[[BoolAr
         spent = cost(search.kept_units(choice.kept))
         if spent <= most and (best is None or spent > best[0]):
             best = (spent, choice)
-        foreseen = float(search.cost(choice.kept))
+        foreseen = float(search.each_group.cost(choice.kept))
         if spent <= most and (spent >= foreseen * (1 - SAME_COST) or spent >= budget.limit * (1 - NEAR)):
             break
         limit += budget.limit - spent
@@ -53,7 +53,7 @@ def _fewest(search: KeptOptions, budget: Budget, cost: Callable[[BoolArray], flo
     Raises:
         UserError: Not even its network costs as little as asked.
     """
-    kept: IntArray = search.fewest
+    kept: IntArray = search.spread(search.fewest)
     least = cost(search.kept_units(kept))
     if least > budget.limit * (1 + SAME_COST):
         raise impossible(budget, least, search.target)

@@ -47,6 +47,24 @@ class KeptOptions:
         """Return the channel groups."""
         return self.layers.groups
 
+    @property
+    def each_group(self) -> KeptOptions:
+        """Return the search in which each group keeps a count of its own."""
+        return self
+
+    @property
+    def told(self) -> str:
+        """Return a sentence on what the counts have to be beside within the budget, if there is anything."""
+        return ""
+
+    def spread(self, kept: IntArray) -> IntArray:
+        """Return the count of each group from what the search counts."""
+        return kept
+
+    def neighbours(self, group: int) -> IntArray:
+        """Return the groups that touch a layer that a group touches, itself among them."""
+        return self.layers.touched.neighbours(group)
+
     @cached_property
     def guide(self) -> KeptOptions:
         """Return the search whose costs say which channels go first on the way to a budget.

@@ -62,4 +62,4 @@ class _Raising:
         """Give a group its next larger count, and return the groups whose prices that may change."""
         self.places[group] += 1
         self.kept[group] = self.search.options[group][self.places[group]]
-        return self.search.layers.touched.neighbours(group)
+        return self.search.neighbours(group)

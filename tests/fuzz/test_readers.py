@@ -17,7 +17,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load, save, save_file
 
 import smartc
 from smartc.cli.main import main
@@ -62,7 +62,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with a build, and files of every kind that is read."""
     folder = tmp_path_factory.mktemp("fuzz")
     model = small()
-    smartc.compile(model, torch.zeros(2, *SHAPE), target="npu-8x8", backends=("pt2",)).save(folder / "build")
+    compiled = smartc.compile(model, torch.zeros(2, *SHAPE), target="npu-8x8", backends=("pt2",))
+    compiled.save(folder / "build")
+    compiled.apply(model, output=folder / "applied.safetensors")
     shutil.copy(folder / "build/model.pt2", folder / "model.pt2")
     torch.save(model.state_dict(), folder / "state.pt")
     save_file(model.state_dict(), folder / "state.safetensors")
@@ -131,6 +133,7 @@ def test_descriptions_with_their_hash_renewed(name: str, whole: Path, data: st.D
     _run("report", folder, "--csv")
     _run("report", folder, "--html", whole / "page.html")
     _run("compare", folder, whole / "build")
+    _run("apply", folder, FACTORY, "-o", whole / "again.safetensors")
     with contextlib.suppress(smartc.UserError):
         smartc.load(folder)
 
@@ -161,6 +164,19 @@ def test_data_files(name: str, whole: Path, data: st.DataObject) -> None:
         load_samples(str(path), model)
 
 
+@given(data=st.data())
+@FUZZ
+def test_applied_weights(whole: Path, data: st.DataObject) -> None:
+    path = whole / "mutated-applied.safetensors"
+    content = (whole / "applied.safetensors").read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    about = json.loads(content[8 : 8 + length])["__metadata__"]["smartc"].encode()
+    described = data.draw(mutated_json(about)).decode("utf-8", "replace")
+    path.write_bytes(data.draw(st.one_of(mutated_bytes(content), st.just(save(load(content), {"smartc": described})))))
+    with contextlib.suppress(smartc.UserError):
+        smartc.resized(small(), path)
+
+
 @pytest.mark.parametrize("form", ["png", "jpg", "bmp", "webp"])
 @given(data=st.data())
 @FUZZ
@@ -174,7 +190,7 @@ def test_images(form: str, whole: Path, data: st.DataObject) -> None:
         load_samples(str(folder), smartc.trace(small(), torch.zeros(2, *SHAPE)), "unit")
 
 
-COMMANDS = ("compile", "run", "report", "explain", "verify", "compare", "targets")
+COMMANDS = ("compile", "run", "apply", "report", "explain", "verify", "compare", "targets")
 VALUES = ("npu-8x8", "--sparsity=--", "--", "0.5", "--latency=", "1e999x", "1x3x-8", "nope", "", "\udcff", "-", "\x00")
 WORDS = st.sampled_from((*COMMANDS, *VALUES, "--target", "--sparsity", "-o", "--input", "build", "model.pt2"))
 

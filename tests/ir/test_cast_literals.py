@@ -55,3 +55,22 @@ def test_other_types_stay() -> None:
 
     model = trace(Single().eval(), torch.randn(2, 4, dtype=torch.float64))
     assert model.to(torch.float64).run((torch.randn(2, 4, dtype=torch.float64),)).dtype == torch.float32
+
+
+def test_types_that_are_spelled_out_beside_masks_follow_too() -> None:
+    class Angles(nn.Module):
+        """Channels turned by angles that are computed in single precision, whatever comes in."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(8, 32), nn.Linear(32, 8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            """Map (N, 8) to the same shape."""
+            return self.second(self.first(x) * torch.cos(x.to(torch.float32).sum(-1, keepdim=True)))
+
+    torch.manual_seed(0)
+    x, settings = torch.randn(8, 8), smartc.Settings(steps=3)
+    options = {"target": "npu-8x8", "granularity": "channel", "data": x, "settings": settings, "backends": ()}
+    compiled = smartc.compile(Angles(), x, **options)  # type: ignore[arg-type]
+    assert "masks in the graph == masked (float64)" in compiled.report.to_dict()["verify"][0].values()

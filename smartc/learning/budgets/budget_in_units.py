@@ -17,6 +17,7 @@ from smartc.masks.granularity import ChannelGranularity, PatternGranularity
 from smartc.masks.units import Units
 from smartc.selection.budget import impossible
 from smartc.selection.kept_options import KeptOptions
+from smartc.selection.uniform_options import UniformOptions
 
 
 def budget_in_units(job: CompileJob, units: Units) -> UnitBudget:
@@ -29,7 +30,8 @@ def budget_in_units(job: CompileJob, units: Units) -> UnitBudget:
     if isinstance(granularity, PatternGranularity):
         return PatternBudget(float(granularity.kept), granularity.group)
     if isinstance(granularity, ChannelGranularity):
-        empty = KeptOptions(job.layers, job.target, np.ones(units.count), budget.measure)
+        options = UniformOptions if job.uniform else KeptOptions
+        empty = options(job.layers, job.target, np.ones(units.count), budget.measure)
         return ChannelBudget(empty, budget, partial(cost_without, job, job.layers.groups))
     if budget.kind == "sparsity":
         return CountBudget(float(round(budget.limit * units.count)))

@@ -43,7 +43,7 @@ class ChannelBudget(UnitBudget):
 
     def reprice(self, mask: FloatArray) -> None:
         """Set the cost to that of one more channel of each group, and the limit to what the budget leaves for them."""
-        search, of = self.search, self.search.groups.group_of
+        search, of = self.search.each_group, self.search.groups.group_of
         kept = np.bincount(of, mask, minlength=len(search.full)).astype(np.float64)
         if self.budget.kind == "sparsity":
             # Those that do not count stay: a budget of the others is not spent on them.
@@ -58,7 +58,7 @@ class ChannelBudget(UnitBudget):
 
     def _marginal(self, kept: FloatArray) -> tuple[FloatArray, float]:
         """Return the marginal cost of a channel of each group near some counts, and the cost of the network there."""
-        search = self.search
+        search = self.search.each_group
         places = np.array(
             [np.abs(options - count).argmin() for options, count in zip(search.options, kept, strict=True)]
         )
@@ -105,5 +105,5 @@ class ChannelBudget(UnitBudget):
 
     def channel_choice(self, keep: BoolArray) -> Choice:
         """Return the number of channels of each group that a hard mask keeps, and the reasons."""
-        kept = np.bincount(self.search.groups.group_of[keep], minlength=len(self.search.full)).astype(np.int64)
+        kept = np.bincount(self.search.groups.group_of[keep], minlength=len(self.search.groups.groups)).astype(np.int64)
         return choice_of(self.search, self.budget, kept)

@@ -1,0 +1,1 @@
+"""Tests of smaller modules of the user's own class."""
