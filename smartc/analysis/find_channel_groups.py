@@ -15,6 +15,7 @@ from smartc.analysis import channel_rules
 from smartc.analysis.channel_rules.registry import Rule, rule_of
 from smartc.analysis.channels.channel_groups import FROZEN, ChannelGroup, ChannelGroups, ParameterAxis, Role
 from smartc.analysis.channels.labels import Declined, IntArray, LabelBook, Labels, Site, factors_in
+from smartc.analysis.channels.per_sample import PER_SAMPLE, is_per_sample, sample_shape
 from smartc.analysis.channels.reshape_labels import MERGES_BATCH
 from smartc.analysis.channels.settle import settle
 from smartc.ir.traced_model import TracedModel, Value, layer_name, operator_name, operator_of, storage_key, value_of
@@ -27,13 +28,6 @@ assert channel_rules.FAMILIES  # imported to fill the registry
 
 # The index tensors of gathers are read; anything longer is data, not an index of channels.
 LONGEST_INDEX = 1_000_000
-
-# The rules that hold for every sample by itself where an axis carries the batch and channels inside it.
-PER_SAMPLE = frozenset(
-    "reshape squeeze view_as permute transpose movedim matrix_transpose expand unary joined bounding bounding_below "
-    "bounding_above multiplication division product added_product einsum attention along average reduction getitem "
-    "linear layer_norm number gather".split()
-)
 
 
 def find_channel_groups(model: TracedModel) -> ChannelGroups:
@@ -128,7 +122,7 @@ def _checked(site: Site, value: Any, result: Any) -> Any:
         return Labels(_shape(value))
     factors = []
     for factor in result.factors:
-        if not {axis for axis in factor.axes if axis in value.computed and not value.is_per_sample(axis)}:
+        if not {axis for axis in factor.axes if axis in value.computed and not is_per_sample(value, axis)}:
             factors.append(factor)
         else:
             site.freeze(factor.labels, MERGES_BATCH)
@@ -166,7 +160,7 @@ def _freeze(book: LabelBook, args: Any, labels: dict[fx.Node, Any], reason: str)
 
 def _shape(value: Any) -> tuple[int, ...]:
     """Return a tensor's shape for one sample, and that of a number."""
-    return value.sample if isinstance(value, Value) else ()
+    return sample_shape(value) if isinstance(value, Value) else ()
 
 
 def _number_units(book: LabelBook, root: IntArray, parameters: Mapping[str, Labels]) -> tuple[IntArray, dict[int, str]]:

@@ -52,16 +52,6 @@ class Value:
         """Return the same with another size of one axis."""
         return replace(self, shape=(*self.shape[:axis], size, *self.shape[axis + 1 :]))
 
-    def is_per_sample(self, axis: int) -> bool:
-        """Say whether an axis holds so many indices for each sample of the batch."""
-        size = self.shape[axis]
-        return axis in self.computed - self.free and size % BATCH_PRIME == 0 and size // BATCH_PRIME % BATCH_PRIME > 0
-
-    @property
-    def sample(self) -> tuple[int, ...]:
-        """Return the shape of what belongs to one sample: axes that do not fall apart by samples have all of them."""
-        return tuple(s // BATCH_PRIME if self.is_per_sample(a) else s for a, s in enumerate(self.shape))
-
     @property
     def single(self) -> tuple[int, ...]:
         """Return the shape for a batch of one."""
