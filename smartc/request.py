@@ -27,6 +27,8 @@ class Request:
         with_data: Whether there is something to learn from.
         backends: What to lower to; None is the default.
         output_names: What to call the outputs; None leaves that to the model's own structure.
+        keep: The layers to leave alone, by names or patterns.
+        only: Likewise the layers not to leave alone; empty for all.
     """
 
     target: str | Target
@@ -36,6 +38,8 @@ class Request:
     with_data: bool
     backends: Sequence[str] | None = None
     output_names: Sequence[str] | None = None
+    keep: str | Sequence[str] = ()
+    only: str | Sequence[str] = ()
 
 
 class Checked(NamedTuple):

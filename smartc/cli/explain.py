@@ -16,12 +16,17 @@ def run(arguments: argparse.Namespace) -> None:
         if arguments.target:
             fix = "Leave --target out"
             raise UserError("a build has a target already", where=f"--target {arguments.target}", fix=fix)
+        for option in ("keep", "only"):
+            if getattr(arguments, option):
+                where = f"--{option} {getattr(arguments, option)[0]}"
+                raise UserError("a build is decided already", where=where, fix="Explain the model file")
         explain_build(arguments.model, arguments.layer)
         return
     from smartc.targets.target import load_target
 
     target = load_target(arguments.target) if arguments.target else None
     from smartc.cli.explain_model import explain_model
+    from smartc.frontend.leave_alone import leave_alone
     from smartc.frontend.model_file import load_model
 
     model = load_model(
@@ -30,4 +35,4 @@ def run(arguments: argparse.Namespace) -> None:
         input_shapes=arguments.input,
         allow_pickle=arguments.allow_pickle,
     )
-    explain_model(model, arguments.layer, target)
+    explain_model(leave_alone(model, arguments.keep, arguments.only), arguments.layer, target)
