@@ -13,7 +13,7 @@ from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
 from smartc.core.brief import brief
-from smartc.ir.cast_literals import cast_literals
+from smartc.ir.cast_literals import cast_literals, follows, has_fewer_digits
 from smartc.ir.free_axis import FreeAxis
 from smartc.ir.operators.operator import Operator
 from smartc.ir.operators.table import operator_named
@@ -144,6 +144,15 @@ class TracedModel:
         kinds += [spec.dtype for spec in self.inputs]
         return next((kind for kind in kinds if kind.is_floating_point), torch.float32)
 
+    @property
+    def coarsest(self) -> torch.dtype:
+        """Return the floating type with the fewest digits that the graph computes in."""
+        found = self.dtype
+        for node in self.graph.nodes:
+            kind = getattr(node.meta.get("value"), "dtype", found)
+            found = kind if has_fewer_digits(kind, found) else found
+        return found
+
     def calls(self, *targets: Callable[..., Any]) -> Iterator[fx.Node]:
         """Yield the calls of the given operators in graph order; all calls where none is given."""
         for node in self.graph.nodes:
@@ -214,9 +223,9 @@ class TracedModel:
         return node
 
     def to(self, dtype: torch.dtype) -> TracedModel:
-        """Return a copy whose floating-point tensors have the given type."""
+        """Return a copy whose floating-point tensors have the given type; longer ones than the model's own stay."""
         state = dict(self.graph_module.named_parameters()) | dict(self.graph_module.named_buffers())
-        cast = {name: t.detach().to(dtype) for name, t in state.items() if t.is_floating_point()}
+        cast = {name: t.detach().to(dtype) for name, t in state.items() if follows(t.dtype, self.dtype, dtype)}
         model = self.with_tensors(cast)
         examples = tuple(cast_value(value, dtype) for value in self.examples)
         inputs = tuple(replace(spec, dtype=dtype) if spec.dtype.is_floating_point else spec for spec in self.inputs)
