@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 from smartc.artifact.runner import Array, Runner, open_file
 from smartc.core.errors import UserError, first_line
 from smartc.frontend.model_file import load_model
+from smartc.ir.cast_literals import coarsest_type
 from smartc.ir.traced_model import TracedModel, cast_value
 from smartc.lowering.to_onnx import check_onnx
 from smartc.lowering.to_safetensors import from_safetensors
@@ -59,7 +60,8 @@ def verify_build(folder: str | Path) -> Verified:
     model = load_model(folder / "model.pt2")
     inputs = seeded_inputs(model, batch=2, seed=SEED + 1)
     exact = model.to(torch.float64).run(tuple(cast_value(value, torch.float64) for value in inputs))
-    stages = {"model.pt2": _compared(".pt2 == .pt2 (float64)", exact, model.run(inputs), model.coarsest)}
+    coarsest = coarsest_type(model.graph, model.dtype)
+    stages = {"model.pt2": _compared(".pt2 == .pt2 (float64)", exact, model.run(inputs), coarsest)}
     remarks: tuple[str, ...] = ()
     if (folder / "weights.safetensors").exists():
         stages["weights.safetensors"] = _weights(folder / "weights.safetensors", model)

@@ -37,6 +37,15 @@ def follows(kind: torch.dtype, own: torch.dtype, dtype: torch.dtype) -> bool:
     return kind is own or has_fewer_digits(kind, dtype)
 
 
+def coarsest_type(graph: fx.Graph, own: torch.dtype) -> torch.dtype:
+    """Return the floating type with the fewest digits among those of a graph's values, and the model's own."""
+    found = own
+    for node in graph.nodes:
+        kind = getattr(node.meta.get("value"), "dtype", own)
+        found = kind if has_fewer_digits(kind, found) else found
+    return found
+
+
 def has_fewer_digits(dtype: torch.dtype, other: torch.dtype) -> bool:
     """Return whether a floating type carries fewer digits than another."""
     return dtype.is_floating_point and torch.finfo(dtype).eps > torch.finfo(other).eps

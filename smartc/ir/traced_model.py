@@ -13,7 +13,7 @@ from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
 from smartc.core.brief import brief
-from smartc.ir.cast_literals import cast_literals, follows, has_fewer_digits
+from smartc.ir.cast_literals import cast_literals, follows
 from smartc.ir.free_axis import FreeAxis
 from smartc.ir.operators.operator import Operator
 from smartc.ir.operators.table import operator_named
@@ -143,15 +143,6 @@ class TracedModel:
         kinds = [tensor.dtype for tensor in self.graph_module.parameters()]
         kinds += [spec.dtype for spec in self.inputs]
         return next((kind for kind in kinds if kind.is_floating_point), torch.float32)
-
-    @property
-    def coarsest(self) -> torch.dtype:
-        """Return the floating type with the fewest digits that the graph computes in."""
-        found = self.dtype
-        for node in self.graph.nodes:
-            kind = getattr(node.meta.get("value"), "dtype", found)
-            found = kind if has_fewer_digits(kind, found) else found
-        return found
 
     def calls(self, *targets: Callable[..., Any]) -> Iterator[fx.Node]:
         """Yield the calls of the given operators in graph order; all calls where none is given."""

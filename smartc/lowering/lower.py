@@ -14,6 +14,7 @@ import torch
 
 from smartc.core.errors import Argument, SmartcError, UserError, first_line
 from smartc.core.out_of_memory import memory_error
+from smartc.ir.cast_literals import coarsest_type
 from smartc.ir.traced_model import Remark, TracedModel
 from smartc.lowering.onnx_files import onnx_files
 from smartc.lowering.to_onnx import to_onnx
@@ -106,8 +107,9 @@ def lower(
     if "onnx" in backends:
         tile = None if packed is None else packed.target.sparsity.tile[::-1]
         _add("model.onnx", lambda: _onnx(model.to(torch.float32), metadata, tile), lowered, remarks)
-    if model.coarsest != model.dtype:
-        own = str(model.coarsest).removeprefix("torch.")
+    coarsest = coarsest_type(model.graph, model.dtype)
+    if coarsest != model.dtype:
+        own = str(coarsest).removeprefix("torch.")
         files = [file for name, file in (("onnx", "model.onnx"), ("tvm", "model.so")) if name in backends]
         remarks += [Remark(file, f"computes in float32 what the model computes in {own}") for file in files]
     if "tvm" in backends:
@@ -149,9 +151,9 @@ def _weights(model: TracedModel, packed: PackedBlocks) -> Lowered:
     def run(flat: tuple[Any, ...]) -> Any:
         return model.with_tensors(from_safetensors(content)).run(flat)
 
-    stage = "masked == packed weights"
+    stage, coarsest = "masked == packed weights", coarsest_type(model.graph, model.dtype)
     return Lowered(
-        "weights.safetensors", stage, lambda path: _write(path, content), run, model.dtype, coarsest=model.coarsest
+        "weights.safetensors", stage, lambda path: _write(path, content), run, model.dtype, coarsest=coarsest
     )
 
 
@@ -164,7 +166,7 @@ def _program(model: TracedModel, program: torch.export.ExportedProgram) -> Lower
         with torch.no_grad():
             return module(*args, **kwargs)
 
-    stage, coarsest = "masked == .pt2", model.coarsest
+    stage, coarsest = "masked == .pt2", coarsest_type(model.graph, model.dtype)
     return Lowered("model.pt2", stage, lambda path: save_program(program, path), run, model.dtype, coarsest=coarsest)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import smartc
 from smartc.frontend.capture import trace
+from smartc.ir.cast_literals import coarsest_type
 from smartc.proof.reference import TOLERANCE
 from smartc.results.figures import ReportRemark
 from tests.support.oracle import FLOAT32_TOLERANCE, relative_error
@@ -65,7 +66,7 @@ def test_longer_types_stay_and_shorter_ones_follow() -> None:
     assert longer.to(torch.float32).run((x,)).dtype == torch.float64
     assert shorter.to(torch.float32).run((x,)).dtype == torch.float32
     assert shorter.to(torch.float64).run((x.double(),)).dtype == torch.float64
-    assert (longer.coarsest, shorter.coarsest) == (torch.float32, torch.bfloat16)
+    assert [coarsest_type(model.graph, model.dtype) for model in (longer, shorter)] == [torch.float32, torch.bfloat16]
 
 
 class Mixed(nn.Module):
@@ -99,6 +100,7 @@ def test_a_network_that_computes_in_two_types_is_proved(dtype: torch.dtype, stor
     tolerances = {proof.stage: proof.tolerance for proof in compiled.report.verify}
     assert tolerances["masked == removed (float64)"] == 1e-10
     assert tolerances["masked == .pt2"] == max(TOLERANCE[dtype], 1e-4)
-    assert tolerances["masked == ONNX Runtime"] == 1e-4
+    # ONNX Runtime has no convolution in float64.
+    assert tolerances.get("masked == ONNX Runtime") == (None if dtype == torch.float64 else 1e-4)
     told = f"computes in float32 what the model computes in {str(dtype).removeprefix('torch.')}"
     assert (ReportRemark("model.onnx", told) in compiled.report.remarks) == (dtype != torch.float64)
