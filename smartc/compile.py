@@ -20,6 +20,7 @@ from smartc.decision.dump import Dump
 from smartc.decision.job import Clock, CompileJob
 from smartc.decision.plan import make_plan
 from smartc.decision.result_cost import check_met
+from smartc.frontend.choose_outputs import choose_outputs
 from smartc.frontend.leave_alone import leave_alone
 from smartc.frontend.load_or_trace import load_or_trace
 from smartc.frontend.name_outputs import name_outputs
@@ -65,6 +66,7 @@ def compile(
     watch: Watch | None = None,
     dump: str | Path | Dump | None = None,
     output_names: Sequence[str] | None = None,
+    outputs: int | str | Sequence[int | str] | None = None,
     keep: str | Sequence[str] = (),
     only: str | Sequence[str] = (),
     min_accuracy: float | None = None,
@@ -109,6 +111,8 @@ def compile(
         dump: A folder, not there yet, for the graph as text after every stage, and the passes that ran.
         output_names: What ONNX files and ``smartc run`` call the outputs, one name for each tensor; by default the
             keys of a dict that the model returns, and ``output_0``, ``output_1`` by position.
+        outputs: The outputs to compile, by their position in what the model returns, counted from 0, or by name; the
+            compiled model returns None for the others, and has nothing that they alone need.
         keep: Layers and parameters to leave alone, by name or by patterns such as ``"head.*"``: their weights are
             neither removed nor masked, refitted or trained, and so the channels that they read stay, too.
         only: Likewise the layers not to leave alone: all others are.
@@ -137,7 +141,7 @@ def compile(
         >>> compiled.save("build")
     """
     limits, wanted = Limits(min_accuracy, min_agreement).checked(evaluate is not None), (sparsity, latency, macs, bytes)
-    asked = Request(target, wanted, granularity, learner, data is not None, backends, output_names, keep, only)
+    asked = Request(target, wanted, granularity, learner, data is not None, backends, output_names, outputs, keep, only)
     job = start(model_or_path, example_inputs, asked, dump)
     samples, held = (None, None) if data is None else hold_out(load_samples(data, job.original, preprocess))
     comparison = comparison_for(job.original, held, evaluate, limits, samples)
@@ -161,7 +165,8 @@ def start(model: Any, example_inputs: Any, asked: Request, dump: str | Path | Du
     target, budget, granularity, learner = check(asked)
     clock = Clock(Dump.to(dump))
     with clock("capture"):
-        original = name_outputs(load_or_trace(model, example_inputs), asked.output_names)
+        original = choose_outputs(load_or_trace(model, example_inputs), asked.outputs)
+        original = name_outputs(original, asked.output_names)
         original = leave_alone(original, asked.keep, asked.only)
     clock.dump.stage("capture", original, *(f"{remark.where}: {remark.text}" for remark in original.remarks))
     with clock("analysis"):

@@ -16,7 +16,7 @@ def run(arguments: argparse.Namespace) -> None:
         if arguments.target:
             fix = "Leave --target out"
             raise UserError("a build has a target already", where=f"--target {arguments.target}", fix=fix)
-        for option in ("keep", "only"):
+        for option in ("outputs", "keep", "only"):
             if getattr(arguments, option):
                 where = f"--{option} {getattr(arguments, option)[0]}"
                 raise UserError("a build is decided already", where=where, fix="Explain the model file")
@@ -26,6 +26,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     target = load_target(arguments.target) if arguments.target else None
     from smartc.cli.explain_model import explain_model
+    from smartc.frontend.choose_outputs import choose_outputs
     from smartc.frontend.leave_alone import leave_alone
     from smartc.frontend.model_file import load_model
 
@@ -35,4 +36,5 @@ def run(arguments: argparse.Namespace) -> None:
         input_shapes=arguments.input,
         allow_pickle=arguments.allow_pickle,
     )
+    model = choose_outputs(model, arguments.outputs)
     explain_model(leave_alone(model, arguments.keep, arguments.only), arguments.layer, target)

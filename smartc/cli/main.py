@@ -248,7 +248,9 @@ def _add_model(parser: argparse.ArgumentParser, name: str, meaning: str) -> None
 
 
 def _add_selection(parser: argparse.ArgumentParser) -> None:
-    """Add what parts of a model are left alone."""
+    """Add which parts of a model are compiled, and which of them are left alone."""
+    which = "compile this output alone, by its position from 0 or its name; may be repeated"
+    parser.add_argument("--outputs", action="append", default=None, metavar="O", help=which)
     named = "by name or by a pattern such as 'head.*'; may be repeated"
     parser.add_argument("--keep", action="append", default=[], metavar="L", help=f"layers to leave alone, {named}")
     parser.add_argument("--only", action="append", default=[], metavar="L", help="leave alone all layers but these")

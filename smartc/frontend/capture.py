@@ -16,6 +16,7 @@ from torch.utils import _pytree as pytree
 from smartc.core.errors import OWN_CODE_FAILURES, UserError, first_line
 from smartc.core.quiet import quiet
 from smartc.frontend.free_sizes import FreeSizes, told
+from smartc.frontend.opaque_outputs import opaque_outputs, without_opaque_outputs
 from smartc.ir.traced_model import Remark, TracedModel, storage_key
 from smartc.passes.stages import run_stage
 
@@ -51,12 +52,13 @@ def trace(module: nn.Module, example_inputs: Any) -> TracedModel:
     was_training = {child: child.training for child in module.modules()}
     try:
         module.eval()
-        _check_runs(module, args, kwargs, name)
-        program, remarks = _export(module, args, kwargs, name)
+        opaque = opaque_outputs(_checked_outputs(module, args, kwargs, name), name)
+        with without_opaque_outputs(module, bool(opaque)):
+            program, remarks = _export(module, args, kwargs, name)
     finally:
         for child, training in was_training.items():
             child.training = training
-    return from_program(program, name, module.state_dict(keep_vars=True), (*remarks, *_left_out(module)))
+    return from_program(program, name, module.state_dict(keep_vars=True), (*remarks, *opaque, *_left_out(module)))
 
 
 def from_program(
@@ -112,13 +114,13 @@ def split_arguments(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any
     return (example_inputs,), {}
 
 
-def _check_runs(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], name: str) -> None:
-    """Run the module once on copies, so that a wrong input is told from a wrong export."""
+def _checked_outputs(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], name: str) -> Any:
+    """Return what the module returns for copies of its inputs, so that a wrong input is told from a wrong export."""
     copied_args, copied_kwargs = pytree.tree_map(_cloned, (args, kwargs))
     buffers = {key: value.clone() for key, value in module.named_buffers()}
     with torch.no_grad():
         try:
-            functional_call(module, buffers, copied_args, copied_kwargs)
+            return functional_call(module, buffers, copied_args, copied_kwargs)
         except OWN_CODE_FAILURES as error:
             shapes = ", ".join(
                 "x".join(map(str, leaf.shape)) for leaf in pytree.tree_leaves((args, kwargs)) if _is_tensor(leaf)
