@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import traceback
 from collections.abc import Mapping
-from pathlib import Path
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch.utils import _pytree as pytree
 
 from smartc.core.errors import OWN_CODE_FAILURES, UserError, first_line
 from smartc.core.quiet import quiet
+from smartc.frontend.fixed_batch import noting_fixed_sizes, user_line, why_fixed
 from smartc.frontend.free_sizes import FreeSizes, told
 from smartc.frontend.opaque_outputs import opaque_outputs, without_opaque_outputs
 from smartc.ir.traced_model import Remark, TracedModel, storage_key
@@ -138,37 +140,38 @@ def _export(
     """Export with a dynamic batch, and with a static one where that is refused."""
     batch = batch_size((args, kwargs))
     if batch is not None:
+        wide_args, wide_kwargs = pytree.tree_map(_at_least_two, (args, kwargs))
+        lines: list[str] = []
         try:
-            wide_args, wide_kwargs = pytree.tree_map(_at_least_two, (args, kwargs))
-            return _export_once(module, wide_args, wide_kwargs, dynamic=True), ()
+            return _export_once(module, wide_args, wide_kwargs, lines), ()
         except OWN_CODE_FAILURES as error:
             log.info("no dynamic batch: %s", error)
-            refusal = first_line(error)
+            refusal = why_fixed(error, lines, batch)
     else:
-        refusal = "its tensor inputs do not share the size of axis 0"
+        refusal = "the batch is fixed to the example's: its tensor inputs do not share the size of axis 0"
     try:
-        program = _export_once(module, args, kwargs, dynamic=False)
+        program = _export_once(module, args, kwargs, None)
     except OWN_CODE_FAILURES as error:
+        place = user_line(traceback.extract_tb(error.__traceback__))
         raise UserError(
-            f"torch.export refuses the model: {first_line(error)}{_user_line(error)}",
+            f"torch.export refuses the model: {first_line(error)}{place}",
             where=name,
             fix="Change that line so that it does not depend on the values of tensors",
         ) from error
-    return program, (Remark(name, f"the batch is fixed to the example's: {refusal}"),)
+    return program, (Remark(name, refusal),)
 
 
 def _export_once(
-    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic: bool
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], lines: list[str] | None
 ) -> torch.export.ExportedProgram:
-    """Call torch.export, quietly."""
+    """Call torch.export, quietly, with a free batch where there is a list for the lines that fix it."""
     shapes: Any = None
-    if dynamic:
+    if lines is not None:
         batch = torch.export.Dim("batch", min=1)
-        shapes = pytree.tree_map(lambda leaf: {0: batch} if _is_tensor(leaf) else None, (args, kwargs))
-        shapes = shapes[0] if not kwargs else (dict(shapes[1]) if not args else None)
-        if shapes is None:
-            raise ValueError("positional and keyword inputs are mixed")
-    with quiet():
+        # By the names that forward has for them: what it takes as *inputs is a tuple, and **inputs a dict.
+        named = dict(inspect.signature(module.forward).bind(*args, **kwargs).arguments)
+        shapes = pytree.tree_map(lambda leaf: {0: batch} if _is_tensor(leaf) else None, named)
+    with quiet(), nullcontext() if lines is None else noting_fixed_sizes(lines):
         return torch.export.export(module, args, kwargs, dynamic_shapes=shapes, strict=False)
 
 
@@ -208,10 +211,3 @@ def _left_out(module: nn.Module) -> tuple[Remark, ...]:
     kinds = sorted({type(child).__name__ for child in module.modules()} & set(_DROPPED_IN_EVAL))
     text = "takes no part in inference and is not in the compiled model"
     return tuple(Remark(kind, text) for kind in kinds)
-
-
-def _user_line(error: BaseException) -> str:
-    """Return the innermost place outside torch and smartc that an error passed through."""
-    ours = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]), "<")
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(ours)]
-    return f" (at {frames[-1].filename}:{frames[-1].lineno}, in {frames[-1].name})" if frames else ""
