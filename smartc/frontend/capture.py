@@ -168,7 +168,7 @@ def _export_once(
     shapes: Any = None
     if lines is not None:
         batch = torch.export.Dim("batch", min=1)
-        # By the names that forward has for them: what it takes as *inputs is a tuple, and **inputs a dict.
+        # By the names that forward has for them: what it takes as *inputs is a tuple.
         named = dict(inspect.signature(module.forward).bind(*args, **kwargs).arguments)
         shapes = pytree.tree_map(lambda leaf: {0: batch} if _is_tensor(leaf) else None, named)
     with quiet(), nullcontext() if lines is None else noting_fixed_sizes(lines):
