@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from smartc.core.errors import UserError
+from smartc.core.write_file import write_file
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -16,6 +17,9 @@ def run(arguments: argparse.Namespace) -> None:
         if arguments.target:
             fix = "Leave --target out"
             raise UserError("a build has a target already", where=f"--target {arguments.target}", fix=fix)
+        if arguments.html:
+            fix = "Write the page of its report: smartc report BUILD --html FILE"
+            raise UserError("a build is explained by its report", where=f"--html {arguments.html}", fix=fix)
         for option in ("outputs", "keep", "only"):
             if getattr(arguments, option):
                 where = f"--{option} {getattr(arguments, option)[0]}"
@@ -37,4 +41,10 @@ def run(arguments: argparse.Namespace) -> None:
         allow_pickle=arguments.allow_pickle,
     )
     model = choose_outputs(model, arguments.outputs)
-    explain_model(leave_alone(model, arguments.keep, arguments.only), arguments.layer, target)
+    model = leave_alone(model, arguments.keep, arguments.only)
+    if arguments.html:
+        from smartc.reporting.explain_page import render_explanation
+
+        write_file(arguments.html, render_explanation(model).encode(errors="replace"))
+        return
+    explain_model(model, arguments.layer, target)

@@ -192,6 +192,7 @@ def _add_explain(commands: Commands) -> _Parser:
     _add_model(parser, "MODEL|BUILD", f"a model file, or a {_BUILD}")
     parser.add_argument("layer", nargs="?", metavar="LAYER", help="show this layer only, in full")
     parser.add_argument("--target", metavar="T", help="for a model file: count in tiles of this target")
+    parser.add_argument("--html", metavar="FILE", help="for a model file: write one page that draws it")
     _add_selection(parser)
     return parser
 

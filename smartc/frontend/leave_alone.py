@@ -31,7 +31,7 @@ def leave_alone(model: TracedModel, keep: str | Sequence[str] = (), only: str | 
     keep, only = ((given,) if isinstance(given, str) else tuple(given) for given in (keep, only))
     if not keep and not only:
         return model
-    names = _names(model)
+    names = tensor_names(model)
     for option, patterns in (("keep", keep), ("only", only)):
         for pattern in patterns:
             _check(model, option, pattern, names)
@@ -45,7 +45,7 @@ def leave_alone(model: TracedModel, keep: str | Sequence[str] = (), only: str | 
     return replace(model, untouched=untouched, remarks=(*model.remarks, remark) if untouched else model.remarks)
 
 
-def _names(model: TracedModel) -> Mapping[str, tuple[str, ...]]:
+def tensor_names(model: TracedModel) -> Mapping[str, tuple[str, ...]]:
     """Return, for each stored tensor, all that it is called: itself and the modules around it, under all its names."""
     own = {**dict(model.graph_module.named_parameters(remove_duplicate=False))}
     own |= dict(model.graph_module.named_buffers(remove_duplicate=False))
