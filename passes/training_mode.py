@@ -27,8 +27,8 @@ class Mode(nn.Module):
 class TrainingMode:
     """Let batch norms with running statistics, and dropout, behave as in training, or as in evaluation.
 
-    Norms in training update their statistics in place whenever the model runs.  They get copies of
-    their own, so that the model they came from keeps its statistics.
+    Norms that the user wants left alone are always in evaluation.  Norms in training update their statistics in
+    place whenever the model runs.  They get copies of their own, so that the model they came from keeps its statistics.
 
     Attributes:
         batch_norm: Whether norms with running statistics use the batch's; those without always do.
@@ -55,7 +55,8 @@ class TrainingMode:
         is_norm = in_training == "statistics"
         if not in_training:
             return None
-        training = (self.batch_norm if is_norm else self.dropout) and (_mode(model) if self.follow else True)
+        wanted = self.batch_norm and not _is_untouched(model, node) if is_norm else self.dropout
+        training = wanted and (_mode(model) if self.follow else True)
         if is_norm and argument_of(node, 3, "running_mean") is None:
             return Remark(layer_name(node), f"{kind} without running statistics stays as it is")
         if not _set_flag(node, training):
@@ -66,6 +67,12 @@ class TrainingMode:
             if argument_of(node, 6, "momentum") == 0:
                 mode += "; its running statistics stay, because its momentum is 0"
         return Remark(layer_name(node), f"{kind} set to {mode}", changed=True)
+
+
+def _is_untouched(model: TracedModel, norm: fx.Node) -> bool:
+    """Return whether the user wants a norm's statistics left alone."""
+    mean = argument_of(norm, 3, "running_mean")
+    return mean is not None and stored_name(mean) in model.untouched
 
 
 def _mode(model: TracedModel) -> fx.Node:

@@ -20,6 +20,8 @@ from smartc.decision.dump import Dump
 from smartc.decision.job import Clock, CompileJob
 from smartc.decision.plan import make_plan
 from smartc.decision.result_cost import check_met
+from smartc.frontend.choose_outputs import choose_outputs
+from smartc.frontend.leave_alone import leave_alone
 from smartc.frontend.load_or_trace import load_or_trace
 from smartc.frontend.name_outputs import name_outputs
 from smartc.ir.traced_model import TracedModel
@@ -64,6 +66,9 @@ def compile(
     watch: Watch | None = None,
     dump: str | Path | Dump | None = None,
     output_names: Sequence[str] | None = None,
+    outputs: int | str | Sequence[int | str] | None = None,
+    keep: str | Sequence[str] = (),
+    only: str | Sequence[str] = (),
     min_accuracy: float | None = None,
     min_agreement: float | None = None,
     uniform: bool = False,
@@ -107,6 +112,11 @@ def compile(
         dump: A folder, not there yet, for the graph as text after every stage, and the passes that ran.
         output_names: What ONNX files and ``smartc run`` call the outputs, one name for each tensor; by default the
             keys of a dict that the model returns, and ``output_0``, ``output_1`` by position.
+        outputs: The outputs to compile, by their position in what the model returns, counted from 0, or by name; the
+            compiled model returns None for the others, and has nothing that they alone need.
+        keep: Layers and parameters to leave alone, by name or by patterns such as ``"head.*"``: their weights are
+            neither removed nor masked, refitted or trained, and so the channels that they read stay, too.
+        only: Likewise the layers not to leave alone: all others are.
         min_accuracy: The least accuracy, or value of your metric, that the compiled model may have; needs ``evaluate``.
         min_agreement: The least share of the inputs, 0 to 1, on which it must have the top-1 of the original; where
             outputs are no scores, the least cosine.
@@ -133,12 +143,11 @@ def compile(
         True
         >>> compiled.save("build")
     """
-    limits, amounts = Limits(min_accuracy, min_agreement), (sparsity, latency, macs, bytes)
-    limits.check_given(evaluate is not None)
-    asked = Request(target, amounts, granularity, learner, data is not None, backends, output_names, uniform)
+    limits, wanted = Limits(min_accuracy, min_agreement).checked(evaluate is not None), (sparsity, latency, macs, bytes)
+    chosen = (backends, output_names, outputs, keep, only, uniform)
+    asked = Request(target, wanted, granularity, learner, data is not None, *chosen)
     job = start(model_or_path, example_inputs, asked, dump)
-    given = None if data is None else load_samples(data, job.original, preprocess)
-    samples, held = (None, None) if given is None else hold_out(given)
+    samples, held = (None, None) if data is None else hold_out(load_samples(data, job.original, preprocess))
     comparison = comparison_for(job.original, held, evaluate, limits, samples)
     backends = default_backends(job.target) if backends is None else backends
     bench = bench_for(job, backends)
@@ -160,7 +169,9 @@ def start(model: Any, example_inputs: Any, asked: Request, dump: str | Path | Du
     target, budget, granularity, learner = check(asked)
     clock = Clock(Dump.to(dump))
     with clock("capture"):
-        original = name_outputs(load_or_trace(model, example_inputs), asked.output_names)
+        original = choose_outputs(load_or_trace(model, example_inputs), asked.outputs)
+        original = name_outputs(original, asked.output_names)
+        original = leave_alone(original, asked.keep, asked.only)
     clock.dump.stage("capture", original, *(f"{remark.where}: {remark.text}" for remark in original.remarks))
     with clock("analysis"):
         layers = analysed(original)

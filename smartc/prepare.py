@@ -134,6 +134,9 @@ def prepare(
     seed: int = 0,
     dump: str | Path | Dump | None = None,
     output_names: Sequence[str] | None = None,
+    outputs: int | str | Sequence[int | str] | None = None,
+    keep: str | Sequence[str] = (),
+    only: str | Sequence[str] = (),
     uniform: bool = False,
 ) -> Preparation:
     """Put masks on a model, to be learned in a training loop of your own.
@@ -155,6 +158,10 @@ def prepare(
         seed: Noted in the report.
         dump: As for ``smartc.compile``.
         output_names: As for ``smartc.compile``.
+        outputs: As for ``smartc.compile``.
+        keep: Layers and parameters to put no masks on, by name or by patterns such as ``"head.*"``; the channels that
+            they read stay, and their norms evaluate.  Your loop may train them.
+        only: Likewise the layers to put masks on: all others get none.
         uniform: As for ``smartc.compile``.
 
     Returns:
@@ -183,7 +190,8 @@ def prepare(
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise UserError(f"{steps} is no number of steps", where="steps", fix="Give how many steps the loop will take")
     amounts = (sparsity, latency, macs, bytes)
-    asked = Request(target, amounts, granularity, learner, True, output_names=output_names, uniform=uniform)
+    chosen = (None, output_names, outputs, keep, only, uniform)
+    asked = Request(target, amounts, granularity, learner, True, *chosen)
     job = start(model, example_inputs, asked, dump)
     job = with_measured_prices(job, bench_for(job, default_backends(job.target)))
     job = settle_granularity(job, None, granularity)

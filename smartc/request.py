@@ -27,6 +27,9 @@ class Request:
         with_data: Whether there is something to learn from.
         backends: What to lower to; None is the default.
         output_names: What to call the outputs; None leaves that to the model's own structure.
+        outputs: The outputs to compile, by position or name; None for all.
+        keep: The layers to leave alone, by names or patterns.
+        only: Likewise the layers not to leave alone; empty for all.
         uniform: Whether repeated blocks shall keep one width.
     """
 
@@ -37,6 +40,9 @@ class Request:
     with_data: bool
     backends: Sequence[str] | None = None
     output_names: Sequence[str] | None = None
+    outputs: int | str | Sequence[int | str] | None = None
+    keep: str | Sequence[str] = ()
+    only: str | Sequence[str] = ()
     uniform: bool = False
 
 

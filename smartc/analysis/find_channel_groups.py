@@ -39,6 +39,7 @@ def find_channel_groups(model: TracedModel) -> ChannelGroups:
     unit_of, reasons = _number_units(book, root, parameters)
     labels = {node: _units(value, unit_of) for node, value in labels.items()}
     axes, frozen = _parameter_axes(book, parameters, unit_of, reasons)
+    frozen |= {place: f"is {model.untouched[place[0]]}" for place in frozen if place[0] in model.untouched}
     count = int(unit_of.max(initial=FROZEN)) + 1
     groups = _group(count, axes, labels)
     return ChannelGroups(count, groups, axes, labels, frozen)
@@ -73,6 +74,10 @@ def _parameter(
     if owner not in parameters:
         site = Site(node, tuple(tensor.shape), book)
         parameters[owner] = Labels(site.shape, site.fresh(site.shape).factors, weight=True)
+        if name in model.untouched:
+            book.place = ""
+            layer = name.rpartition(".")[0] or name
+            site.freeze_all(parameters[owner], f"goes with those of `{layer}`, which is {model.untouched[name]}")
     if not (tensor.is_floating_point() or tensor.is_complex()) and tensor.numel() <= LONGEST_INDEX:
         book.constants[name] = tensor.numpy()
     return parameters[owner]

@@ -15,10 +15,11 @@ from torch.utils import _pytree as pytree
 from smartc.artifact.runner import Array, Runner, open_file
 from smartc.core.errors import UserError, first_line
 from smartc.frontend.model_file import load_model
+from smartc.ir.cast_literals import coarsest_type
 from smartc.ir.traced_model import TracedModel, cast_value
 from smartc.lowering.to_onnx import check_onnx
 from smartc.lowering.to_safetensors import from_safetensors
-from smartc.proof.reference import SEED, TOLERANCE, errors, seeded_inputs
+from smartc.proof.reference import SEED, errors, seeded_inputs, tolerance_of
 from smartc.results.figures import Verification
 
 AGAIN = "Compile the model again"
@@ -59,7 +60,8 @@ def verify_build(folder: str | Path) -> Verified:
     model = load_model(folder / "model.pt2")
     inputs = seeded_inputs(model, batch=2, seed=SEED + 1)
     exact = model.to(torch.float64).run(tuple(cast_value(value, torch.float64) for value in inputs))
-    stages = {"model.pt2": _compared(".pt2 == .pt2 (float64)", exact, model.run(inputs), model.dtype)}
+    coarsest = coarsest_type(model.graph, model.dtype)
+    stages = {"model.pt2": _compared(".pt2 == .pt2 (float64)", exact, model.run(inputs), coarsest)}
     remarks: tuple[str, ...] = ()
     if (folder / "weights.safetensors").exists():
         stages["weights.safetensors"] = _weights(folder / "weights.safetensors", model)
@@ -127,4 +129,4 @@ def _compared(stage: str, expected: Any, actual: Any, dtype: torch.dtype) -> Ver
     count = len([leaf for leaf in pytree.tree_leaves(expected) if isinstance(leaf, torch.Tensor)])
     alike = len([leaf for leaf in pytree.tree_leaves(actual) if hasattr(leaf, "shape")]) == count
     found = errors(expected, actual) if alike else (float("inf"), float("inf"))
-    return Verification(stage, *found, TOLERANCE[dtype], "2 seeded inputs")
+    return Verification(stage, *found, tolerance_of(dtype), "2 seeded inputs")

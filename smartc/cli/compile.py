@@ -126,6 +126,7 @@ def _compiled(
         min_agreement=_limit(arguments.min_agreement, "--min-agreement") if is_first() else None,
         uniform=arguments.uniform,
         output_names=None if arguments.output_names is None else _listed(arguments.output_names),
+        **{part: getattr(arguments, part) for part in ("outputs", "keep", "only")},
     )
 
 

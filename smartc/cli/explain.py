@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from smartc.core.errors import UserError
+from smartc.core.write_file import write_file
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -16,12 +17,21 @@ def run(arguments: argparse.Namespace) -> None:
         if arguments.target:
             fix = "Leave --target out"
             raise UserError("a build has a target already", where=f"--target {arguments.target}", fix=fix)
+        if arguments.html:
+            fix = "Write the page of its report: smartc report BUILD --html FILE"
+            raise UserError("a build is explained by its report", where=f"--html {arguments.html}", fix=fix)
+        for option in ("outputs", "keep", "only"):
+            if getattr(arguments, option):
+                where = f"--{option} {getattr(arguments, option)[0]}"
+                raise UserError("a build is decided already", where=where, fix="Explain the model file")
         explain_build(arguments.model, arguments.layer)
         return
     from smartc.targets.target import load_target
 
     target = load_target(arguments.target) if arguments.target else None
     from smartc.cli.explain_model import explain_model
+    from smartc.frontend.choose_outputs import choose_outputs
+    from smartc.frontend.leave_alone import leave_alone
     from smartc.frontend.model_file import load_model
 
     model = load_model(
@@ -30,4 +40,11 @@ def run(arguments: argparse.Namespace) -> None:
         input_shapes=arguments.input,
         allow_pickle=arguments.allow_pickle,
     )
+    model = choose_outputs(model, arguments.outputs)
+    model = leave_alone(model, arguments.keep, arguments.only)
+    if arguments.html:
+        from smartc.reporting.explain_page import render_explanation
+
+        write_file(arguments.html, render_explanation(model).encode(errors="replace"))
+        return
     explain_model(model, arguments.layer, target)

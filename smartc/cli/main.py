@@ -149,6 +149,7 @@ def _add_compile(commands: Commands) -> _Parser:
     lowered = "onnx (default), tvm, both with a comma (default for cpu where TVM is installed), or pt2"
     parser.add_argument("--backend", metavar="B", help=lowered)
     parser.add_argument("-o", "--output", required=True, metavar="BUILD", help="folder to write")
+    _add_selection(parser)
     outputs = "what to call the outputs, with commas (default: keys of a dict, else output_0, output_1)"
     parser.add_argument("--output-names", metavar="A,B", help=outputs)
     parser.add_argument("--force", action="store_true", help="replace a build in that folder, though it was trained")
@@ -194,6 +195,8 @@ def _add_explain(commands: Commands) -> _Parser:
     _add_model(parser, "MODEL|BUILD", f"a model file, or a {_BUILD}")
     parser.add_argument("layer", nargs="?", metavar="LAYER", help="show this layer only, in full")
     parser.add_argument("--target", metavar="T", help="for a model file: count in tiles of this target")
+    parser.add_argument("--html", metavar="FILE", help="for a model file: write one page that draws it")
+    _add_selection(parser)
     return parser
 
 
@@ -258,6 +261,15 @@ def _add_model(parser: argparse.ArgumentParser, name: str, meaning: str) -> None
         help="1x3x224x224 or ids=int64:1x128, once each",
     )
     parser.add_argument("--allow-pickle", action="store_true", help="load a file that can run code")
+
+
+def _add_selection(parser: argparse.ArgumentParser) -> None:
+    """Add which parts of a model are compiled, and which of them are left alone."""
+    which = "compile this output alone, by its position from 0 or its name; may be repeated"
+    parser.add_argument("--outputs", action="append", default=None, metavar="O", help=which)
+    named = "by name or by a pattern such as 'head.*'; may be repeated"
+    parser.add_argument("--keep", action="append", default=[], metavar="L", help=f"layers to leave alone, {named}")
+    parser.add_argument("--only", action="append", default=[], metavar="L", help="leave alone all layers but these")
 
 
 def _add_debug(parser: argparse.ArgumentParser) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -14,8 +15,10 @@ from torch.utils import _pytree as pytree
 
 from smartc.core.errors import OWN_CODE_FAILURES, UserError, first_line
 from smartc.core.quiet import quiet
+from smartc.frontend.fixed_batch import noting_fixed_sizes, why_fixed
 from smartc.frontend.free_sizes import FreeSizes, told
-from smartc.frontend.user_frame import user_frame
+from smartc.frontend.opaque_outputs import opaque_outputs, without_opaque_outputs
+from smartc.frontend.user_frame import user_line
 from smartc.ir.traced_model import Remark, TracedModel, storage_key
 from smartc.passes.stages import run_stage
 
@@ -51,12 +54,13 @@ def trace(module: nn.Module, example_inputs: Any) -> TracedModel:
     was_training = {child: child.training for child in module.modules()}
     try:
         module.eval()
-        _check_runs(module, args, kwargs, name)
-        program, remarks = _export(module, args, kwargs, name)
+        opaque = opaque_outputs(_checked_outputs(module, args, kwargs, name), name)
+        with without_opaque_outputs(module, bool(opaque)):
+            program, remarks = _export(module, args, kwargs, name)
     finally:
         for child, training in was_training.items():
             child.training = training
-    return from_program(program, name, module.state_dict(keep_vars=True), (*remarks, *_left_out(module)))
+    return from_program(program, name, module.state_dict(keep_vars=True), (*remarks, *opaque, *_left_out(module)))
 
 
 def from_program(
@@ -112,13 +116,13 @@ def split_arguments(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any
     return (example_inputs,), {}
 
 
-def _check_runs(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], name: str) -> None:
-    """Run the module once on copies, so that a wrong input is told from a wrong export."""
+def _checked_outputs(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], name: str) -> Any:
+    """Return what the module returns for copies of its inputs, so that a wrong input is told from a wrong export."""
     copied_args, copied_kwargs = pytree.tree_map(_cloned, (args, kwargs))
     buffers = {key: value.clone() for key, value in module.named_buffers()}
     with torch.no_grad():
         try:
-            functional_call(module, buffers, copied_args, copied_kwargs)
+            return functional_call(module, buffers, copied_args, copied_kwargs)
         except OWN_CODE_FAILURES as error:
             shapes = ", ".join(
                 "x".join(map(str, leaf.shape)) for leaf in pytree.tree_leaves((args, kwargs)) if _is_tensor(leaf)
@@ -136,35 +140,38 @@ def _export(
     """Export with a dynamic batch, and with a static one where that is refused."""
     batch = batch_size((args, kwargs))
     if batch is not None:
+        wide_args, wide_kwargs = pytree.tree_map(_at_least_two, (args, kwargs))
+        lines: list[str] = []
         try:
-            wide_args, wide_kwargs = pytree.tree_map(_at_least_two, (args, kwargs))
-            return _export_once(module, wide_args, wide_kwargs, dynamic=True), ()
+            return _export_once(module, wide_args, wide_kwargs, lines), ()
         except OWN_CODE_FAILURES as error:
             log.info("no dynamic batch: %s", error)
-            refusal = first_line(error)
+            refusal = why_fixed(error, lines, batch)
     else:
-        refusal = "its tensor inputs do not share the size of axis 0"
+        refusal = "the batch is fixed to the example's: its tensor inputs do not share the size of axis 0"
     try:
-        program = _export_once(module, args, kwargs, dynamic=False)
+        program = _export_once(module, args, kwargs, None)
     except OWN_CODE_FAILURES as error:
+        place = user_line(traceback.extract_tb(error.__traceback__))
         raise UserError(
-            f"torch.export refuses the model: {first_line(error)}{_user_line(error)}",
+            f"torch.export refuses the model: {first_line(error)}{place}",
             where=name,
             fix="Change that line so that it does not depend on the values of tensors",
         ) from error
-    return program, (Remark(name, f"the batch is fixed to the example's: {refusal}"),)
+    return program, (Remark(name, refusal),)
 
 
 def _export_once(
-    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic: bool
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], lines: list[str] | None
 ) -> torch.export.ExportedProgram:
-    """Call torch.export, quietly."""
+    """Call torch.export, quietly, with a free batch where there is a list for the lines that fix it."""
     shapes: Any = None
-    if dynamic:
+    if lines is not None:
         batch = torch.export.Dim("batch", min=1)
-        arguments = dict(inspect.signature(module.forward).bind(*args, **kwargs).arguments)
-        shapes = pytree.tree_map(lambda leaf: {0: batch} if _is_tensor(leaf) else None, arguments)
-    with quiet():
+        # By the names that forward has for them: what it takes as *inputs is a tuple.
+        named = dict(inspect.signature(module.forward).bind(*args, **kwargs).arguments)
+        shapes = pytree.tree_map(lambda leaf: {0: batch} if _is_tensor(leaf) else None, named)
+    with quiet(), nullcontext() if lines is None else noting_fixed_sizes(lines):
         return torch.export.export(module, args, kwargs, dynamic_shapes=shapes, strict=False)
 
 
@@ -204,9 +211,3 @@ def _left_out(module: nn.Module) -> tuple[Remark, ...]:
     kinds = sorted({type(child).__name__ for child in module.modules()} & set(_DROPPED_IN_EVAL))
     text = "takes no part in inference and is not in the compiled model"
     return tuple(Remark(kind, text) for kind in kinds)
-
-
-def _user_line(error: BaseException) -> str:
-    """Return the user's line that an error passed through, as it stands in a text."""
-    frame = user_frame(error)
-    return "" if frame is None else f" (at {frame.filename}:{frame.lineno}, in {frame.name})"

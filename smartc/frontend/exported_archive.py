@@ -26,6 +26,8 @@ _PARAMETER = re.compile(r"[^\"'\\\n\r]*")
 _OPERATOR = re.compile(
     r"torch\.ops\.[a-z]\w*\.\w+(\.\w+)?|torch\.(_sym_|sym_)\w+|math\.[a-z]\w*|_operator\.[a-z]\w*", re.ASCII
 )
+# Of all names with two underscores, ATen's own: what Python's &, |, ^, << and >> call.
+_BITWISE = re.compile(r"^torch\.ops\.aten\.__i?(and|or|xor|lshift|rshift)__\b")
 _CALLS_ANYTHING = ("_operator.call", "_operator.attrgetter", "_operator.methodcaller")
 
 
@@ -97,7 +99,7 @@ def _is_plain(key: str, text: str) -> bool:
     if key.endswith("_name"):
         return bool(_PARAMETER.fullmatch(text))
     if key in ("target", "as_operator"):
-        return bool(_OPERATOR.fullmatch(text)) and "__" not in text and text not in _CALLS_ANYTHING
+        return bool(_OPERATOR.fullmatch(text)) and "__" not in _BITWISE.sub("", text) and text not in _CALLS_ANYTHING
     if key == "expr_str":
         return is_size_expression(text)
     if key.endswith("_spec"):

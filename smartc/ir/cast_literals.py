@@ -1,4 +1,4 @@
-"""Types that calls spell out: those of the model itself follow it to another type."""
+"""Types that calls spell out: those of the model itself, and shorter ones, follow it to another type."""
 
 from __future__ import annotations
 
@@ -11,11 +11,16 @@ from torch import fx
 def cast_literals(node: fx.Node, own: torch.dtype, dtype: torch.dtype) -> None:
     """Let the types that a call spells out, and that it leaves to PyTorch's default, follow the model's.
 
+    A type with fewer digits than the new one follows, too: all tensors of the model have the new one, and an
+    operator takes no two.  What reads the bits of a tensor as another type stays.
+
     Args:
         node: A call, edited in place.
         own: The floating type of the model that the call was captured with.
         dtype: The type that the model shall have.
     """
+    if node.target is torch.ops.aten.view.dtype:
+        return
     node.args = tuple(_cast(value, own, dtype) for value in node.args)
     node.kwargs = {key: _cast(value, own, dtype) for key, value in node.kwargs.items()}
     if _takes_default_type(node, own):
@@ -23,8 +28,27 @@ def cast_literals(node: fx.Node, own: torch.dtype, dtype: torch.dtype) -> None:
 
 
 def _cast(value: Any, own: torch.dtype, dtype: torch.dtype) -> Any:
-    """Return a literal in the new type if it is the model's own."""
-    return dtype if value is own else value
+    """Return a literal in the new type if it is a type that follows."""
+    return dtype if isinstance(value, torch.dtype) and follows(value, own, dtype) else value
+
+
+def follows(kind: torch.dtype, own: torch.dtype, dtype: torch.dtype) -> bool:
+    """Return whether what has a type has another once the model has it: the model's own type, and shorter ones."""
+    return kind is own or has_fewer_digits(kind, dtype)
+
+
+def coarsest_type(graph: fx.Graph, own: torch.dtype) -> torch.dtype:
+    """Return the floating type with the fewest digits among those of a graph's values, and the model's own."""
+    found = own
+    for node in graph.nodes:
+        kind = getattr(node.meta.get("value"), "dtype", own)
+        found = kind if has_fewer_digits(kind, found) else found
+    return found
+
+
+def has_fewer_digits(dtype: torch.dtype, other: torch.dtype) -> bool:
+    """Return whether a floating type carries fewer digits than another."""
+    return dtype.is_floating_point and torch.finfo(dtype).eps > torch.finfo(other).eps
 
 
 def _takes_default_type(node: fx.Node, own: torch.dtype) -> bool:

@@ -23,7 +23,7 @@ def output_names(graph: fx.Graph, inputs: Collection[str]) -> tuple[str, ...]:
     (leaves,) = graph.output_node().args
     found = structure.unflatten(list(leaves) if isinstance(leaves, (tuple, list)) else [leaves])
     paths, _ = pytree.tree_flatten_with_path(found)
-    names = [_path_name(path) for path, leaf in paths if isinstance(leaf, fx.Node) and _is_tensor(leaf)]
+    names = [path_name(path) for path, leaf in paths if isinstance(leaf, fx.Node) and _is_tensor(leaf)]
     names = [f"{name}_output" if name in inputs else name for name in names]
     return tuple(name if names.index(name) == place else f"{name}_{place}" for place, name in enumerate(names))
 
@@ -33,7 +33,7 @@ def _is_tensor(node: fx.Node) -> bool:
     return not isinstance(node.meta.get("value"), (int, float))
 
 
-def _path_name(path: tuple[Any, ...]) -> str:
+def path_name(path: tuple[Any, ...]) -> str:
     """Return the keys and positions of an output as one name: ``logits``, ``output_0``, ``boxes_1``."""
     parts = [str(getattr(key, FIELDS[type(key)])) if type(key) in FIELDS else str(key).strip(".[]'") for key in path]
     if not path or isinstance(path[0], pytree.SequenceKey):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -13,7 +13,7 @@ from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
 from smartc.core.brief import brief
-from smartc.ir.cast_literals import cast_literals
+from smartc.ir.cast_literals import cast_literals, follows
 from smartc.ir.free_axis import FreeAxis
 from smartc.ir.operators.operator import Operator
 from smartc.ir.operators.table import operator_named
@@ -108,6 +108,7 @@ class TracedModel:
         state_names: All names in the user's ``state_dict``.
         remarks: What was noticed while the model was captured.
         outputs: What the user calls the outputs; empty where the model's own structure names them.
+        untouched: The tensors that the user wants left alone, each with the reason.
     """
 
     graph_module: fx.GraphModule
@@ -118,6 +119,7 @@ class TracedModel:
     state_names: frozenset[str]
     remarks: tuple[Remark, ...] = ()
     outputs: tuple[str, ...] = ()
+    untouched: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """Return in one line the name, the inputs and the size."""
@@ -212,10 +214,10 @@ class TracedModel:
         return node
 
     def to(self, dtype: torch.dtype) -> TracedModel:
-        """Return a copy whose floating-point tensors have the given type."""
+        """Return a copy whose floating-point tensors have the given type; longer ones than the model's own stay."""
         # Modules that the graph calls, as masks are, are those of the copy too: their types change with its.
         own, state = self.dtype, dict(self.graph_module.named_parameters()) | dict(self.graph_module.named_buffers())
-        cast = {name: t.detach().to(dtype) for name, t in state.items() if t.is_floating_point()}
+        cast = {name: t.detach().to(dtype) for name, t in state.items() if follows(t.dtype, own, dtype)}
         model = self.with_tensors(cast)
         examples = tuple(cast_value(value, dtype) for value in self.examples)
         inputs = tuple(replace(spec, dtype=dtype) if spec.dtype.is_floating_point else spec for spec in self.inputs)

@@ -14,6 +14,7 @@ import torch
 
 from smartc.core.errors import Argument, SmartcError, UserError, first_line
 from smartc.core.out_of_memory import memory_error
+from smartc.ir.cast_literals import coarsest_type
 from smartc.ir.traced_model import Remark, TracedModel
 from smartc.lowering.onnx_files import onnx_files
 from smartc.lowering.to_onnx import to_onnx
@@ -57,6 +58,7 @@ class Lowered:
         dtype: The floating type that it takes.
         timer: Loads it with some inputs, to be timed layer by layer; None where nothing times it.
         runtime: What runs it, None where that is PyTorch.
+        coarsest: The floating type with the fewest digits that it computes in, where that is another.
     """
 
     file: str
@@ -66,6 +68,7 @@ class Lowered:
     dtype: torch.dtype
     timer: Callable[[tuple[Any, ...]], Timer] | None = None
     runtime: str | None = None
+    coarsest: torch.dtype | None = None
 
     def prove(self, reference: Reference) -> Verification:
         """Compare with the masked original.
@@ -73,7 +76,7 @@ class Lowered:
         Raises:
             InternalError: The outputs differ by more than rounding.
         """
-        return reference.compare(self.stage, self.run, self.dtype)
+        return reference.compare(self.stage, self.run, self.dtype, self.coarsest)
 
 
 def lower(
@@ -104,6 +107,11 @@ def lower(
     if "onnx" in backends:
         tile = None if packed is None else packed.target.sparsity.tile[::-1]
         _add("model.onnx", lambda: _onnx(model.to(torch.float32), metadata, tile), lowered, remarks)
+    coarsest = coarsest_type(model.graph, model.dtype)
+    if coarsest != model.dtype:
+        own = str(coarsest).removeprefix("torch.")
+        files = [file for name, file in (("onnx", "model.onnx"), ("tvm", "model.so")) if name in backends]
+        remarks += [Remark(file, f"computes in float32 what the model computes in {own}") for file in files]
     if "tvm" in backends:
         check_tvm()
         _add("model.so", lambda: _tvm(model.to(torch.float32), dense or {}), lowered, remarks)
@@ -143,8 +151,9 @@ def _weights(model: TracedModel, packed: PackedBlocks) -> Lowered:
     def run(flat: tuple[Any, ...]) -> Any:
         return model.with_tensors(from_safetensors(content)).run(flat)
 
+    stage, coarsest = "masked == packed weights", coarsest_type(model.graph, model.dtype)
     return Lowered(
-        "weights.safetensors", "masked == packed weights", lambda path: _write(path, content), run, model.dtype
+        "weights.safetensors", stage, lambda path: _write(path, content), run, model.dtype, coarsest=coarsest
     )
 
 
@@ -157,7 +166,8 @@ def _program(model: TracedModel, program: torch.export.ExportedProgram) -> Lower
         with torch.no_grad():
             return module(*args, **kwargs)
 
-    return Lowered("model.pt2", "masked == .pt2", lambda path: save_program(program, path), run, model.dtype)
+    stage, coarsest = "masked == .pt2", coarsest_type(model.graph, model.dtype)
+    return Lowered("model.pt2", stage, lambda path: save_program(program, path), run, model.dtype, coarsest=coarsest)
 
 
 def dense_timer(model: TracedModel, metadata: Mapping[str, str]) -> Callable[[tuple[Any, ...]], Timer]:

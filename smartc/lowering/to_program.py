@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from smartc.core.errors import InternalError
+from smartc.core.errors import InternalError, first_line
 from smartc.core.quiet import quiet
 from smartc.ir.traced_model import Remark, TracedModel
 from smartc.proof.reference import seeded_inputs
@@ -29,7 +29,9 @@ def to_program(model: TracedModel) -> torch.export.ExportedProgram:
     try:
         program = _exported(model, args, kwargs)
     except Exception as error:
-        raise InternalError(f"torch.export refuses the compiled graph: {error}", where=model.name) from error
+        raise InternalError(
+            f"torch.export refuses the compiled graph: {first_line(error)}", where=model.name
+        ) from error
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)
     return program

@@ -16,7 +16,7 @@ import torch
 import tvm
 from tvm import relax
 
-from smartc.core.errors import Argument, InternalError, UserError
+from smartc.core.errors import Argument, InternalError, UserError, first_line
 from smartc.core.quiet import quiet
 from smartc.ir.traced_model import TracedModel
 from smartc.kernels.inference.walk import relax_module
@@ -104,12 +104,13 @@ def _silent() -> Iterator[None]:
 
 
 def to_tvm(
-    model: TracedModel, batch: int = 1, *, mcpu: str | None = None, dense: Mapping[str, bool] | None = None
+    model: TracedModel, batch: int | None = None, *, mcpu: str | None = None, dense: Mapping[str, bool] | None = None
 ) -> TvmModule:
     """Compile a model for a processor and a batch size.
 
     Args:
         model: Zeros in its weights are not computed where a whole column of output channels is zero.
+        batch: Samples of a call; where it is None, one, or as many as the model fixes.
         mcpu: ``avx2``, ``avx512``, ``aarch64`` or LLVM's name of a processor; this one where it is None.
         dense: Layers, by the user's name, whose zeros are computed like other weights.
 
@@ -118,8 +119,9 @@ def to_tvm(
     """
     machine = machine_for(mcpu)
     folded = run_stage("lower", model.to(torch.float32)).model
-    examples = seeded_inputs(folded, batch=batch)
-    _check_batch(folded, batch)
+    examples = seeded_inputs(folded, batch=1 if batch is None else batch)
+    if batch is not None:
+        _check_batch(folded, batch)
     module, layers = relax_module(_static_program(folded, examples), machine, dense or {})
     with machine.target, tvm.transform.PassContext(opt_level=3):
         executable = relax.build(module, machine.target, relax_pipeline=relax.get_default_pipeline(machine.target))
@@ -153,7 +155,9 @@ def _static_program(model: TracedModel, examples: tuple[Any, ...]) -> torch.expo
         with quiet(), torch.no_grad():
             return torch.export.export(model.graph_module, args, kwargs, strict=False)
     except Exception as error:
-        raise InternalError(f"torch.export refuses the compiled graph: {error}", where=model.name) from error
+        raise InternalError(
+            f"torch.export refuses the compiled graph: {first_line(error)}", where=model.name
+        ) from error
 
 
 def time_layers(module: TvmModule, flat_inputs: Sequence[Any], repeats: int) -> dict[str, list[float]]:

@@ -139,6 +139,9 @@ def _matrix_layers(model: TracedModel, layers: Layers, skipped: list[Remark]) ->
         if use is None or use.name in found:
             continue
         found.add(use.name)
+        if use.name in model.untouched:
+            skipped.append(Remark(row.name, f"kept: {model.untouched[use.name]}"))
+            continue
         others = [reader for reader in readers[use.name] if weight_use(model, reader) != use]
         if use.transposed and use.groups > 1:
             skipped.append(Remark(row.name, "is a transposed convolution with groups"))

@@ -126,20 +126,24 @@ class Reference:
 
         return self._errors(lambda flat: run_exact(self.original, flat, nudged), torch.float64)[1]
 
-    def compare(self, stage: str, run: Callable[[tuple[Any, ...]], Any], dtype: torch.dtype) -> Verification:
+    def compare(
+        self, stage: str, run: Callable[[tuple[Any, ...]], Any], dtype: torch.dtype, coarsest: torch.dtype | None = None
+    ) -> Verification:
         """Return the largest error of a stage.
 
         Args:
             stage: What to call it.
             run: Returns its outputs for flattened inputs.
             dtype: The floating type that it takes.
+            coarsest: The floating type with the fewest digits that it computes in, where that is another.
 
         Raises:
             InternalError: The error is above what rounding explains.
         """
-        found, tolerance = self._errors(run, dtype), TOLERANCE[dtype]
-        if tolerance < found[1] < TOLERANCE[dtype] * LARGEST_EXCUSE:
-            tolerance = max(tolerance, min(ROUNDINGS * self.rounding(dtype), tolerance * LARGEST_EXCUSE))
+        coarsest = coarsest or dtype
+        found, tolerance = self._errors(run, dtype), tolerance_of(coarsest)
+        if tolerance < found[1] < tolerance * LARGEST_EXCUSE:
+            tolerance = max(tolerance, min(ROUNDINGS * self.rounding(coarsest), tolerance * LARGEST_EXCUSE))
         count = sum(map(sample_count, self.batches))
         result = Verification(stage, *found, tolerance, f"{count} seeded inputs")
         if not result.passed:
@@ -155,6 +159,11 @@ class Reference:
         pairs = zip(self.outputs, self._batches_as(dtype), strict=True)
         found = [errors(expected, run(flat)) for expected, flat in pairs]
         return max(one[0] for one in found), max(one[1] for one in found)
+
+
+def tolerance_of(dtype: torch.dtype) -> float:
+    """Return the relative error that a stage may show that computes in a floating type."""
+    return TOLERANCE.get(dtype, TOLERANCE[torch.bfloat16])
 
 
 def _nudged(tensor: torch.Tensor, dtype: torch.dtype, seed: int) -> torch.Tensor:

@@ -17,23 +17,23 @@ from smartc.results.report import Change, Report
 
 def render_html(report: Report) -> str:
     """Return the page; it follows the reader's light or dark setting and reads without scripts too."""
-    return Template(_asset("report.html")).substitute(
+    return Template(asset("report.html")).substitute(
         title=escape(f"{report.model} on {report.target}"),
         summary=render_summary(report),
         layers=layers_table(report),
         learning=learning_section(report.learning),
         verified=_verified(report),
-        facts=_table((fact.label, fact.text) for fact in facts(report)),
+        facts=table((fact.label, fact.text) for fact in facts(report)),
         remarks=_remarks(report),
         files=_files(report),
         css=stylesheet(),
-        script=_asset("report.js"),
+        script=asset("report.js"),
     )
 
 
 def render_summary(report: Report) -> str:
     """Return the head of the page and its picture, to be styled by ``stylesheet``."""
-    summary = Template(_asset("summary.html")).substitute(
+    summary = Template(asset("summary.html")).substitute(
         model=escape(report.model),
         target=escape(report.target),
         device=escape(device(report)),
@@ -51,7 +51,7 @@ def render_summary(report: Report) -> str:
 
 def stylesheet() -> str:
     """Return the styles of the page."""
-    return _asset("report.css")
+    return asset("report.css")
 
 
 def _undrawn(report: Report) -> str:
@@ -60,7 +60,7 @@ def _undrawn(report: Report) -> str:
     return f'<p class="quiet">Not drawn, as they take no time: {free} of the layers.</p>' if free else ""
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
     """Return a file that is shipped beside this one."""
     return files("smartc").joinpath("assets", name).read_text(encoding="utf-8")
 
@@ -110,7 +110,7 @@ def _legend(report: Report) -> str:
     return "".join(entries)
 
 
-def _table(rows: Iterable[Sequence[str]]) -> str:
+def table(rows: Iterable[Sequence[str]]) -> str:
     """Return a table of text whose first column names the row."""
     lines = []
     for name, *cells in rows:
@@ -137,11 +137,11 @@ def _remarks(report: Report) -> str:
     groups = grouped_remarks(report)
     if not groups:
         return ""
-    rows = _table((listing(places, len(places)), text) for text, places in groups.items())
+    rows = table((listing(places, len(places)), text) for text, places in groups.items())
     return f"<section><h2>Remarks</h2>\n{rows}\n</section>"
 
 
 def _files(report: Report) -> str:
     """Return the table of the files with their sizes and of the steps with their times."""
     written = [(name, size(length)) for name, length in report.artifacts.items()]
-    return _table([*written, *spent(report).items()])
+    return table([*written, *spent(report).items()])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -142,7 +143,7 @@ def first_failure(
 
 def _line(error: BaseException) -> str:
     """Return the user's line that an error passed through, as it stands in a text."""
-    frame = user_frame(error)
+    frame = user_frame(traceback.extract_tb(error.__traceback__))
     return "" if frame is None else f' (in {frame.name}, line {frame.lineno}: "{frame.line}")'
 
 

@@ -85,6 +85,15 @@ def test_group_is_named_after_its_first_layer_and_counts_its_channels() -> None:
     assert [(group.name, len(group), group.weight) for group in groups] == [("stem", 2, 4)]
 
 
+def test_a_weight_that_is_computed_from_all_of_its_channels_says_so() -> None:
+    module, inputs = inside(
+        lambda net, x: torch.nn.functional.conv2d(x, net.mid.flatten().cumsum(0).view(4, 4, 1, 1)), mid=(4, 4, 1, 1)
+    ).build()
+    frozen = find_channel_groups(trace(module, inputs)).frozen
+    text = "multiplies them by a weight that is computed from other tensors in a way that keeps all of its channels"
+    assert frozen["stem.weight", 0] == f"meets `conv2d` (conv2d_1), which {text}"
+
+
 def test_tied_weight_owns_and_reads_by_one_axis() -> None:
     groups = find_channel_groups(trace(TiedAutoencoder(), torch.zeros(2, 40)))
     roles = [(axis.axis, axis.role) for axis in groups.axes if axis.name == "second.weight"]

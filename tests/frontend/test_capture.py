@@ -53,15 +53,6 @@ def test_batch_is_free_whatever_the_example(batch: int) -> None:
         assert relative_error(module.eval()(x), model.run((x,))) == 0
 
 
-def test_batch_is_fixed_where_the_module_fixes_it() -> None:
-    model = trace(Network(lambda net, x: x.reshape(2, -1)), torch.zeros(2, 3, 4))
-    [remark] = model.remarks
-    assert not model.dynamic_batch
-    assert [str(spec) for spec in model.inputs] == ["inputs_0: float32 2x3x4"]
-    assert remark.text.startswith("the batch is fixed to the example's: ")
-    assert model.run((torch.zeros(2, 3, 4),)).shape == (2, 12)
-
-
 def test_batch_is_fixed_where_inputs_do_not_share_it() -> None:
     model = trace(Network(lambda net, x, y: x + y.sum()), (torch.zeros(2, 3), torch.zeros(4)))
     text = "the batch is fixed to the example's: its tensor inputs do not share the size of axis 0"

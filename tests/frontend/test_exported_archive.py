@@ -18,7 +18,7 @@ from torch import nn
 
 from smartc.frontend.exported_archive import find_code
 from smartc.frontend.model_file import load_model
-from tests.support.small_networks import Refusal
+from tests.support.small_networks import SHAPE, Refusal, save_program
 
 TRUST = "Pass allow_pickle=True if you trust its source, or ask for an exported program or a state_dict."
 Edit = Callable[[str, bytes], bytes]
@@ -206,3 +206,13 @@ def test_ordinary_models_hold_no_code() -> None:
     archive = io.BytesIO()
     torch.export.save(program, archive)
     assert find_code(archive) is None
+
+
+def test_pythons_bitwise_operators_are_atens(tmp_path: Path) -> None:
+    class Masks(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * ((x > 0) & (x < 1) | (x > 2) ^ (x < -1))
+
+    file = save_program(tmp_path / "model.pt2", Masks())
+    x = torch.randn(2, *SHAPE)
+    assert torch.equal(load_model(file).run((x,)), Masks()(x))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -107,7 +108,26 @@ def test_a_batch_other_than_a_fixed_one_is_refused() -> None:
         "Fixed: the model was captured for a batch of 2 alone, not for 3. Compile it for a batch of 2."
     )
     x = torch.randn(2, 3, 4)
-    np.testing.assert_array_equal(to_tvm(fixed, batch=2).run((x,))[0], fixed.run((x,)).numpy())
+    for module in (to_tvm(fixed, batch=2), to_tvm(fixed)):
+        np.testing.assert_array_equal(module.run((x,))[0], fixed.run((x,)).numpy())
+
+
+@pytest.mark.parametrize(
+    "move",
+    [
+        lambda x, like: x.to(torch.device("cpu")),
+        lambda x, like: x.to(like),
+        lambda x, like: x.to(like.device, torch.float16, non_blocking=True).to(device="cpu", dtype=torch.float32),
+    ],
+)
+def test_another_device_is_a_cast_to_the_type_that_is_left(move: Callable[[Tensor, Tensor], Tensor]) -> None:
+    class Moved(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return move(x * 2, x) + 1
+
+    x = torch.randn(1, 3, 4)
+    traced = smartc.trace(Moved(), (x,))
+    np.testing.assert_array_equal(to_tvm(traced).run((x,))[0], traced.run((x,)).numpy())
 
 
 def test_an_unknown_processor_is_refused(traced: TracedModel) -> None:

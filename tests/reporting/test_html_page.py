@@ -5,43 +5,14 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
-from html.parser import HTMLParser
 from itertools import chain
 
 import pytest
 
 from smartc.reporting.html_page import render_html
 from smartc.results.report import Report
+from tests.support.page import Page
 from tests.support.synthetic_report import residual_report
-
-VOID = {"meta", "input"}
-
-
-class _Page(HTMLParser):
-    """Collect the texts of a page by tag, and check that tags close in order."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.texts: dict[str, list[str]] = {}
-        self.attributes: list[tuple[str, str | None]] = []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.attributes += attrs
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.attributes += attrs
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open:
-            self.texts.setdefault(self.open[-1], []).append(data)
 
 
 def _chart(page: str) -> ElementTree.Element:
@@ -51,7 +22,7 @@ def _chart(page: str) -> ElementTree.Element:
 
 def test_stands_alone() -> None:
     text = render_html(residual_report())
-    page = _Page(text)
+    page = Page(text)
     assert page.open == []
     assert not {"src", "href", "srcset", "action"} & {name for name, _ in page.attributes}
     assert not re.search(r"https?:|url\(|@import", text)
@@ -75,7 +46,7 @@ def test_a_row_and_a_bar_per_layer(blocks: int) -> None:
 
 
 def test_says_what_matters() -> None:
-    texts = " ".join(chain.from_iterable(_Page(render_html(residual_report())).texts.values()))
+    texts = " ".join(chain.from_iterable(Page(render_html(residual_report())).texts.values()))
     for part in (
         "Time per layer, simulated",
         "0.493 ms",
@@ -107,7 +78,7 @@ def test_escapes_every_text() -> None:
     text = render_html(replace(odd, budget=replace(report.budget, kind=evil, asked=evil, reached=evil)))
     assert text.count("<script>") == 1
     assert "alert('" not in text
-    assert _Page(text).open == []
+    assert Page(text).open == []
     assert _chart(text).findall("g")
 
 
@@ -138,4 +109,4 @@ def test_sides_that_fail_or_lack_are_said() -> None:
 
 
 def test_no_layers() -> None:
-    assert _Page(render_html(replace(residual_report(1), layers=()))).open == []
+    assert Page(render_html(replace(residual_report(1), layers=()))).open == []

@@ -83,7 +83,25 @@ def buffer_of_two_names() -> Example:
     return example(hidden_buffer, one=scale, two=scale, **layers)
 
 
+def sampled_by_heads(batch: int | None, **layers: Any) -> Example:
+    """Return deformable attention's sampling: four heads, each at its own positions, merged with the batch.
+
+    Args:
+        batch: Written as a number where the network fixes it.
+        layers: ``offsets`` makes the positions, or ``grid`` holds them.
+    """
+
+    def forward(net: Any, x: Tensor) -> Tensor:
+        heads = -1 if batch is None else 4 * batch
+        grid = net.offsets(x).reshape(heads, 2, 4, 4).permute(0, 2, 3, 1).tanh() if "offsets" in layers else net.grid
+        found = F.grid_sample(net.stem(x).reshape(heads, 2, 4, 4), grid, align_corners=False)
+        return net.head(found.reshape(-1 if batch is None else batch, 8, 4, 4))
+
+    return example(forward, (2, 3, 4, 4), stem=conv(3, 8), head=conv(8, 2), **layers)
+
+
 ODD_AXES: ByName = {
+    "sampled_by_heads": sampled_by_heads(None, offsets=conv(3, 8)),
     "shared_storage": shared(turned=False),
     "shared_storage_transposed": shared(turned=True),
     "buffer_of_two_names": buffer_of_two_names(),
@@ -99,6 +117,8 @@ ODD_AXES: ByName = {
     "sizes_with_another_type": inside(lambda net, x: x.view(torch.int32)[..., ::2].to(x.dtype), 8),
 }
 UNBATCHED: ByName = {
+    "sampled_by_heads": sampled_by_heads(2, offsets=conv(3, 8)),
+    "sampled_at_fixed_positions": sampled_by_heads(2, grid=torch.rand(8, 4, 4, 2) * 2 - 1),
     "single_image": example(lambda net, x: net.head(net.stem(x).relu()), (3, 4, 4), stem=conv(3, 8), head=conv(8, 2)),
     "channels_as_batch": example(
         lambda net, x: net.head(net.mid(net.stem(x)[:, None])[:, 0]),

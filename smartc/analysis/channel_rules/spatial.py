@@ -78,9 +78,15 @@ def unfold(site: Site, x: Labels, dim: int, *options: Any) -> Labels:
 
 @rule("grid_sample")
 def grid_sample(site: Site, x: Labels, grid: Labels, *options: Any) -> Labels:
-    """Pass the channels of the sampled tensor on."""
-    site.freeze_all(grid, "takes them for positions")
-    return Labels(site.shape, site.uniform(x, range(2, len(x.shape)), _POOLS).factors)
+    """Pass the channels of the sampled tensor on, and tie what axis 0 carries: each of its indices has a grid.
+
+    Shapes: sampled tensor (N, C, *space), grid (N, *output space, rank of the space).
+    """
+    x = site.uniform(x, range(2, len(x.shape)), _POOLS)
+    grid = site.uniform(grid, range(1, len(grid.shape)), "takes them for positions")
+    space = (1,) * (len(x.shape) - 2)
+    sampled, of_grid = Labels((*x.shape[:2], *space), x.factors), Labels((grid.shape[0], 1, *space), grid.factors)
+    return Labels(site.shape, site.join(sampled, of_grid).factors)
 
 
 def _amounts(padding: Sequence[int], place: int) -> tuple[int, int]:

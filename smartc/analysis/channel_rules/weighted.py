@@ -10,6 +10,7 @@ from smartc.analysis.channel_rules.registry import rule
 from smartc.analysis.channels.labels import Factor, IntArray, Labels, Site
 
 _STAYS = "reads an input all of whose channels stay"
+_MADE = "multiplies them by a weight that is computed from other tensors in a way that keeps all of its channels"
 _COMPUTED = "multiplies them by a computed weight, which need not be zero where its parameters are"
 
 
@@ -27,7 +28,7 @@ def convolution(
     x, channels = _input_channels(site, x, weight)
     out, into = site.sole(weight, 0), site.sole(weight, 1)
     if groups == 1:
-        link(site, channels, into, _STAYS)
+        _link_input(site, channels, into)
         _read(site, weight, into)
         site.book.owned += [out] if out is not None else []
     elif weight.shape[1] == 1:
@@ -51,7 +52,7 @@ def transposed_convolution(
     groups = options[3] if len(options) > 3 else groups
     x, channels = _input_channels(site, x, weight)
     into, own = site.sole(weight, 0), site.sole(weight, 1)
-    link(site, channels, into, _STAYS)
+    _link_input(site, channels, into)
     if groups > 1 and weight.shape[0] == groups:
         if own is not None:
             site.freeze(own, "gives several channels for each one it takes")
@@ -71,7 +72,7 @@ def transposed_convolution(
 def linear(site: Site, x: Labels, weight: Labels, bias: Labels | None = None) -> Labels:
     """Own new channels on the last axis and read the input's. Weight: (out, in)."""
     out, into = site.sole(weight, 0), site.sole(weight, 1)
-    link(site, site.sole(x, -1), into, _STAYS)
+    _link_input(site, site.sole(x, -1), into)
     _read(site, weight, into)
     site.book.owned += [out] if out is not None else []
     _tie_bias(site, bias, out)
@@ -94,6 +95,14 @@ def link(site: Site, left: IntArray | None, right: IntArray | None, reason: str)
         site.tie(left, right)
     elif left is not None or right is not None:
         site.freeze(left if right is None else right, reason)  # type: ignore[arg-type]
+
+
+def _link_input(site: Site, channels: IntArray | None, into: IntArray | None) -> None:
+    """Tie an input's channels to the axis of the weight that reads them; where only one is labelled, freeze it.
+
+    A stored weight always has labels.
+    """
+    link(site, channels, into, _MADE if into is None else _STAYS)
 
 
 def _input_channels(site: Site, x: Labels, weight: Labels) -> tuple[Labels, IntArray | None]:
@@ -126,7 +135,7 @@ def _balance(site: Site, channels: IntArray | None, into: IntArray | None, out: 
     if channels is not None and into is not None:
         site.tie(channels.reshape(groups, -1), into[None, :])
     else:
-        link(site, channels, into, _STAYS)
+        _link_input(site, channels, into)
     if out is not None:
         rows = out.reshape(groups, -1)
         site.tie(rows[:1], rows)

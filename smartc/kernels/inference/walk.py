@@ -14,7 +14,7 @@ from tvm import relax
 from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
 
 from smartc.core.errors import Argument, UserError
-from smartc.ir.traced_model import arguments_of, layer_name, operator_name
+from smartc.ir.traced_model import arguments_of, layer_name, operator_name, operator_of
 from smartc.kernels.inference import (
     attention_rules,
     convolution_rules,
@@ -138,9 +138,16 @@ class _Importer(ExportedProgramImporter):
             UserError: There is none.
         """
         convert = self.convert_map.get(getattr(node.target, "__name__", _name(node)))
+        if convert is None and operator_of(node).family == "cast":
+            return self._cast  # to another device is to the same one, of another type perhaps
         if convert is None:
             raise _refusal(node, f"TVM has no form for the operator {_name(node)}")
         return convert
+
+    def _cast(self, node: fx.Node) -> Any:
+        """Return a tensor in the type that a node's values have."""
+        dtype = str(node.meta["val"].dtype).removeprefix("torch.")
+        return self.block_builder.emit(relax.op.astype(self.env[arguments_of(node)[0]], dtype))
 
     def _taken(self, value: Any) -> Any:
         """Return the tensors of the network for the result of one of TVM's rules."""

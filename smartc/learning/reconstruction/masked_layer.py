@@ -80,7 +80,7 @@ def _shift(model: TracedModel, node: fx.Node, bias: fx.Node | None) -> tuple[str
     """Return the tensor that takes a constant shift of a layer's outputs, and the sign: its bias, or a norm's mean."""
     if bias is not None:
         name = stored_name(bias)
-        return (name, 1) if name is not None and readers(model, name) == 1 else None
+        return (name, 1) if name is not None and _may_move(model, name) else None
     norm = next(iter(node.users)) if len(node.users) == 1 else None
     if norm is None or operator_of(norm).name != "batch_norm" or arguments_of(norm)[5]:
         return None
@@ -88,4 +88,9 @@ def _shift(model: TracedModel, node: fx.Node, bias: fx.Node | None) -> tuple[str
         return None
     mean = arguments_of(norm)[3]
     name = stored_name(mean) if isinstance(mean, fx.Node) else None
-    return (name, -1) if name is not None and readers(model, name) == 1 else None
+    return (name, -1) if name is not None and _may_move(model, name) else None
+
+
+def _may_move(model: TracedModel, name: str) -> bool:
+    """Return whether a tensor may have other values: nothing else reads it, and it is not to be left alone."""
+    return readers(model, name) == 1 and name not in model.untouched

@@ -152,7 +152,8 @@ class _Reconstruction:
             self.same.add(node)
             self.pruned.values[node] = self.dense.values[twin]
             return
-        if self.match_norms and running_names(node) is not None:
+        names = running_names(node)
+        if self.match_norms and names is not None and self.model.untouched.keys().isdisjoint(names):
             self._match(node, twin)
         self.pruned.compute(node)
 

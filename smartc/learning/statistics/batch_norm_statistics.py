@@ -60,7 +60,7 @@ def reestimate_batch_norm(model: TracedModel, batches: Iterable[tuple[Any, ...]]
     whose activations fit in ``POOL_BYTES`` are taken together, and then the statistics are those that the
     returned model itself shows in evaluation: each norm's are taken when all norms before it have theirs.  More
     inputs are taken in pools, each normalised by the statistics of its own pool, as training does, and joined.
-    Norms without running statistics stay as they are, and so do instance norms.
+    Norms without running statistics stay as they are, and so do instance norms and what the user wants left alone.
 
     Args:
         model: The model; it keeps its statistics.
@@ -107,7 +107,7 @@ def _pool_statistics(model: TracedModel, pool: list[tuple[Any, ...]]) -> Iterato
     walk = ActivationWalk(model.copy(), pool)
     for node in walk.model.graph.nodes:
         names = running_names(node)
-        if names is not None:
+        if names is not None and model.untouched.keys().isdisjoint(names):
             source = node.args[0]
             assert isinstance(source, fx.Node)
             statistics = joined([Statistics.of(walk.read(source, place)) for place in range(len(pool))])

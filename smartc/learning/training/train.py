@@ -76,7 +76,7 @@ class Run:
         """
         search, training = self.search, self.training
         learner = {f"smartc_masks.{name}" for name, _ in search.learner.named_parameters()}
-        optimizer = weight_optimizer(search.model, learner, training.rate)
+        optimizer = weight_optimizer(search.model, learner | search.original.untouched.keys(), training.rate)
         if self.checkpoint is not None:
             self.checkpoint.restore(search, optimizer)
         search.harden_if_due()
