@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import traceback
 from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
