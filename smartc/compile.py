@@ -144,9 +144,8 @@ def compile(
         >>> compiled.save("build")
     """
     limits, wanted = Limits(min_accuracy, min_agreement).checked(evaluate is not None), (sparsity, latency, macs, bytes)
-    chosen = (backends, output_names, outputs, keep, only, uniform)
-    asked = Request(target, wanted, granularity, learner, data is not None, *chosen)
-    job = start(model_or_path, example_inputs, asked, dump)
+    chosen = (data is not None, backends, output_names, outputs, keep, only, uniform)
+    job = start(model_or_path, example_inputs, Request(target, wanted, granularity, learner, *chosen), dump)
     samples, held = (None, None) if data is None else hold_out(load_samples(data, job.original, preprocess))
     comparison = comparison_for(job.original, held, evaluate, limits, samples)
     backends = default_backends(job.target) if backends is None else backends

@@ -19,6 +19,7 @@ from smartc.core.quiet import quiet
 from smartc.frontend.fixed_batch import noting_fixed_sizes, why_fixed
 from smartc.frontend.free_sizes import FreeSizes, told
 from smartc.frontend.opaque_outputs import opaque_outputs, without_opaque_outputs
+from smartc.frontend.quantised import refuse_quantised, refuse_quantised_graph
 from smartc.frontend.user_frame import user_line
 from smartc.ir.traced_model import Remark, TracedModel, storage_key
 from smartc.passes.stages import run_stage
@@ -52,6 +53,7 @@ def trace(module: nn.Module, example_inputs: Any) -> TracedModel:
     """
     args, kwargs = split_arguments(example_inputs)
     name = type(module).__name__
+    refuse_quantised(module, name)
     was_training = {child: child.training for child in module.modules()}
     try:
         module.eval()
@@ -77,7 +79,11 @@ def from_program(
         name: What to call the model.
         state: The user's ``state_dict``, where it says more than the program's (ties).
         remarks: What is known already.
+
+    Raises:
+        UserError: It is quantised, or torch.export cannot put its parameters under their names.
     """
+    refuse_quantised_graph(program.graph, name)
     graph_module = _unlifted(program, name)
     holders = [node for node in graph_module.graph.nodes if node.op == "placeholder"]
     sizes = FreeSizes.of(program, holders)

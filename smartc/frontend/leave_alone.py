@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
+import torch
+
 from smartc.core.errors import Argument, UserError
 from smartc.ir.traced_model import Remark, TracedModel, layer_name, storage_key
 from smartc.results.formats import listing
@@ -47,8 +49,9 @@ def leave_alone(model: TracedModel, keep: str | Sequence[str] = (), only: str | 
 
 def tensor_names(model: TracedModel) -> Mapping[str, tuple[str, ...]]:
     """Return, for each stored tensor, all that it is called: itself and the modules around it, under all its names."""
-    own = {**dict(model.graph_module.named_parameters(remove_duplicate=False))}
-    own |= dict(model.graph_module.named_buffers(remove_duplicate=False))
+    module = model.graph_module
+    own: dict[str, torch.Tensor] = dict(module.named_buffers(remove_duplicate=False))
+    own.update(module.named_parameters(remove_duplicate=False))
     alike: dict[object, set[str]] = {}
     for name, tensor in own.items():
         alike.setdefault(storage_key(tensor), set()).update((name, *model.names_of(name)))

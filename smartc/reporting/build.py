@@ -153,7 +153,7 @@ def _nothing(like: Figures) -> Figures:
 def _decision(row: LayerRow, decision: Decision, original: TracedModel, smaller: TracedModel) -> tuple[Kind, str]:
     """Return the decision on a layer and its reason."""
     weight, search, choice = row.shape.weight, decision.options, decision.choice
-    if weight in original.untouched:
+    if weight is not None and weight in original.untouched:
         return "frozen", f"kept: {original.untouched[weight]}"
     if decision.units is not None and weight is not None and decision.kept is not None:
         return _masked(row, weight, decision.units, decision.kept)

@@ -69,7 +69,8 @@ def _joined(blocks: Sequence[Block]) -> list[Block]:
 
 def _looks(boxes: Sequence[Box], block: Block) -> list[tuple[object, ...]]:
     """Return what tells a block from another one: its layers without their own names, and how they are connected."""
-    start, looks = block.places[0], []
+    start = block.places[0]
+    looks: list[tuple[object, ...]] = []
     for place in block.places:
         box = boxes[place]
         inside = tuple(source - start for source in box.sources if source in block.places)

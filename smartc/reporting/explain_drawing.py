@@ -13,6 +13,8 @@ from smartc.results.formats import shortened
 WIDTH, HEIGHT, GAP, STEP, MARGIN = 236, 62, 40, 96, 24
 # How far past the boxes a line goes that passes some.
 PAST = 16
+# Colours of groups that the styles have.
+HUES = 24
 CHARACTERS = 30
 Place = tuple[float, float]
 
@@ -119,11 +121,11 @@ def _swatches(box: Box, x: float, y: float) -> Iterator[str]:
         if groups:
             text = f"{before}{group_names(groups)}"
             square = f'x="{x:.0f}" y="{y + 2:.0f}" width="11" height="11" rx="2"'
-            yield f'<rect class="group" style="--h:{hue(groups[0])}" {square}/>'
+            yield f'<rect class="group {hue(groups[0])}" {square}/>'
             yield f'<text class="quiet" x="{x + 16:.0f}" y="{y + 12:.0f}">{escape(text)}</text>'
         x += 106
 
 
-def hue(group: int) -> int:
-    """Return the hue of a group's colour, in degrees; those of neighbours differ."""
-    return round(group * 137.508) % 360
+def hue(group: int) -> str:
+    """Return the class of a group's colour; those of neighbours differ."""
+    return f"h{group % HUES}"

@@ -45,7 +45,7 @@ def _chip(index: int, group: ChannelGroup) -> str:
     text = f"G{index + 1} {group.name}: {count}"
     return (
         f'<button type="button" class="chip" data-group="{index}" aria-pressed="false">'
-        f'<i class="group" style="--h:{hue(index)}"></i>{escape(text)}</button>\n'
+        f'<i class="group {hue(index)}"></i>{escape(text)}</button>\n'
     )
 
 

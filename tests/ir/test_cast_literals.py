@@ -55,25 +55,6 @@ class Other(nn.Module):
         super().__init__()
         self.dtype = dtype
 
-
-def test_types_that_are_spelled_out_beside_masks_follow_too() -> None:
-    class Angles(nn.Module):
-        """Channels turned by angles that are computed in single precision, whatever comes in."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.first, self.second = nn.Linear(8, 32), nn.Linear(32, 8)
-
-        def forward(self, x: Tensor) -> Tensor:
-            """Map (N, 8) to the same shape."""
-            return self.second(self.first(x) * torch.cos(x.to(torch.float32).sum(-1, keepdim=True)))
-
-    torch.manual_seed(0)
-    x, settings = torch.randn(8, 8), smartc.Settings(steps=3)
-    options = {"target": "npu-8x8", "granularity": "channel", "data": x, "settings": settings, "backends": ()}
-    compiled = smartc.compile(Angles(), x, **options)  # type: ignore[arg-type]
-    assert "masks in the graph == masked (float64)" in compiled.report.to_dict()["verify"][0].values()
-
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, 4) to (N,)."""
         return x.to(self.dtype).sum(1)
@@ -123,3 +104,22 @@ def test_a_network_that_computes_in_two_types_is_proved(dtype: torch.dtype, stor
     assert tolerances.get("masked == ONNX Runtime") == (None if dtype == torch.float64 else 1e-4)
     told = f"computes in float32 what the model computes in {str(dtype).removeprefix('torch.')}"
     assert (ReportRemark("model.onnx", told) in compiled.report.remarks) == (dtype != torch.float64)
+
+
+def test_types_that_are_spelled_out_beside_masks_follow_too() -> None:
+    class Angles(nn.Module):
+        """Channels turned by angles that are computed in single precision, whatever comes in."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(8, 32), nn.Linear(32, 8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            """Map (N, 8) to the same shape."""
+            return self.second(self.first(x) * torch.cos(x.to(torch.float32).sum(-1, keepdim=True)))
+
+    torch.manual_seed(0)
+    x, settings = torch.randn(8, 8), smartc.Settings(steps=3)
+    options = {"target": "npu-8x8", "granularity": "channel", "data": x, "settings": settings, "backends": ()}
+    compiled = smartc.compile(Angles(), x, **options)  # type: ignore[arg-type]
+    assert "masks in the graph == masked (float64)" in compiled.report.to_dict()["verify"][0].values()
