@@ -34,6 +34,7 @@ from smartc.measuring.measured_prices import with_measured_prices
 from smartc.measuring.measured_target import default_backends
 from smartc.measuring.meet_budget import Rounds, missed
 from smartc.measuring.put_back import KernelChoice, put_back
+from smartc.passes.stages import run_stage
 from smartc.proof.comparison import Comparison, comparison_for
 from smartc.proof.limits import Limits
 from smartc.proof.prove import prove
@@ -148,8 +149,17 @@ def compile(
     return emit(job, rounds.best, comparison, bench, backends)
 
 
-def start(model: Any, example_inputs: Any, asked: Request, dump: str | Path | Dump | None = None) -> CompileJob:
+def start(
+    model: Any, example_inputs: Any, asked: Request, dump: str | Path | Dump | None = None, *, folds: bool = True
+) -> CompileJob:
     """Return the job of a compile: what was asked for, checked, and the model, captured and analysed.
+
+    Args:
+        model: A module, a TracedModel or a model file.
+        example_inputs: As for ``compile``.
+        asked: The options.
+        dump: As for ``compile``.
+        folds: Whether what parameters alone compute may become a constant; a loop of the user's trains the parameters.
 
     Raises:
         UserError: An option is wrong or the model cannot be captured.
@@ -157,13 +167,14 @@ def start(model: Any, example_inputs: Any, asked: Request, dump: str | Path | Du
     target, budget, granularity, learner = check(asked)
     clock = Clock(Dump.to(dump))
     with clock("capture"):
-        original = name_outputs(load_or_trace(model, example_inputs), asked.output_names)
-    clock.dump.stage("capture", original, *(f"{remark.where}: {remark.text}" for remark in original.remarks))
+        captured = name_outputs(load_or_trace(model, example_inputs), asked.output_names)
+    clock.dump.stage("capture", captured, *(f"{remark.where}: {remark.text}" for remark in captured.remarks))
     with clock("analysis"):
+        original = run_stage("fold", captured, parameters=folds, all_weights=not granularity.spans_weights).model
         layers = analysed(original)
     clock.dump.stage("analyse", original, *described(layers))
     resolved = resolved_budget(budget, layers, target)
-    return CompileJob(original, layers, target, resolved, granularity, learner, clock)
+    return CompileJob(captured, original, layers, target, resolved, granularity, learner, clock)
 
 
 def emit_decision(

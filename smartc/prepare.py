@@ -181,7 +181,7 @@ def prepare(
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise UserError(f"{steps} is no number of steps", where="steps", fix="Give how many steps the loop will take")
     asked = Request(target, (sparsity, latency, macs, bytes), granularity, learner, True, output_names=output_names)
-    job = start(model, example_inputs, asked, dump)
+    job = start(model, example_inputs, asked, dump, folds=False)
     job = with_measured_prices(job, bench_for(job, default_backends(job.target)))
     job = settle_granularity(job, None, granularity)
     units = find_units(job.original, job.layers, job.granularity)

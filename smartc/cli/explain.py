@@ -23,6 +23,7 @@ def run(arguments: argparse.Namespace) -> None:
     target = load_target(arguments.target) if arguments.target else None
     from smartc.cli.explain_model import explain_model
     from smartc.frontend.model_file import load_model
+    from smartc.passes.stages import run_stage
 
     model = load_model(
         arguments.model,
@@ -30,4 +31,4 @@ def run(arguments: argparse.Namespace) -> None:
         input_shapes=arguments.input,
         allow_pickle=arguments.allow_pickle,
     )
-    explain_model(model, arguments.layer, target)
+    explain_model(run_stage("fold", model).model, arguments.layer, target)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -108,6 +108,7 @@ class TracedModel:
         state_names: All names in the user's ``state_dict``.
         remarks: What was noticed while the model was captured.
         outputs: What the user calls the outputs; empty where the model's own structure names them.
+        constants: For each tensor that was computed and stored by the compiler, the user's tensors that it came from.
     """
 
     graph_module: fx.GraphModule
@@ -118,6 +119,7 @@ class TracedModel:
     state_names: frozenset[str]
     remarks: tuple[Remark, ...] = ()
     outputs: tuple[str, ...] = ()
+    constants: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """Return in one line the name, the inputs and the size."""
