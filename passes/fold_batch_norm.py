@@ -11,6 +11,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
 from smartc.ir.traced_model import Remark, TracedModel, argument_of, arguments_of, layer_name, operator_of
 from smartc.passes.shared.base import PassResult
+from smartc.passes.shared.new_tensor import new_tensor
 
 
 @dataclass(frozen=True)
@@ -109,10 +110,7 @@ def _constant(model: TracedModel, name: str, old: object, value: torch.Tensor) -
     if alone and isinstance(old, fx.Node):
         model.set_tensor(name, value)
         return old
-    holder = model.graph_module.get_submodule(name.rpartition(".")[0])
-    while hasattr(holder, name.rpartition(".")[2]):
-        name += "_folded"
-    return model.add_buffer(name, value)
+    return new_tensor(model, name, value)
 
 
 def _tensor(model: TracedModel, node: object) -> torch.Tensor | None:

@@ -8,8 +8,10 @@ from typing import Any
 from smartc.ir.traced_model import TracedModel
 from smartc.passes.drop_assertions import DropAssertions
 from smartc.passes.fold_batch_norm import FoldBatchNorm
+from smartc.passes.fold_constants import FoldConstants
 from smartc.passes.inline_regions import InlineRegions
 from smartc.passes.insert_masks import InsertMasks, RemoveMasks
+from smartc.passes.linear_of_transpose import LinearOfTranspose
 from smartc.passes.make_functional import MakeFunctional
 from smartc.passes.merge_shuffles import MergeShuffles
 from smartc.passes.permute_channels import PermuteChannels
@@ -25,6 +27,9 @@ PASSES: tuple[tuple[str, type[Pass]], ...] = (
     # Merged shuffles are found among calls that write nothing in place.
     ("capture", MakeFunctional),
     ("capture", MergeShuffles),
+    ("capture", LinearOfTranspose),
+    # A network that is yet to be trained keeps what its parameters compute, so that this is no part of the capture.
+    ("fold", FoldConstants),
     # Masks are inserted into a network that trains; what learning decides runs them, not every compile does.
     ("learn", TrainingMode),
     ("learn", InsertMasks),

@@ -36,6 +36,7 @@ from smartc.measuring.measured_prices import with_measured_prices
 from smartc.measuring.measured_target import default_backends
 from smartc.measuring.meet_budget import Rounds, missed
 from smartc.measuring.put_back import KernelChoice, put_back
+from smartc.passes.stages import run_stage
 from smartc.proof.comparison import Comparison, comparison_for
 from smartc.proof.limits import Limits
 from smartc.proof.prove import prove
@@ -143,7 +144,7 @@ def compile(
         True
         >>> compiled.save("build")
     """
-    limits, wanted = Limits(min_accuracy, min_agreement).checked(evaluate is not None), (sparsity, latency, macs, bytes)
+    wanted, limits = (sparsity, latency, macs, bytes), Limits(min_accuracy, min_agreement).checked(evaluate is not None)
     chosen = (data is not None, backends, output_names, outputs, keep, only, uniform)
     job = start(model_or_path, example_inputs, Request(target, wanted, granularity, learner, *chosen), dump)
     samples, held = (None, None) if data is None else hold_out(load_samples(data, job.original, preprocess))
@@ -151,16 +152,25 @@ def compile(
     backends = default_backends(job.target) if backends is None else backends
     bench = bench_for(job, backends)
     job = settle_granularity(with_measured_prices(job, bench), samples, granularity)
-    decision = decide(job, samples, train, settings or Settings(), watch)
-    rounds = Rounds.begun(job, make_candidate(job, decision, bench, backends))
+    first = make_candidate(job, decide(job, samples, train, settings or Settings(), watch), bench, backends)
+    rounds = Rounds.begun(job, first)
     while samples is None and (budget := rounds.next_budget(job)) is not None:
         decision = decide(replace(job, budget=budget), samples, train, settings or Settings(), watch)
         rounds = rounds.after(job, budget, make_candidate(job, decision, bench, backends))
     return emit(job, rounds.best, comparison, bench, backends)
 
 
-def start(model: Any, example_inputs: Any, asked: Request, dump: str | Path | Dump | None = None) -> CompileJob:
+def start(
+    model: Any, example_inputs: Any, asked: Request, dump: str | Path | Dump | None = None, *, folds: bool = True
+) -> CompileJob:
     """Return the job of a compile: what was asked for, checked, and the model, captured and analysed.
+
+    Args:
+        model: A module, a TracedModel or a model file.
+        example_inputs: As for ``compile``.
+        asked: The options.
+        dump: As for ``compile``.
+        folds: Whether what parameters alone compute may become a constant; a loop of the user's trains the parameters.
 
     Raises:
         UserError: An option is wrong or the model cannot be captured.
@@ -168,15 +178,16 @@ def start(model: Any, example_inputs: Any, asked: Request, dump: str | Path | Du
     target, budget, granularity, learner = check(asked)
     clock = Clock(Dump.to(dump))
     with clock("capture"):
-        original = choose_outputs(load_or_trace(model, example_inputs), asked.outputs)
-        original = name_outputs(original, asked.output_names)
-        original = leave_alone(original, asked.keep, asked.only)
-    clock.dump.stage("capture", original, *(f"{remark.where}: {remark.text}" for remark in original.remarks))
+        captured = choose_outputs(load_or_trace(model, example_inputs), asked.outputs)
+        captured = name_outputs(captured, asked.output_names)
+        captured = leave_alone(captured, asked.keep, asked.only)
+    clock.dump.stage("capture", captured, *(f"{remark.where}: {remark.text}" for remark in captured.remarks))
     with clock("analysis"):
+        original = run_stage("fold", captured, parameters=folds, all_weights=not granularity.spans_weights).model
         layers = analysed(original)
     clock.dump.stage("analyse", original, *described(layers))
     resolved = resolved_budget(budget, layers, target)
-    return CompileJob(original, layers, target, resolved, granularity, learner, clock, asked.uniform)
+    return CompileJob(captured, original, layers, target, resolved, granularity, learner, clock, asked.uniform)
 
 
 def emit_decision(

@@ -192,7 +192,7 @@ def prepare(
     amounts = (sparsity, latency, macs, bytes)
     chosen = (None, output_names, outputs, keep, only, uniform)
     asked = Request(target, amounts, granularity, learner, True, *chosen)
-    job = start(model, example_inputs, asked, dump)
+    job = start(model, example_inputs, asked, dump, folds=False)
     job = with_measured_prices(job, bench_for(job, default_backends(job.target)))
     job = settle_granularity(job, None, granularity)
     units = find_units(job.original, job.layers, job.granularity)

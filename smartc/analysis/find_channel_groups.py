@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -34,7 +34,7 @@ def find_channel_groups(model: TracedModel) -> ChannelGroups:
     """Return the units of channels that can be removed without changing the rest."""
     book = LabelBook()
     parameters: dict[str, Labels] = {}
-    labels = _propagate(model, book, parameters)
+    labels = propagate(model, book, parameters, model.graph.nodes)
     root = settle(book, factors_in(list(labels.values())))
     unit_of, reasons = _number_units(book, root, parameters)
     labels = {node: _units(value, unit_of) for node, value in labels.items()}
@@ -45,11 +45,13 @@ def find_channel_groups(model: TracedModel) -> ChannelGroups:
     return ChannelGroups(count, groups, axes, labels, frozen)
 
 
-def _propagate(model: TracedModel, book: LabelBook, parameters: dict[str, Labels]) -> dict[fx.Node, Any]:
-    """Run every node's rule and return the labels of its output."""
+def propagate(
+    model: TracedModel, book: LabelBook, parameters: dict[str, Labels], nodes: Iterable[fx.Node]
+) -> dict[fx.Node, Any]:
+    """Run the rules of nodes, in graph order, and return the labels of their outputs; the book and parameters grow."""
     labels: dict[fx.Node, Any] = {}
     storages: dict[Any, str] = {}
-    for node in model.graph.nodes:
+    for node in nodes:
         if node.op == "get_attr":
             labels[node] = _parameter(model, node, book, parameters, storages)
         elif node.op == "placeholder":
@@ -249,4 +251,5 @@ def _group(count: int, axes: tuple[ParameterAxis, ...], labels: Mapping[fx.Node,
 def _layer_of(parameter: str) -> str:
     """Return the layer that a parameter belongs to."""
     holder, _, leaf = parameter.rpartition(".")
-    return holder if holder and leaf in ("weight", "weight_v", "original1", "in_proj_weight") else parameter
+    own = leaf.partition("_folded")[0]
+    return holder if holder and own in ("weight", "weight_v", "original1", "in_proj_weight") else parameter

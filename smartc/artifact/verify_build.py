@@ -15,8 +15,8 @@ from torch.utils import _pytree as pytree
 from smartc.artifact.runner import Array, Runner, open_file
 from smartc.core.errors import UserError, first_line
 from smartc.frontend.model_file import load_model
-from smartc.ir.cast_literals import coarsest_type
-from smartc.ir.traced_model import TracedModel, cast_value
+from smartc.ir.cast_literals import cast_value, coarsest_type
+from smartc.ir.traced_model import TracedModel
 from smartc.lowering.to_onnx import check_onnx
 from smartc.lowering.to_safetensors import from_safetensors
 from smartc.proof.reference import SEED, errors, seeded_inputs, tolerance_of

@@ -33,6 +33,7 @@ def run(arguments: argparse.Namespace) -> None:
     from smartc.frontend.choose_outputs import choose_outputs
     from smartc.frontend.leave_alone import leave_alone
     from smartc.frontend.model_file import load_model
+    from smartc.passes.stages import run_stage
 
     model = load_model(
         arguments.model,
@@ -41,7 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
         allow_pickle=arguments.allow_pickle,
     )
     model = choose_outputs(model, arguments.outputs)
-    model = leave_alone(model, arguments.keep, arguments.only)
+    model = run_stage("fold", leave_alone(model, arguments.keep, arguments.only)).model
     if arguments.html:
         from smartc.reporting.explain_page import render_explanation
 

@@ -72,10 +72,10 @@ def _time(figures: Figures) -> str:
 
 
 def _tensors(folder: str) -> Mapping[str, Any]:
-    """Return what the plan says about tensors."""
+    """Return what the plan says about tensors, the constants that were stored among them."""
     check_files(folder, "plan.json")
-    tensors: Mapping[str, Any] = read_plan(Path(folder) / "plan.json")["tensors"]
-    return tensors
+    plan = read_plan(Path(folder) / "plan.json")
+    return {**plan["tensors"], **plan.get("constants", {})}
 
 
 def _belongs(tensor: str, layer: str) -> bool:
@@ -84,7 +84,9 @@ def _belongs(tensor: str, layer: str) -> bool:
 
 
 def _axis_lines(name: str, entry: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what is kept of each axis of a tensor."""
+    """Yield what a constant was computed from, and what is kept of each axis of a tensor."""
+    if "computed_from" in entry:
+        yield f"  {name} holds what {' and '.join(entry['computed_from']) or 'literals'} compute"
     for axis in entry["axes"]:
         number, kept = axis["axis"], axis["kept"]
         count = f"{len(kept)} of {entry['shape'][number]} kept"

@@ -46,7 +46,8 @@ class CompileJob:
     """What is to be compiled, and for what.
 
     Attributes:
-        original: The model as it was captured.
+        captured: The model as it was captured.
+        original: The same, with constants in place of what parameters alone compute where that frees channels.
         layers: Its layers, with its channel groups.
         target: The device.
         budget: What may remain of it on the device.
@@ -56,6 +57,7 @@ class CompileJob:
         uniform: Whether repeated blocks keep one width.
     """
 
+    captured: TracedModel
     original: TracedModel
     layers: Layers
     target: Target

@@ -43,6 +43,8 @@ class Plan:
         granularity: What a mask removed at a time.
         masks: Per weight that lost blocks or single weights, how these lie in it and which stay: a bit
             for each, the first the highest of its byte, in base64.
+        constants: Per tensor that the compiler computed once and stored, its shape, the names of what it was computed
+            from, and what is kept of it, as in ``tensors``: zeros of those that it was computed from cannot say it.
     """
 
     model: Mapping[str, str | None]
@@ -53,6 +55,7 @@ class Plan:
     tensors: Mapping[str, Any]
     granularity: str = "channel"
     masks: Mapping[str, Any] = field(default_factory=dict)
+    constants: Mapping[str, Any] = field(default_factory=dict)
     smartc: str = field(default=__version__)
 
     def __repr__(self) -> str:
@@ -80,6 +83,7 @@ class Plan:
             "groups": [vars(group) for group in self.groups],
             "tensors": {name: dict(entry) for name, entry in self.tensors.items()},
             "masks": {name: dict(entry) for name, entry in self.masks.items()},
+            "constants": {name: dict(entry) for name, entry in self.constants.items()},
         }
 
     @classmethod
@@ -99,6 +103,7 @@ class Plan:
             tensors=content["tensors"],
             granularity=form.granularity,
             masks=content.get("masks", {}),
+            constants=content.get("constants", {}),
             smartc=form.smartc,
         )
 
@@ -128,17 +133,19 @@ def make_plan(job: CompileJob, decision: Decision, smaller: PackedModel, *, hash
         hashed: Whether to name the model by its hash, which takes a pass over all of its weights.
     """
     search, choice, budget = decision.options, decision.choice, job.budget
+    kept = kept_indices(decision.model, search.groups, decision.keep, smaller.moved)
     decisions = tuple(
-        GroupDecision(group.name, len(group), int(kept), group.weight, reason)
-        for group, kept, reason in zip(search.groups.groups, choice.kept, choice.reasons, strict=True)
+        GroupDecision(group.name, len(group), int(count), group.weight, reason)
+        for group, count, reason in zip(search.groups.groups, choice.kept, choice.reasons, strict=True)
     )
     return Plan(
-        model={"name": job.original.name, "sha256": traced_model_hash(job.original) if hashed else None},
+        model={"name": job.original.name, "sha256": traced_model_hash(job.captured) if hashed else None},
         target=job.target.to_dict(),
         budget={"kind": budget.kind, "asked": budget.asked, "reached": reached(job, decision, smaller.model)},
         learner=job.learner,
         groups=decisions,
-        tensors=kept_indices(decision.model, search.groups, decision.keep, smaller.moved),
+        tensors={name: entry for name, entry in kept.items() if name not in decision.model.constants},
+        constants=_constants(decision.model, kept),
         granularity=str(job.granularity),
         masks=kept_masks(decision),
     )
@@ -172,7 +179,9 @@ def reached(job: CompileJob, decision: Decision, smaller: TracedModel) -> str:
 def kept_indices(
     model: TracedModel, groups: ChannelGroups, keep: BoolArray, moved: Mapping[str, Mapping[int, IntArray]]
 ) -> dict[str, Any]:
-    """Return, by the user's names, the old shape and the kept indices of every tensor that is not as it was.
+    """Return, by name, the old shape and the kept indices of every tensor of the user's that is not as it was.
+
+    Constants that the compiler stored are among them.
 
     Args:
         model: Before.
@@ -189,9 +198,17 @@ def kept_indices(
         entry = {"axis": axis.axis, "role": axis.role, "kept": (kept if order is None else kept[order]).tolist()}
         shape = list(model.tensor(axis.name).shape)
         for name in model.names_of(axis.name):
-            if name in model.state_names:
+            if name in model.state_names or name in model.constants:
                 tensors.setdefault(name, {"shape": shape, "axes": []})["axes"].append(entry)
     return tensors
+
+
+def _constants(model: TracedModel, kept: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the shape, the sources and the kept indices of every constant that the compiler stored."""
+    return {
+        name: {"computed_from": list(sources), **kept.get(name, {"shape": list(model.tensor(name).shape), "axes": []})}
+        for name, sources in model.constants.items()
+    }
 
 
 def traced_model_hash(model: TracedModel) -> str:

@@ -38,10 +38,11 @@ class KeptAxis:
 
 @dataclass(frozen=True)
 class KeptTensor:
-    """The old shape of a tensor, and the axes that shrink or are reordered."""
+    """The old shape of a tensor, the axes that shrink or are reordered, and what a constant was computed from."""
 
     shape: tuple[int, ...]
     axes: tuple[KeptAxis, ...]
+    computed_from: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class PlanForm:
     granularity: str
     smartc: str
     masks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    constants: Mapping[str, KeptTensor] = field(default_factory=dict)
 
 
 def plan_form(content: object, where: str) -> PlanForm:
@@ -70,9 +72,11 @@ def plan_form(content: object, where: str) -> PlanForm:
     if schema != SCHEMA:
         raise UserError(f"schema {brief(schema)}, not {SCHEMA}", where=where, fix="Use the smartc that wrote it")
     form = decode(PlanForm, content, where)
-    for name, tensor in form.tensors.items():
+    kept = [(f"tensors.{name}", tensor) for name, tensor in form.tensors.items()]
+    kept += [(f"constants.{name}", tensor) for name, tensor in form.constants.items()]
+    for name, tensor in kept:
         if not all(_fits(axis, tensor.shape) for axis in tensor.axes):
-            fact = f"tensors.{name} keeps what lies outside of its shape"
+            fact = f"{name} keeps what lies outside of its shape"
             raise UserError(fact, where=where, fix="Restore the file, or compile again")
     return form
 

@@ -59,3 +59,8 @@ def _takes_default_type(node: fx.Node, own: torch.dtype) -> bool:
         return False
     places = [place for place, argument in enumerate(schema.arguments) if argument.name == "dtype"]
     return bool(places) and len(node.args) <= places[0] and node.kwargs.get("dtype") is None
+
+
+def cast_value(value: Any, dtype: torch.dtype) -> Any:
+    """Convert floating-point tensors and leave the rest alone."""
+    return value.to(dtype) if isinstance(value, torch.Tensor) and value.is_floating_point() else value

@@ -13,7 +13,7 @@ from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
 from smartc.core.brief import brief
-from smartc.ir.cast_literals import cast_literals, follows
+from smartc.ir.cast_literals import cast_literals, cast_value, follows
 from smartc.ir.free_axis import FreeAxis
 from smartc.ir.operators.operator import Operator
 from smartc.ir.operators.table import operator_named
@@ -109,6 +109,7 @@ class TracedModel:
         remarks: What was noticed while the model was captured.
         outputs: What the user calls the outputs; empty where the model's own structure names them.
         untouched: The tensors that the user wants left alone, each with the reason.
+        constants: For each tensor that was computed and stored by the compiler, the user's tensors that it came from.
     """
 
     graph_module: fx.GraphModule
@@ -120,6 +121,7 @@ class TracedModel:
     remarks: tuple[Remark, ...] = ()
     outputs: tuple[str, ...] = ()
     untouched: Mapping[str, str] = field(default_factory=dict)
+    constants: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """Return in one line the name, the inputs and the size."""
@@ -294,8 +296,3 @@ def stored_name(node: fx.Node) -> str | None:
     while node.op == "call_function" and operator_name(node.target) in ("lift_fresh_copy", "lift_fresh", "detach"):
         node = node.args[0]  # type: ignore[assignment]
     return str(node.target) if node.op == "get_attr" else None
-
-
-def cast_value(value: Any, dtype: torch.dtype) -> Any:
-    """Convert floating-point tensors and leave the rest alone."""
-    return value.to(dtype) if isinstance(value, torch.Tensor) and value.is_floating_point() else value

@@ -114,7 +114,7 @@ def _checkpoint(job: CompileJob, learning: object, settings: Settings, processes
         return None
     # What a share comes to follows from the model and the target, but where it is measured it is never twice the same.
     asked = (job.budget.kind, job.budget.asked)
-    model = traced_model_hash(job.original), sorted(job.original.untouched)
+    model = traced_model_hash(job.captured), sorted(job.original.untouched)
     facts = (model, job.target.to_dict(), asked, job.granularity, job.uniform)
     about = repr((facts, job.learner, learning))
     digest = hashlib.sha256(about.encode()).hexdigest()

@@ -10,7 +10,8 @@ import torch
 from torch.utils import _pytree as pytree
 
 from smartc.data.batch import Samples
-from smartc.ir.traced_model import InputSpec, Remark, TracedModel, cast_value, sample_count
+from smartc.ir.cast_literals import cast_value
+from smartc.ir.traced_model import InputSpec, Remark, TracedModel, sample_count
 from smartc.proof.agreement import AgreementSum
 from smartc.proof.evaluation import BATCH, Labelled, Metric, check_fits, evaluation, load_labelled
 from smartc.proof.limits import NO_LIMITS, Limits

@@ -14,7 +14,8 @@ from torch.utils import _pytree as pytree
 
 from smartc.analysis.channels.channel_groups import ChannelGroups
 from smartc.core.errors import InternalError
-from smartc.ir.traced_model import TracedModel, cast_value, sample_count
+from smartc.ir.cast_literals import cast_value
+from smartc.ir.traced_model import TracedModel, sample_count
 from smartc.passes.remove_channels import masked_axes
 from smartc.proof.exact_run import run_exact
 from smartc.proof.memory_plan import PROOF_BYTES, batches, fitting, live_bytes

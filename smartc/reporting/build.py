@@ -82,7 +82,7 @@ def build_report(
         assumption=f"{target.assumption}. {_times_are_for(original, samples)}.",
         latency=latency,
         budget=budget,
-        summary=_summary(original, smaller, search, choice, layers),
+        summary=_summary(job.captured, smaller, search, choice, layers),
         layers=layers,
         verify=findings.verify,
         agreement=findings.agreement,

@@ -14,7 +14,8 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from smartc.core.errors import OWN_CODE_FAILURES, UserError, first_line
-from smartc.ir.traced_model import TracedModel, cast_value
+from smartc.ir.cast_literals import cast_value
+from smartc.ir.traced_model import TracedModel
 from smartc.proof.reference import TOLERANCE, errors, seeded_inputs
 from smartc.resizing.locate import Failure, ModuleValues, first_failure
 from smartc.resizing.replay import Replayed, with_tensors

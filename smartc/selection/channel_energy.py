@@ -109,7 +109,7 @@ def _moments(model: TracedModel, node: fx.Node, moments: dict[fx.Node, Any], squ
     """Return the moments of a call's output, None where nothing is known."""
     operator = operator_of(node)
     sources = [moments.get(arg) for arg in node.all_input_nodes if arg.op == "call_function"]
-    if operator.name == "batch_norm":
+    if operator.name in _NORMS:
         return _of_norm(model, node)
     if _is_plain(operator):
         name = squares.plain_weight(node)
@@ -137,8 +137,9 @@ def _is_plain(operator: Operator) -> bool:
 
 
 def _of_norm(model: TracedModel, node: fx.Node) -> Moments:
-    """Return what a batch norm's shift and scale say about its output; 0 and 1 where they are not known."""
-    gamma, beta = (_constant(model, arg) for arg in arguments_of(node)[1:3])
+    """Return what a norm's shift and scale say about its output; 0 and 1 where they are not known."""
+    first = _NORMS[operator_name(node.target)]
+    gamma, beta = (_constant(model, arg) for arg in arguments_of(node)[first : first + 2])
     channels = value_of(node).shape[1]
     mean = np.zeros(channels) if beta is None else beta
     return Moments(mean, np.ones(channels) if gamma is None else gamma**2)
@@ -254,6 +255,8 @@ def _numbers(weight: torch.Tensor) -> np.ndarray[Any, Any]:
     return numbers
 
 
+# Norms of channels, and the place of their scale among the arguments; the shift follows.
+_NORMS = {"batch_norm": 1, "instance_norm": 1, "group_norm": 2}
 # The two whose moments have a formula; all else passes those of its first operand on.
 _COMBINED: dict[str, Callable[[TracedModel, fx.Node, list[Moments]], Any]] = {
     "add": _sum,

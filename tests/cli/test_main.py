@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn.utils.parametrizations import spectral_norm
 
 import smartc
 from smartc.artifact.write import check_files, read_manifest
@@ -143,6 +144,17 @@ def test_explain_a_build(build: Path, capsys: pytest.CaptureFixture[str]) -> Non
     axes = json.loads((build / "plan.json").read_text())["tensors"]["3.weight"]["axes"]
     shown = [line for line in lines if line.startswith("  3.weight, axis ")]
     assert [f"{len(axis['kept'])} of " in line for axis, line in zip(axes, shown, strict=True)] == [True] * 2
+
+
+def test_explain_says_what_was_computed_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    middle = spectral_norm(torch.nn.Linear(16, 16))
+    network = torch.nn.Sequential(torch.nn.Linear(4, 16), torch.nn.ReLU(), middle, torch.nn.Linear(16, 4)).eval()
+    torch.export.save(torch.export.export(network, (torch.randn(2, 4),)), tmp_path / "net.pt2")
+    lines = _printed(capsys, "explain", tmp_path / "net.pt2").splitlines()
+    assert lines[-1].endswith("2.weight holds what parameters or literals alone compute: it is computed once")
+    _printed(capsys, "compile", tmp_path / "net.pt2", TARGET, "--backend", "pt2", "-o", tmp_path / "build")
+    sources = "2.parametrizations.weight.original and 2.parametrizations.weight.0._u and 2.parametrizations.weight.0._v"
+    assert f"  2.weight holds what {sources} compute" in _printed(capsys, "explain", tmp_path / "build", "2")
 
 
 def test_verify(build: Path, capsys: pytest.CaptureFixture[str]) -> None:

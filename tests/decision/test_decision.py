@@ -43,7 +43,7 @@ def job(model: TracedModel, learner: str = "magnitude") -> CompileJob:
     """Return a project of a model on the small target."""
     layers = analysed(model)
     budget = resolved_budget(parse_budget(0.3), layers, NPU)
-    return CompileJob(model, layers, NPU, budget, BlockGranularity(8, 8), learner, Clock())
+    return CompileJob(model, model, layers, NPU, budget, BlockGranularity(8, 8), learner, Clock())
 
 
 def unread(model: TracedModel, groups: ChannelGroups, gone: BoolArray) -> TracedModel:

@@ -64,6 +64,18 @@ def test_moments_of_relu_are_the_known_ones() -> None:
     assert found.second[0] == pytest.approx(0.5, rel=1e-9)
 
 
+def test_group_norms_set_the_size_of_what_follows_however_deep_the_network_is() -> None:
+    torch.manual_seed(0)
+    blocks = [nn.Sequential(nn.GroupNorm(2, 16), nn.Conv2d(16, 16, 3, padding=1), nn.ReLU()) for _ in range(60)]
+    for block in blocks:
+        nn.init.normal_(block[1].weight)
+    network = nn.Sequential(nn.Conv2d(3, 16, 3), *blocks, nn.Conv2d(16, 8, 1))
+    model = trace(network.eval(), torch.randn(2, 3, 12, 12))
+    energy = unit_energy(model, find_channel_groups(model))
+    assert np.isfinite(energy).all()
+    assert energy.max() < 1e4 * energy.min()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(CASES)[::3])
 def test_is_a_number_for_every_unit_of_any_network(name: str) -> None:

@@ -112,7 +112,7 @@ class _Probe(fx.Interpreter):
     def _effects(self, outputs: list[Tensor], gradients: list[Tensor]) -> Tensor:
         """Return the effects for gradients at the outputs."""
         total = torch.zeros(self.units.count, dtype=torch.float64)
-        if not outputs:
+        if not outputs or not self.weights:
             return total
         wanted = [*self.weights.values(), *self.shifts.values()]
         found = torch.autograd.grad(outputs, wanted, gradients, allow_unused=True)
