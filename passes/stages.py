@@ -16,6 +16,7 @@ from smartc.passes.permute_channels import PermuteChannels
 from smartc.passes.remove_channels import RemoveChannels
 from smartc.passes.share_statistics import ShareStatistics
 from smartc.passes.shared.base import Pass, PassResult, run_passes
+from smartc.passes.split_recurrences import SplitRecurrences
 from smartc.passes.training_mode import TrainingMode
 
 PASSES: tuple[tuple[str, type[Pass]], ...] = (
@@ -25,6 +26,7 @@ PASSES: tuple[tuple[str, type[Pass]], ...] = (
     # Merged shuffles are found among calls that write nothing in place.
     ("capture", MakeFunctional),
     ("capture", MergeShuffles),
+    ("capture", SplitRecurrences),
     # Masks are inserted into a network that trains; what learning decides runs them, not every compile does.
     ("learn", TrainingMode),
     ("learn", InsertMasks),

@@ -15,12 +15,14 @@ from smartc.analysis.channels.labels import Labels
 from smartc.core.errors import InternalError
 from smartc.ir.traced_model import (
     TracedModel,
+    Value,
     argument_of,
     arguments_of,
     layer_name,
     operator_name,
     operator_of,
     stored_name,
+    value_of,
 )
 
 aten = torch.ops.aten
@@ -200,6 +202,40 @@ def _group_norm(model: TracedModel, node: fx.Node, survivors: Survivors) -> None
         node.update_arg(1, int(alive.sum()) * arguments_of(node)[1] // len(alive))
 
 
+def _recurrence(model: TracedModel, node: fx.Node, survivors: Survivors) -> None:
+    """Give a projected LSTM a channel of zeros more, if it is left with as many channels as cells.
+
+    PyTorch tells from the sizes of the states whether there is a projection.
+    """
+    given = arguments_of(node)
+    if operator_name(node.target) != "lstm" or len(given[2]) % 2 == 0:
+        return
+    labels = survivors.labels[node]
+    left = [one.shape[2] if (a := survivors.along(one, 2)) is None else int(a.sum()) for one in labels[1:]]
+    if left[0] != left[1]:
+        return
+    (hidden, cell), (into, recurrent, *biases, projection) = given[1:3]
+    wider, rows = left[0] + 1, 4 * left[1]
+    with model.graph.inserting_before(node):
+        hidden = _call(model, aten.pad.default, (hidden, [0, 1]), value_of(hidden).resized(2, wider))
+        recurrent = _call(model, aten.pad.default, (recurrent, [0, 1]), Value((rows, wider), value_of(recurrent).dtype))
+        projection = _call(
+            model, aten.pad.default, (projection, [0, 0, 0, 1]), Value((wider, left[1]), value_of(projection).dtype)
+        )
+    node.args = (given[0], [hidden, cell], [into, recurrent, *biases, projection], *given[3:])
+    for output in [user for user in node.users if arguments_of(user)[1] < 2]:
+        with model.graph.inserting_after(output):
+            own = _call(model, aten.slice.Tensor, (output, 2, 0, left[0]), value_of(output).resized(2, left[0]))
+        output.replace_all_uses_with(own, delete_user_cb=lambda user, own=own: user is not own)
+
+
+def _call(model: TracedModel, target: Any, arguments: tuple[Any, ...], value: Value) -> fx.Node:
+    """Write a call whose output is known."""
+    node = model.graph.call_function(target, arguments)
+    node.meta["value"] = value
+    return node
+
+
 def _constant(model: TracedModel, node: fx.Node, index: Any) -> fx.Node:
     """Add a constant index before a node."""
     with model.graph.inserting_before(node):
@@ -223,4 +259,5 @@ _REWRITES: dict[str, Rewrite] = {
     "unbind": _unbind,
     "roll": _roll,
     "group_norm": _group_norm,
+    "recurrence": _recurrence,
 }

@@ -17,6 +17,7 @@ from smartc.core.errors import OWN_CODE_FAILURES, UserError, first_line
 from smartc.core.quiet import quiet
 from smartc.frontend.free_sizes import FreeSizes, told
 from smartc.ir.traced_model import Remark, TracedModel, storage_key
+from smartc.ir.whole_recurrences import whole_recurrences
 from smartc.passes.stages import run_stage
 
 log = logging.getLogger(__name__)
@@ -166,7 +167,7 @@ def _export_once(
         shapes = shapes[0] if not kwargs else (dict(shapes[1]) if not args else None)
         if shapes is None:
             raise ValueError("positional and keyword inputs are mixed")
-    with quiet():
+    with quiet(), whole_recurrences():
         return torch.export.export(module, args, kwargs, dynamic_shapes=shapes, strict=False)
 
 

@@ -17,6 +17,7 @@ import torch
 from smartc.core.errors import Argument, UserError, first_line
 from smartc.core.quiet import quiet
 from smartc.ir.traced_model import TracedModel
+from smartc.ir.whole_recurrences import whole_recurrences
 from smartc.lowering.packed_initializers import pack_initializers
 
 # The oldest opset that has every operator torch.onnx emits for ATen graphs.
@@ -103,7 +104,7 @@ def take_weights(model: onnx.ModelProto) -> list[bytes] | None:
 def _exported(model: TracedModel, program: torch.export.ExportedProgram) -> onnx.ModelProto:
     """Return what PyTorch makes of a program."""
     try:
-        with quiet():
+        with quiet(), whole_recurrences():
             exported = torch.onnx.export(
                 program,
                 dynamo=True,

@@ -9,7 +9,7 @@ import numpy as np
 from smartc.analysis.channel_rules.registry import rule
 from smartc.analysis.channels.labels import Factor, IntArray, Labels, Site
 
-_STAYS = "reads an input all of whose channels stay"
+STAYS = "reads an input all of whose channels stay"
 _COMPUTED = "multiplies them by a computed weight, which need not be zero where its parameters are"
 
 
@@ -27,14 +27,14 @@ def convolution(
     x, channels = _input_channels(site, x, weight)
     out, into = site.sole(weight, 0), site.sole(weight, 1)
     if groups == 1:
-        link(site, channels, into, _STAYS)
-        _read(site, weight, into)
+        link(site, channels, into, STAYS)
+        read(site, weight, into)
         site.book.owned += [out] if out is not None else []
     elif weight.shape[1] == 1:
         _follow_groups(site, channels, out, groups)
     else:
         _balance(site, channels, into, out, groups)
-        _read(site, weight, into)
+        read(site, weight, into)
     _tie_bias(site, bias, out)
     return _output(site, x, 1 - len(weight.shape), out)
 
@@ -51,13 +51,13 @@ def transposed_convolution(
     groups = options[3] if len(options) > 3 else groups
     x, channels = _input_channels(site, x, weight)
     into, own = site.sole(weight, 0), site.sole(weight, 1)
-    link(site, channels, into, _STAYS)
+    link(site, channels, into, STAYS)
     if groups > 1 and weight.shape[0] == groups:
         if own is not None:
             site.freeze(own, "gives several channels for each one it takes")
         out = None if into is None else np.repeat(into, weight.shape[1])
     else:
-        _read(site, weight, into)
+        read(site, weight, into)
         site.book.owned += [own] if own is not None else []
         if groups > 1 and into is not None:
             rows = into.reshape(groups, -1)
@@ -71,8 +71,8 @@ def transposed_convolution(
 def linear(site: Site, x: Labels, weight: Labels, bias: Labels | None = None) -> Labels:
     """Own new channels on the last axis and read the input's. Weight: (out, in)."""
     out, into = site.sole(weight, 0), site.sole(weight, 1)
-    link(site, site.sole(x, -1), into, _STAYS)
-    _read(site, weight, into)
+    link(site, site.sole(x, -1), into, STAYS)
+    read(site, weight, into)
     site.book.owned += [out] if out is not None else []
     _tie_bias(site, bias, out)
     return _output(site, x, -1, out)
@@ -96,6 +96,14 @@ def link(site: Site, left: IntArray | None, right: IntArray | None, reason: str)
         site.freeze(left if right is None else right, reason)  # type: ignore[arg-type]
 
 
+def read(site: Site, weight: Labels, into: IntArray | None) -> None:
+    """Read channels by an axis of a weight."""
+    if into is not None and weight.weight:
+        site.book.read.append(into)
+    elif into is not None:
+        site.freeze(into, _COMPUTED)
+
+
 def _input_channels(site: Site, x: Labels, weight: Labels) -> tuple[Labels, IntArray | None]:
     """Return the labels of a convolution's input, none of them on space, and those of its channels."""
     space = len(weight.shape) - 2
@@ -105,20 +113,12 @@ def _input_channels(site: Site, x: Labels, weight: Labels) -> tuple[Labels, IntA
     return x, site.sole(x, -1 - space)
 
 
-def _read(site: Site, weight: Labels, into: IntArray | None) -> None:
-    """Read channels by an axis of a weight."""
-    if into is not None and weight.weight:
-        site.book.read.append(into)
-    elif into is not None:
-        site.freeze(into, _COMPUTED)
-
-
 def _follow_groups(site: Site, channels: IntArray | None, out: IntArray | None, groups: int) -> None:
     """Tie each group's outputs to its one input channel."""
     if out is not None and channels is not None:
         site.tie(out.reshape(groups, -1), channels[:, None])
     else:
-        link(site, channels, out, _STAYS)
+        link(site, channels, out, STAYS)
 
 
 def _balance(site: Site, channels: IntArray | None, into: IntArray | None, out: IntArray | None, groups: int) -> None:
@@ -126,7 +126,7 @@ def _balance(site: Site, channels: IntArray | None, into: IntArray | None, out: 
     if channels is not None and into is not None:
         site.tie(channels.reshape(groups, -1), into[None, :])
     else:
-        link(site, channels, into, _STAYS)
+        link(site, channels, into, STAYS)
     if out is not None:
         rows = out.reshape(groups, -1)
         site.tie(rows[:1], rows)
