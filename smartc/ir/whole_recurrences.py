@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._C import DispatchKey
+from torch._decomp import decomposition_table
 
 aten = torch.ops.aten
 # The keys under which PyTorch registers its own, which runs every step.
@@ -18,17 +19,24 @@ _KEYS = (DispatchKey.Autograd, DispatchKey.CompositeImplicitAutograd)
 @contextmanager
 def whole_recurrences() -> Iterator[None]:
     """Give recurrent layers on fake tensors the shapes of their outputs at once, as other operators have them."""
-    saved = {operator: dict(operator.py_kernels) for operator in _SHAPES}
+    kernels = {operator: dict(operator.py_kernels) for operator in _SHAPES}
+    steps = {operator: decomposition_table[operator] for operator in _SHAPES}
     try:
+        decomposition_table.update(_SHAPES)
         for operator, shapes in _SHAPES.items():
-            operator.py_kernels.update(dict.fromkeys(_KEYS, shapes))
-            operator._dispatch_cache.clear()
+            _set_kernels(operator, {**kernels[operator], **dict.fromkeys(_KEYS, shapes)})
         yield
     finally:
-        for operator, kernels in saved.items():
-            operator.py_kernels.clear()
-            operator.py_kernels.update(kernels)
-            operator._dispatch_cache.clear()
+        decomposition_table.update(steps)
+        for operator, own in kernels.items():
+            _set_kernels(operator, own)
+
+
+def _set_kernels(operator: Any, kernels: dict[Any, Any]) -> None:
+    """Put other kernels in the place of those that an operator has in Python."""
+    operator.py_kernels.clear()
+    operator.py_kernels.update(kernels)
+    operator._dispatch_cache.clear()
 
 
 def _of_lstm(x: Tensor, states: Sequence[Tensor], weights: Any, *options: Any) -> tuple[Tensor, Tensor, Tensor]:
