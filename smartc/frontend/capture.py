@@ -167,7 +167,7 @@ def _export_once(
         shapes = shapes[0] if not kwargs else (dict(shapes[1]) if not args else None)
         if shapes is None:
             raise ValueError("positional and keyword inputs are mixed")
-    with quiet(), whole_recurrences():
+    with quiet(), whole_recurrences(fixed_steps=True):
         return torch.export.export(module, args, kwargs, dynamic_shapes=shapes, strict=False)
 
 

@@ -215,11 +215,11 @@ class TracedModel:
         """Return a copy whose floating-point tensors have the given type."""
         state = dict(self.graph_module.named_parameters()) | dict(self.graph_module.named_buffers())
         cast = {name: t.detach().to(dtype) for name, t in state.items() if t.is_floating_point()}
-        model = self.with_tensors(cast)
+        own, model = self.dtype, self.with_tensors(cast)  # modules in the graph, such as masks, are shared
         examples = tuple(cast_value(value, dtype) for value in self.examples)
         inputs = tuple(replace(spec, dtype=dtype) if spec.dtype.is_floating_point else spec for spec in self.inputs)
         for node in model.calls():
-            cast_literals(node, self.dtype, dtype)
+            cast_literals(node, own, dtype)
         model.graph_module.recompile()
         return replace(model, examples=examples, inputs=inputs)
 

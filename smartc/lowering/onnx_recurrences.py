@@ -72,7 +72,7 @@ def fold_weights(model: ir.Model) -> None:
     """Store, in place, the weights of recurrent layers as these take them, whatever their size."""
     from onnxscript.optimizer import fold_constants
 
-    fold_constants(model, should_fold=lambda node: True if _makes_weights(node) else False)
+    fold_constants(model, should_fold=lambda node: _makes_weights(node))
 
 
 def _makes_weights(node: ir.Node) -> bool:
