@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -226,7 +228,7 @@ def _recurrence(model: TracedModel, node: fx.Node, survivors: Survivors) -> None
     for output in [user for user in node.users if arguments_of(user)[1] < 2]:
         with model.graph.inserting_after(output):
             own = _call(model, aten.slice.Tensor, (output, 2, 0, left[0]), value_of(output).resized(2, left[0]))
-        output.replace_all_uses_with(own, delete_user_cb=lambda user, own=own: user is not own)
+        output.replace_all_uses_with(own, delete_user_cb=partial(operator.is_not, own))
 
 
 def _call(model: TracedModel, target: Any, arguments: tuple[Any, ...], value: Value) -> fx.Node:

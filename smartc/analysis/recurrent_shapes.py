@@ -94,9 +94,9 @@ def recurrent_shapes(known: Known, node: fx.Node) -> tuple[Shape, ...]:
     source, parameters, batch_first = (arguments[place] for place in (0, 2, 8))
     sizes = sizes_of(source)
     steps, sequences = (sizes[1], sizes[0]) if batch_first else sizes[:2]
-    weights = [weight for weight in parameters if len(sizes_of(weight)) == 2]
-    parts = _Recurrence(known, name, steps, sequences).layer(weights, units_along(known.labels[source], -1))
-    return tuple(replace(shape, part=f"{_place(weights[0])}{shape.part}") for shape in parts)
+    matrices = [weight for weight in parameters if len(sizes_of(weight)) == 2]
+    parts = _Recurrence(known, name, steps, sequences).layer(matrices, units_along(known.labels[source], -1))
+    return tuple(replace(shape, part=f"{_place(matrices[0])}{shape.part}") for shape in parts)
 
 
 def _place(weight: fx.Node) -> str:

@@ -6,11 +6,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-import onnx_ir as ir
 import torch
-from onnx_ir.tape import Tape
-from onnxscript import FLOAT, evaluator
+from onnxscript import FLOAT, evaluator, ir
 from onnxscript import opset20 as op
+from onnxscript.optimizer import fold_constants
 
 aten = torch.ops.aten
 # The order of ONNX's gates in PyTorch's; a plain recurrent layer has one.
@@ -70,17 +69,17 @@ def _of_one_state(layer: Callable[..., Any]) -> Callable[..., Any]:
 
 def fold_weights(model: ir.Model) -> None:
     """Store, in place, the weights of recurrent layers as these take them, whatever their size."""
-    from onnxscript.optimizer import fold_constants
-
-    fold_constants(model, should_fold=lambda node: _makes_weights(node))
-
-
-def _makes_weights(node: ir.Node) -> bool:
-    """Say whether all that a node makes are weights of recurrent layers, or on the way to them."""
-    uses = [use for output in node.outputs for use in output.uses()]
-    return bool(uses) and all(
-        use.idx in _WEIGHTS if use.node.op_type in _ORDERS else _makes_weights(use.node) for use in uses
-    )
+    layers = [node for node in model.graph if node.op_type in _ORDERS]
+    wanted = [layer.inputs[place] for layer in layers for place in _WEIGHTS if place < len(layer.inputs)]
+    makers: set[ir.Node] = set()
+    while wanted:
+        value = wanted.pop()
+        maker = None if value is None else value.producer()
+        if maker is not None and maker not in makers:
+            makers.add(maker)
+            wanted += maker.inputs
+    if makers:
+        fold_constants(model, should_fold=lambda node: node in makers)
 
 
 class _Translations:
@@ -95,13 +94,15 @@ class _Translations:
         source, axes = self.reversed.get(x, (None, ()))
         if source is not None and axes == tuple(dims):
             return source
+        if not dims:
+            return op.Identity(x)
         count = len(dims)
         flipped = op.Slice(
             x,
-            op.Constant(value_ints=[-1] * count),
-            op.Constant(value_ints=[_LAST] * count),
-            op.Constant(value_ints=list(dims)),
-            op.Constant(value_ints=[-1] * count),
+            _numbers([-1] * count),
+            _numbers([_LAST] * count),
+            _numbers(list(dims)),
+            _numbers([-1] * count),
         )
         self.reversed[flipped] = (x, tuple(dims))
         return flipped
@@ -129,10 +130,15 @@ def _operator(kind: str, x: Any, states: Any, parameters: Any, backward: bool, *
     hidden = recurrent.shape[1]
     both = op.Concat(*(_ordered(kind, bias, hidden) for bias in biases), axis=0) if biases else None
     weights = [_ordered(kind, into, hidden), _ordered(kind, recurrent, hidden), both]
-    stacked = [weight if weight is None else op.Unsqueeze(weight, op.Constant(value_ints=[0])) for weight in weights]
+    stacked = [weight if weight is None else op.Unsqueeze(weight, _numbers([0])) for weight in weights]
     direction = "reverse" if backward else "forward"
     outputs, *left = getattr(op, kind)(x, *stacked, None, *states, direction=direction, hidden_size=hidden, **facts)
-    return (op.Squeeze(outputs, op.Constant(value_ints=[1])), *left[: len(states)])
+    return (op.Squeeze(outputs, _numbers([1])), *left[: len(states)])
+
+
+def _numbers(values: Sequence[int]) -> Any:
+    """Return a constant of whole numbers."""
+    return op.Constant(value_ints=values)
 
 
 def _ordered(kind: str, weight: Any, hidden: int) -> Any:
@@ -140,8 +146,8 @@ def _ordered(kind: str, weight: Any, hidden: int) -> Any:
     gates = [(hidden * gate, hidden * (gate + 1)) for gate in _ORDERS[kind]]
     if len(gates) == 1:
         return weight
-    axis = op.Constant(value_ints=[0])
-    ends = [[op.Constant(value_ints=[end]) for end in gate] for gate in gates]
+    axis = _numbers([0])
+    ends = [[_numbers([end]) for end in gate] for gate in gates]
     return op.Concat(*(op.Slice(weight, first, last, axis) for first, last in ends), axis=0)
 
 
@@ -151,7 +157,7 @@ def _projected(kind: str, x: Any, states: Any, parameters: Any, backward: bool) 
     sums = op.MatMul(x, op.Transpose(into, perm=[1, 0]))
     for bias in biases:
         sums = op.Add(sums, bias)
-    first = op.Constant(value_ints=[0])
+    first = _numbers([0])
     hidden, cell = (op.Squeeze(state, first) for state in states)
     weights = [op.Transpose(weight, perm=[1, 0]) for weight in (recurrent, projection)]
     ways = ir.AttrInt64s("scan_input_directions", [int(backward)])
@@ -163,15 +169,16 @@ def _projected(kind: str, x: Any, states: Any, parameters: Any, backward: bool) 
     ]
     # Its outputs are as many as the body's, which opset20 cannot know.
     scan = ir.Node("", "Scan", [hidden, cell, sums], facts, num_outputs=3)
-    evaluator.default().nodes.append(scan)
-    hidden, cell, outputs = scan.outputs
-    return outputs, op.Unsqueeze(hidden, first), op.Unsqueeze(cell, first)
+    recorder: Any = evaluator.default()
+    recorder.nodes.append(scan)
+    last: tuple[Any, ...] = tuple(scan.outputs)
+    return last[2], op.Unsqueeze(last[0], first), op.Unsqueeze(last[1], first)
 
 
 def _step(name: str, kind: Any, recurrent: Any, projection: Any) -> ir.Graph:
     """Return one step of a projected LSTM: from both states and the sums of the input to states and output."""
     hidden, cell, step = given = [ir.Value(name=f"{name}/{own}") for own in ("hidden", "cell", "sums")]
-    tape = Tape()
+    tape = ir.tape.Tape()
     gates = tape.op("Add", [step, tape.op("MatMul", [hidden, recurrent])])
     split = tape.op_multi_out("Split", [gates], {"axis": -1, "num_outputs": 4}, num_outputs=4)
     enter, forget, leave = (tape.op("Sigmoid", [split[place]]) for place in (0, 1, 3))

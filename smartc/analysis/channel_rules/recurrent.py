@@ -72,18 +72,15 @@ def _gates(site: Site, parameters: Sequence[Labels]) -> IntArray | None:
     rows = [site.sole(parameter, 0) for parameter in parameters]
     first = next((row for row in rows if row is not None), None)
     if first is None or len(first) == count:
-        site.freeze_all(list(parameters), "has a single hidden unit")
+        for row in (row for row in rows if row is not None):
+            site.freeze(row, "has a single hidden unit")
         return None
     units = first[: len(first) // count]
-    for row in rows:
-        link(site, units[None, :], None if row is None else row.reshape(count, -1), "adds to channels that all stay")
-    site.book.owned += [row for row, parameter in zip(rows, parameters, strict=True) if _is_weight(parameter, row)]
+    for own in rows:
+        link(site, units[None, :], None if own is None else own.reshape(count, -1), "adds to channels that all stay")
+    matrices = (row for row, parameter in zip(rows, parameters, strict=True) if len(parameter.shape) == 2)
+    site.book.owned += [row for row in matrices if row is not None]
     return units
-
-
-def _is_weight(parameter: Labels, row: IntArray | None) -> bool:
-    """Say whether the rows are those of a weight, not of a bias."""
-    return row is not None and len(parameter.shape) == 2
 
 
 def _projected(site: Site, weight: Labels, cells: IntArray | None) -> IntArray | None:
