@@ -15,7 +15,8 @@ from smartc.analysis.channels.labels import Labels
 from smartc.core.errors import InternalError
 from smartc.ir.traced_model import Remark, TracedModel, value_of
 from smartc.passes.shared.base import PassResult
-from smartc.passes.shared.rewrite_sizes import Survivors, rewrite_sizes
+from smartc.passes.shared.rewrite_sizes import rewrite_sizes
+from smartc.passes.shared.survivors import Survivors
 
 BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
 

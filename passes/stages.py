@@ -18,6 +18,7 @@ from smartc.passes.permute_channels import PermuteChannels
 from smartc.passes.remove_channels import RemoveChannels
 from smartc.passes.share_statistics import ShareStatistics
 from smartc.passes.shared.base import Pass, PassResult, run_passes
+from smartc.passes.split_recurrences import SplitRecurrences
 from smartc.passes.training_mode import TrainingMode
 
 PASSES: tuple[tuple[str, type[Pass]], ...] = (
@@ -28,6 +29,7 @@ PASSES: tuple[tuple[str, type[Pass]], ...] = (
     ("capture", MakeFunctional),
     ("capture", MergeShuffles),
     ("capture", LinearOfTranspose),
+    ("capture", SplitRecurrences),
     # A network that is yet to be trained keeps what its parameters compute, so that this is no part of the capture.
     ("fold", FoldConstants),
     # Masks are inserted into a network that trains; what learning decides runs them, not every compile does.

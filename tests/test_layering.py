@@ -56,7 +56,7 @@ SPEAKING = re.compile(r"smartc\.(cli\.\w+|reporting\.(terminal|layers))")
 # A build is run by the runtime of what it was lowered to.
 RUNTIMES = {
     "onnx": r"smartc\.lowering\.(to_onnx|packed_initializers|time_onnx)",
-    "onnxscript": r"smartc\.lowering\.to_onnx",
+    "onnxscript": r"smartc\.lowering\.(to_onnx|onnx_recurrences)",
     "onnx_graphsurgeon": r"smartc\.lowering\.to_onnx",
     "onnxruntime": r"smartc\.(lowering\.(to_onnx|time_onnx)|artifact\.runner)",
     "tvm": r"smartc\.(lowering\.(to_tvm|time_tvm)|kernels\..*|artifact\.runner)",

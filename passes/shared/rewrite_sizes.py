@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import fx
 
-from smartc.analysis.channels.channel_groups import surviving
 from smartc.analysis.channels.labels import Labels
 from smartc.core.errors import InternalError
 from smartc.ir.traced_model import (
     TracedModel,
+    Value,
     argument_of,
     arguments_of,
     layer_name,
@@ -25,55 +25,9 @@ from smartc.ir.traced_model import (
     stored_name,
     value_of,
 )
+from smartc.passes.shared.survivors import BoolArray, Survivors, scaled
 
 aten = torch.ops.aten
-BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
-
-
-@dataclass(frozen=True, eq=False)
-class Survivors:
-    """What is left of each node's output."""
-
-    labels: Mapping[fx.Node, Any]
-    keep: BoolArray
-
-    def along(self, labels: Labels, axis: int) -> BoolArray | None:
-        """Return a flag for each index of an axis, true where it survives; None where no label covers the axis."""
-        factor = labels.along(axis)
-        if factor is None:
-            return None
-        alive = surviving(factor.labels, self.keep)
-        place = factor.axes.index(axis % len(labels.shape))
-        return np.asarray(alive.any(axis=tuple(other for other in range(alive.ndim) if other != place)))
-
-    def of(self, node: Any, axis: int) -> BoolArray | None:
-        """Return a flag for each index of an axis of a node's output, true where it survives; None where all do."""
-        labels = self.labels.get(node)
-        alive = self.along(labels, axis) if isinstance(labels, Labels) else None
-        return None if alive is None or alive.all() else alive
-
-    def size(self, node: fx.Node, axis: int, size: Any) -> Any:
-        """Return the size of an axis of a node's output, given what it was: a number, or a node that computes it.
-
-        A computed one is that of an axis that has so many indices for each sample: the share that survives is the same.
-        """
-        alive = self.of(node, axis)
-        if alive is None or size == -1:
-            return size
-        if isinstance(size, fx.Node):
-            with node.graph.inserting_before(node):
-                return _scaled(size, int(alive.sum()), len(alive))
-        return int(alive.sum())
-
-
-def _scaled(size: fx.Node, numerator: int, denominator: int) -> fx.Node:
-    """Return a new node of the size times a fraction of which it is a multiple."""
-    value = value_of(size)
-    times = size.graph.call_function(operator.mul, (size, numerator))
-    times.meta["value"] = value * numerator
-    scaled = size.graph.call_function(operator.floordiv, (times, denominator))
-    scaled.meta["value"] = value * numerator // denominator
-    return scaled
 
 
 Rewrite = Callable[[TracedModel, fx.Node, Survivors], None]
@@ -226,7 +180,7 @@ def _measured(model: TracedModel, node: fx.Node, survivors: Survivors) -> None:
     if flags:
         readers = list(node.users)
         with node.graph.inserting_after(node):
-            had = _scaled(node, math.prod(len(alive) for alive in flags), math.prod(int(a.sum()) for a in flags))
+            had = scaled(node, math.prod(len(alive) for alive in flags), math.prod(int(a.sum()) for a in flags))
         had.meta["value"] = value_of(node)
         for reader in readers:
             reader.replace_input_with(node, had)
@@ -251,6 +205,40 @@ def _group_norm(model: TracedModel, node: fx.Node, survivors: Survivors) -> None
     alive = survivors.of(arguments_of(node)[0], 1)
     if alive is not None:
         node.update_arg(1, int(alive.sum()) * arguments_of(node)[1] // len(alive))
+
+
+def _recurrence(model: TracedModel, node: fx.Node, survivors: Survivors) -> None:
+    """Give a projected LSTM a channel of zeros more, if it is left with as many channels as cells.
+
+    PyTorch tells from the sizes of the states whether there is a projection.
+    """
+    given = arguments_of(node)
+    if operator_name(node.target) != "lstm" or len(given[2]) % 2 == 0:
+        return
+    labels = survivors.labels[node]
+    left = [one.shape[2] if (a := survivors.along(one, 2)) is None else int(a.sum()) for one in labels[1:]]
+    if left[0] != left[1]:
+        return
+    (hidden, cell), (into, recurrent, *biases, projection) = given[1:3]
+    wider, rows = left[0] + 1, 4 * left[1]
+    with model.graph.inserting_before(node):
+        hidden = _call(model, aten.pad.default, (hidden, [0, 1]), value_of(hidden).resized(2, wider))
+        recurrent = _call(model, aten.pad.default, (recurrent, [0, 1]), Value((rows, wider), value_of(recurrent).dtype))
+        projection = _call(
+            model, aten.pad.default, (projection, [0, 0, 0, 1]), Value((wider, left[1]), value_of(projection).dtype)
+        )
+    node.args = (given[0], [hidden, cell], [into, recurrent, *biases, projection], *given[3:])
+    for output in [user for user in node.users if arguments_of(user)[1] < 2]:
+        with model.graph.inserting_after(output):
+            own = _call(model, aten.slice.Tensor, (output, 2, 0, left[0]), value_of(output).resized(2, left[0]))
+        output.replace_all_uses_with(own, delete_user_cb=partial(operator.is_not, own))
+
+
+def _call(model: TracedModel, target: Any, arguments: tuple[Any, ...], value: Value) -> fx.Node:
+    """Write a call whose output is known."""
+    node = model.graph.call_function(target, arguments)
+    node.meta["value"] = value
+    return node
 
 
 def _constant(model: TracedModel, node: fx.Node, index: Any) -> fx.Node:
@@ -279,4 +267,5 @@ _REWRITES: dict[str, Rewrite] = {
     "roll": _roll,
     "group_norm": _group_norm,
     "number": _measured,
+    "recurrence": _recurrence,
 }

@@ -1,4 +1,4 @@
-"""The sizes of recurrent layers: all gates, all steps, every layer and direction."""
+"""The sizes of recurrent layers: all gates and all steps of one layer in one direction."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 from torch import fx
 
-from smartc.analysis.channels.channel_groups import FROZEN
 from smartc.analysis.channels.labels import IntArray
 from smartc.analysis.shape import Known, Shape, parameter_name, sizes_of, units_along
 from smartc.ir.traced_model import arguments_of, operator_name
@@ -18,6 +16,7 @@ from smartc.targets.workload import OpKind
 # Lane operations for a hidden unit and step: each gate adds two products and has an activation, then the state follows.
 # LSTM: f * c + i * g and o * tanh(c).  GRU: r * h within its gate, and (1 - z) * n + z * h.
 _OPERATIONS = {"lstm": 4 * 2 + 3 + 2, "gru": 3 * 2 + 1 + 4, "rnn_tanh": 2, "rnn_relu": 2}
+_GATES = {"lstm": 4, "gru": 3}
 _CELL = "_cell"
 
 
@@ -37,13 +36,19 @@ class _Recurrence:
             weights: Of the input, of the hidden state and, where it is projected, of that; (out, in) each.
             reads: The units of the layer's input.
         """
-        yield replace(self._product(weights[0], reads, at_once=True), part="input")
-        hidden = _frozen(sizes_of(weights[1])[1])
-        yield replace(self._product(weights[1], hidden, at_once=False), part="recurrent")
-        cells = sizes_of(weights[2])[1] if len(weights) > 2 else len(hidden)
-        yield replace(self._cell(cells, sizes_of(weights[1])[0]), part="cell")
-        for weight in weights[2:]:
-            yield replace(self._product(weight, _frozen(cells), at_once=False), part="projection")
+        into, recurrent, *projections = weights
+        yield replace(self._product(into, reads, at_once=True), part="input")
+        hidden = self._units(recurrent, 1)
+        yield replace(self._product(recurrent, hidden, at_once=False), part="recurrent")
+        gates = self._units(recurrent, 0)
+        cells = gates[: len(gates) // _GATES.get(self.name, 1)]
+        yield replace(self._cell(cells, len(gates)), part="cell")
+        for weight in projections:
+            yield replace(self._product(weight, cells, at_once=False), part="projection")
+
+    def _units(self, weight: fx.Node, axis: int) -> IntArray:
+        """Return the units along an axis of a weight."""
+        return units_along(self.known.labels[weight], axis)
 
     def _product(self, weight: fx.Node, reads: IntArray, *, at_once: bool) -> Shape:
         """Size the product by a weight, for all steps at once or step by step."""
@@ -51,7 +56,7 @@ class _Recurrence:
         return Shape(
             kind=OpKind.MATRIX,
             reads=reads,
-            writes=_frozen(sizes_of(weight)[0]),
+            writes=self._units(weight, 0),
             pixels=every if at_once else self.sequences,
             repeats=1 if at_once else self.steps,
             input_elements=every,
@@ -62,15 +67,15 @@ class _Recurrence:
             op="linear",
         )
 
-    def _cell(self, cells: int, gates: int) -> Shape:
+    def _cell(self, cells: IntArray, gates: int) -> Shape:
         """Size what turns the sums of all gates into the next state."""
         every = self.steps * self.sequences
         return Shape(
             kind=OpKind.VECTOR,
-            reads=_frozen(cells),
-            writes=_frozen(cells),
+            reads=cells,
+            writes=cells,
             pixels=every,
-            input_elements=2 * every * gates // cells,
+            input_elements=2 * every * gates // len(cells),
             output_elements=every,
             vector_elements=_OPERATIONS[self.name] * every,
             op="tanh",
@@ -81,33 +86,20 @@ def recurrent_shapes(known: Known, node: fx.Node) -> tuple[Shape, ...]:
     """Return the sizes of an LSTM, a GRU or a plain recurrent layer; none where its sequences are packed."""
     arguments, name = arguments_of(node), operator_name(node.target)
     if name.endswith(_CELL):
-        return _single_step(known, name.removesuffix(_CELL), *arguments[:1], *arguments[2:4])
-    if len(arguments) < 9:
+        source, weights = arguments[0], arguments[2:4]
+        step = _Recurrence(known, name.removesuffix(_CELL), 1, math.prod(sizes_of(source)[:-1]))
+        return tuple(step.layer(weights, units_along(known.labels[source], -1)))
+    if node.target._overloadname != "input":  # type: ignore[union-attr]
         return ()
-    source, parameters, layers, both_ways, batch_first = (arguments[place] for place in (0, 2, 4, 7, 8))
+    source, parameters, batch_first = (arguments[place] for place in (0, 2, 8))
     sizes = sizes_of(source)
     steps, sequences = (sizes[1], sizes[0]) if batch_first else sizes[:2]
-    whole = _Recurrence(known, name, steps, sequences)
-    weights = [weight for weight in parameters if len(sizes_of(weight)) == 2]
-    directions = ("", "_reverse") if both_ways else ("",)
-    each = len(weights) // (layers * len(directions))
-    parts: list[Shape] = []
-    for place in range(layers * len(directions)):
-        own = weights[place * each : (place + 1) * each]
-        layer, way = divmod(place, len(directions))
-        # What a layer below hands on has no labels: nothing of it can go.
-        reads = units_along(known.labels[source], -1) if layer == 0 else _frozen(sizes_of(own[0])[1])
-        found = whole.layer(own, reads)
-        parts += [replace(shape, part=f"l{layer}{directions[way]}.{shape.part}") for shape in found]
-    return tuple(parts)
+    matrices = [weight for weight in parameters if len(sizes_of(weight)) == 2]
+    parts = _Recurrence(known, name, steps, sequences).layer(matrices, units_along(known.labels[source], -1))
+    return tuple(replace(shape, part=f"{_place(matrices[0])}{shape.part}") for shape in parts)
 
 
-def _single_step(known: Known, name: str, source: fx.Node, *weights: fx.Node) -> tuple[Shape, ...]:
-    """Return the sizes of one step that is called by itself."""
-    step = _Recurrence(known, name, 1, math.prod(sizes_of(source)[:-1]))
-    return tuple(step.layer(weights, units_along(known.labels[source], -1)))
-
-
-def _frozen(size: int) -> IntArray:
-    """Return as many units that stay."""
-    return np.full(size, FROZEN, dtype=np.int64)
+def _place(weight: fx.Node) -> str:
+    """Return the layer and direction that a weight of the input is named after, such as ``l0_reverse.``, or ""."""
+    _, found, place = (parameter_name(weight) or "").rpartition("weight_ih_")
+    return f"{place}." if found else ""

@@ -22,6 +22,7 @@ from smartc.frontend.opaque_outputs import opaque_outputs, without_opaque_output
 from smartc.frontend.quantised import refuse_quantised, refuse_quantised_graph
 from smartc.frontend.user_frame import user_line
 from smartc.ir.traced_model import Remark, TracedModel, storage_key
+from smartc.ir.whole_recurrences import whole_recurrences
 from smartc.passes.stages import run_stage
 
 log = logging.getLogger(__name__)
@@ -178,7 +179,8 @@ def _export_once(
         # By the names that forward has for them: what it takes as *inputs is a tuple.
         named = dict(inspect.signature(module.forward).bind(*args, **kwargs).arguments)
         shapes = pytree.tree_map(lambda leaf: {0: batch} if _is_tensor(leaf) else None, named)
-    with quiet(), nullcontext() if lines is None else noting_fixed_sizes(lines):
+    noting = nullcontext() if lines is None else noting_fixed_sizes(lines)
+    with quiet(), whole_recurrences(fixed_steps=True), noting:
         return torch.export.export(module, args, kwargs, dynamic_shapes=shapes, strict=False)
 
 

@@ -13,14 +13,20 @@ from smartc.learning.statistics.calibration import NO_CALIBRATION, Calibration
 from smartc.learning.statistics.damage import damage
 from smartc.learning.statistics.input_energy import input_energy
 from smartc.masks.granularity import BlockGranularity, ChannelGranularity
+from smartc.masks.units import find_units
 
 
 def with_better_granularity(job: CompileJob, samples: Samples | None) -> CompileJob:
     """Return the job with channels in place of blocks where these would lose more for the same budget.
 
-    Blocks are finer, but cost nothing less in layers that have no tiles, such as depthwise ones.
+    Blocks are finer, but cost nothing less in layers that have no tiles, such as depthwise ones; recurrent layers
+    have no blocks at all.
     """
-    if not isinstance(job.granularity, BlockGranularity) or job.budget.kind == "sparsity":
+    if not isinstance(job.granularity, BlockGranularity):
+        return job
+    if not find_units(job.original, job.layers, job.granularity).count:
+        return replace(job, granularity=ChannelGranularity())
+    if job.budget.kind == "sparsity":
         return job
     calibration = NO_CALIBRATION
     if samples is not None:

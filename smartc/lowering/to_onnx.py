@@ -17,6 +17,8 @@ import torch
 from smartc.core.errors import Argument, UserError, first_line
 from smartc.core.quiet import quiet
 from smartc.ir.traced_model import TracedModel
+from smartc.ir.whole_recurrences import whole_recurrences
+from smartc.lowering.onnx_recurrences import fold_weights, recurrence_translations
 from smartc.lowering.packed_initializers import pack_initializers
 
 # The oldest opset that has every operator torch.onnx emits for ATen graphs.
@@ -103,7 +105,7 @@ def take_weights(model: onnx.ModelProto) -> list[bytes] | None:
 def _exported(model: TracedModel, program: torch.export.ExportedProgram) -> onnx.ModelProto:
     """Return what PyTorch makes of a program."""
     try:
-        with quiet():
+        with quiet(), whole_recurrences():
             exported = torch.onnx.export(
                 program,
                 dynamo=True,
@@ -111,14 +113,16 @@ def _exported(model: TracedModel, program: torch.export.ExportedProgram) -> onnx
                 optimize=True,
                 verbose=False,
                 output_names=model.output_names,
+                custom_translation_table=recurrence_translations(),
             )
+            assert exported is not None
+            fold_weights(exported.model)
     except Exception as error:
         raise UserError(
             f"ONNX cannot express it: {_root_cause(error)}",
             where=model.name,
             fix=("Leave onnx out of ", Argument("backends"), "; model.pt2 has the same network"),
         ) from error
-    assert exported is not None
     return exported.model_proto
 
 

@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 from smartc.core.errors import InternalError, first_line
 from smartc.core.quiet import quiet
 from smartc.ir.traced_model import Remark, TracedModel
+from smartc.ir.whole_recurrences import whole_recurrences
 from smartc.proof.reference import seeded_inputs
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ def to_program(model: TracedModel) -> torch.export.ExportedProgram:
 def _exported(model: TracedModel, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.export.ExportedProgram:
     """Return the program with all sizes free, or with the batch alone where that is refused."""
     shapes = [dynamic_shapes(model, args, kwargs, others=others) for others in (True, False)]
-    with quiet(), torch.no_grad():
+    with quiet(), torch.no_grad(), whole_recurrences():
         if _has_free_sizes(model):
             try:
                 return torch.export.export(model.graph_module, args, kwargs, dynamic_shapes=shapes[0], strict=False)

@@ -18,11 +18,15 @@ from tvm import relax
 
 from smartc.core.errors import Argument, InternalError, UserError, first_line
 from smartc.core.quiet import quiet
-from smartc.ir.traced_model import TracedModel
+from smartc.ir.traced_model import TracedModel, arguments_of, layer_name, operator_name, operator_of, value_of
+from smartc.ir.whole_recurrences import whole_recurrences
 from smartc.kernels.inference.walk import relax_module
 from smartc.kernels.machine import Machine, machine_for
 from smartc.passes.stages import run_stage
 from smartc.proof.reference import seeded_inputs
+
+# TVM takes some tenths of a second for each step of a recurrent layer.
+MOST_STEPS = 32
 
 
 @dataclass(frozen=True)
@@ -122,6 +126,7 @@ def to_tvm(
     examples = seeded_inputs(folded, batch=1 if batch is None else batch)
     if batch is not None:
         _check_batch(folded, batch)
+    _check_recurrences(folded)
     module, layers = relax_module(_static_program(folded, examples), machine, dense or {})
     with machine.target, tvm.transform.PassContext(opt_level=3):
         executable = relax.build(module, machine.target, relax_pipeline=relax.get_default_pipeline(machine.target))
@@ -144,6 +149,30 @@ def _check_batch(model: TracedModel, batch: int) -> None:
         )
 
 
+def _check_recurrences(model: TracedModel) -> None:
+    """Check that TVM, which writes every step of a recurrent layer out and gives no states, can have a model's.
+
+    Raises:
+        UserError: It cannot, or not in reasonable time.
+    """
+    written = 0
+    for node in (node for node in model.calls() if operator_of(node).rule == "recurrence"):
+        arguments, outputs = arguments_of(node), value_of(node)
+        written += outputs[0].shape[1 if arguments[8] else 0]
+        if operator_name(node.target) in ("lstm", "gru") and any(arguments_of(user)[1] for user in node.users):
+            raise UserError(
+                f"TVM gives the outputs of {layer_name(node)} alone, and its last state is read, too",
+                where=model.name,
+                fix=("Leave tvm out of ", Argument("backends")),
+            )
+    if written > MOST_STEPS:
+        raise UserError(
+            f"TVM would write {written} steps of recurrent layers out one by one, more than {MOST_STEPS}",
+            where=model.name,
+            fix=("Leave tvm out of ", Argument("backends")),
+        )
+
+
 def _static_program(model: TracedModel, examples: tuple[Any, ...]) -> torch.export.ExportedProgram:
     """Return the exported program with every shape a number.
 
@@ -152,7 +181,7 @@ def _static_program(model: TracedModel, examples: tuple[Any, ...]) -> torch.expo
     """
     args, kwargs = model.arguments(examples)
     try:
-        with quiet(), torch.no_grad():
+        with quiet(), torch.no_grad(), whole_recurrences():
             return torch.export.export(model.graph_module, args, kwargs, strict=False)
     except Exception as error:
         raise InternalError(

@@ -14,7 +14,7 @@ from torch import fx
 from smartc.analysis.channels.labels import IntArray
 from smartc.analysis.find_layers import LayerRow, Layers
 from smartc.analysis.weight_use import WeightUse, weight_use
-from smartc.ir.traced_model import Remark, TracedModel, operator_name
+from smartc.ir.traced_model import Remark, TracedModel, operator_name, operator_of
 from smartc.masks.granularity import Granularity, WeightGranularity
 from smartc.masks.layouts import BoolArray, Channels, sizes, support
 from smartc.masks.masked_weight import MaskedWeight
@@ -136,6 +136,8 @@ def _matrix_layers(model: TracedModel, layers: Layers, skipped: list[Remark]) ->
     found: set[str] = set()
     for row in layers.rows:
         use = weight_use(model, row.node) if row.shape.kind == OpKind.MATRIX else None
+        if row.shape.kind == OpKind.MATRIX and operator_of(row.node).family == "recurrent":
+            skipped.append(Remark(row.name, "is of a recurrent layer, whose weights no runtime takes in parts"))
         if use is None or use.name in found:
             continue
         found.add(use.name)

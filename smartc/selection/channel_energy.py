@@ -56,10 +56,11 @@ def unit_energy(model: TracedModel, groups: ChannelGroups) -> FloatArray:
     for node in model.graph.nodes:
         if node.op == "call_function":
             moments[node] = _moments(model, node, moments, squares)
-            name = squares.plain_weight(node)
-            axis = reading.get((name, 1)) if name else None
-            if name and axis is not None:
-                brought = _brought(node, moments, squares.of(name), _scale_after(model, node))
+            for source, name in squares.read_by(node):
+                axis = reading.get((name, 1))
+                if axis is None:
+                    continue
+                brought = _brought(moments.get(source), squares.of(name), _scale_after(model, node))
                 inside = axis.units != FROZEN
                 energy += np.bincount(axis.units[inside], brought[inside], minlength=groups.count)
                 read[axis.units[inside]] = True
@@ -89,10 +90,20 @@ class _Squares:
         weight = arguments_of(node)[1]
         return str(weight.target) if isinstance(weight, fx.Node) and weight.op == "get_attr" else None
 
+    def read_by(self, node: fx.Node) -> list[tuple[Any, str]]:
+        """Return the names of weights (out, in) that a call reads directly, each with what it is multiplied by."""
+        name, given = self.plain_weight(node), arguments_of(node)
+        if operator_of(node).family != "recurrent":
+            return [(given[0], name)] if name else []
+        parameters = given[2:] if operator_of(node).rule == "recurrent_step" else given[2]
+        stored = [str(one.target) for one in parameters if isinstance(one, fx.Node) and one.op == "get_attr"]
+        names = [name for name in stored if self.model.tensor(name).ndim == 2]
+        # The first weight is of the input; states are of the layer itself.
+        return [(None if place else given[0], name) for place, name in enumerate(names)]
 
-def _brought(node: fx.Node, moments: dict[fx.Node, Any], squares: FloatArray, scale: FloatArray | None) -> FloatArray:
+
+def _brought(source: Moments | None, squares: FloatArray, scale: FloatArray | None) -> FloatArray:
     """Return the variance that each input channel (of each group, summed) brings to a layer's outputs."""
-    source = moments.get(arguments_of(node)[0])
     weights = np.ones(len(squares)) if scale is None or len(scale) != len(squares) else scale
     per_group = squares.shape[1]
     second = source.second if source is not None and len(source) % per_group == 0 else np.ones(per_group)
@@ -122,6 +133,8 @@ def _moments(model: TracedModel, node: fx.Node, moments: dict[fx.Node, Any], squ
             if whole
             else None
         )
+    if operator.family == "recurrent":
+        return None
     known = [source for source in sources if isinstance(source, Moments)]
     if not known or len(known) < len(sources):
         return _picked(node, sources)

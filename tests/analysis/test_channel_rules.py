@@ -68,8 +68,8 @@ def test_a_call_that_its_rule_does_not_know_freezes_and_says_so(monkeypatch: pyt
     assert groups.frozen["0.weight", 0] == reason
 
 
-def test_only_what_other_passes_remove_and_recurrent_layers_lack_a_rule() -> None:
-    lacking = {"_assert_tensor_metadata", "channel_shuffle", "lstm", "gru"}
+def test_only_what_other_passes_remove_lacks_a_rule() -> None:
+    lacking = {"_assert_tensor_metadata", "channel_shuffle"}
     assert {name for name in OPERATORS if rule_of(name) is None} == lacking
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+import smartc
 from smartc.analysis.analyse import analysed
 from smartc.frontend.capture import trace
 from smartc.targets.target import load_target
 from tests.support.product_networks import build
 from tests.support.random_layers import changed
+from tests.support.recurrent_networks import Tagger, token_ids
 
 NPU = load_target("npu-8x8")
 STEPS, WIDTH, HIDDEN = 6, 32, 24
@@ -44,3 +46,17 @@ def test_weights_that_do_not_fit_are_read_at_each_step() -> None:
     held, read = (target.price(layers.workload(target, layers.full_sizes)) for target in (NPU, small))
     assert (read.weights / held.weights)[1] == STEPS
     assert (read.weight_bytes == held.weight_bytes).all()
+
+
+def test_the_price_of_what_is_left_follows_all_gates() -> None:
+    module, ids = Tagger("GRU", num_layers=1).eval(), token_ids(STEPS)
+    done = smartc.compile(module, ids, target="npu-8x8", sparsity=0.5, backends=())
+    compiled = {layer.name: layer.compiled.macs for layer in done.report.layers}
+    state = done.module.state_dict()
+    embedded, head = state["embed.weight"].shape[1], state["head.weight"].shape
+    units = {place: state[f"recurrent.weight_hh_{place}"].shape[1] for place in ("l0", "l0_reverse")}
+    for place, own in units.items():
+        assert compiled[f"recurrent.{place}.input"] == STEPS * embedded * 3 * own
+        assert compiled[f"recurrent.{place}.recurrent"] == STEPS * own * 3 * own
+    assert compiled["head"] == STEPS * sum(units.values()) * head[0]
+    assert sum(units.values()) < 48

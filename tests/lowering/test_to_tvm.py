@@ -17,9 +17,11 @@ pytest.importorskip("tvm")
 
 import smartc
 from smartc.core.errors import UserError
+from smartc.frontend.capture import trace
 from smartc.ir.traced_model import TracedModel
 from smartc.lowering.to_tvm import TvmModule, time_layers, to_tvm
 from tests.support.oracle import FLOAT32_TOLERANCE, relative_error
+from tests.support.recurrent_networks import build, token_ids
 
 pytestmark = pytest.mark.slow
 
@@ -187,3 +189,16 @@ def test_compiles_for_a_processor_of_another_kind(traced: TracedModel, tmp_path:
     module = to_tvm(traced, mcpu="aarch64")
     module.export(tmp_path / "model.tar")
     assert (tmp_path / "model.tar").stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("network", "text"),
+    [
+        ("lstm_classifier", "TVM gives the outputs of recurrent alone, and its last state is read, too"),
+        ("rnn_tagger", "TVM would write 36 steps of recurrent layers out one by one, more than 32"),
+    ],
+)
+def test_says_which_recurrent_layers_tvm_cannot_have(network: str, text: str) -> None:
+    module, _ = build(network, torch.float32)
+    with pytest.raises(UserError, match=f"^{module.__class__.__name__}: {text}. Leave tvm out of backends"):
+        to_tvm(trace(module, token_ids(9)))

@@ -10,6 +10,7 @@ from torch import nn
 from smartc.analysis.find_channel_groups import find_channel_groups
 from smartc.frontend.capture import trace
 from smartc.selection.channel_energy import Moments, _through, unit_energy
+from tests.support.recurrent_networks import build as recurrent_network
 from tests.support.zoo import CASES, build
 
 
@@ -86,3 +87,16 @@ def test_is_a_number_for_every_unit_of_any_network(name: str) -> None:
     assert energy.shape == (groups.count,)
     assert np.isfinite(energy).all()
     assert (energy >= 0).all()
+
+
+def test_recurrent_weights_read_channels_and_hidden_units() -> None:
+    module, x = recurrent_network("gru_without_bias")
+    model = trace(module, x)
+    groups = find_channel_groups(model)
+    energy = unit_energy(model, groups)
+    found = {group.name: energy[group.units] for group in groups.groups}
+    state = {name: weight.detach().square().sum(0).numpy() for name, weight in module.named_parameters()}
+    assert np.allclose(found["embed"], state["recurrent.weight_ih_l0"])
+    lower = state["recurrent.weight_hh_l0"] + state["recurrent.weight_ih_l1"]
+    assert np.allclose(found["recurrent.weight_ih_l0"], lower)
+    assert np.allclose(found["recurrent.weight_ih_l1"], state["recurrent.weight_hh_l1"] + state["head.weight"])

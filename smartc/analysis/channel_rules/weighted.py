@@ -9,7 +9,7 @@ import numpy as np
 from smartc.analysis.channel_rules.registry import rule
 from smartc.analysis.channels.labels import Factor, IntArray, Labels, Site
 
-_STAYS = "reads an input all of whose channels stay"
+STAYS = "reads an input all of whose channels stay"
 _MADE = "multiplies them by a weight that is computed from other tensors in a way that keeps all of its channels"
 _COMPUTED = "multiplies them by a computed weight, which need not be zero where its parameters are"
 
@@ -29,13 +29,13 @@ def convolution(
     out, into = site.sole(weight, 0), site.sole(weight, 1)
     if groups == 1:
         _link_input(site, channels, into)
-        _read(site, weight, into)
+        read(site, weight, into)
         site.book.owned += [out] if out is not None else []
     elif weight.shape[1] == 1:
         _follow_groups(site, channels, out, groups)
     else:
         _balance(site, channels, into, out, groups)
-        _read(site, weight, into)
+        read(site, weight, into)
     _tie_bias(site, bias, out)
     return _output(site, x, 1 - len(weight.shape), out)
 
@@ -58,7 +58,7 @@ def transposed_convolution(
             site.freeze(own, "gives several channels for each one it takes")
         out = None if into is None else np.repeat(into, weight.shape[1])
     else:
-        _read(site, weight, into)
+        read(site, weight, into)
         site.book.owned += [own] if own is not None else []
         if groups > 1 and into is not None:
             rows = into.reshape(groups, -1)
@@ -73,7 +73,7 @@ def linear(site: Site, x: Labels, weight: Labels, bias: Labels | None = None) ->
     """Own new channels on the last axis and read the input's. Weight: (out, in)."""
     out, into = site.sole(weight, 0), site.sole(weight, 1)
     _link_input(site, site.sole(x, -1), into)
-    _read(site, weight, into)
+    read(site, weight, into)
     site.book.owned += [out] if out is not None else []
     _tie_bias(site, bias, out)
     return _output(site, x, -1, out)
@@ -102,7 +102,15 @@ def _link_input(site: Site, channels: IntArray | None, into: IntArray | None) ->
 
     A stored weight always has labels.
     """
-    link(site, channels, into, _MADE if into is None else _STAYS)
+    link(site, channels, into, _MADE if into is None else STAYS)
+
+
+def read(site: Site, weight: Labels, into: IntArray | None) -> None:
+    """Read channels by an axis of a weight."""
+    if into is not None and weight.weight:
+        site.book.read.append(into)
+    elif into is not None:
+        site.freeze(into, _COMPUTED)
 
 
 def _input_channels(site: Site, x: Labels, weight: Labels) -> tuple[Labels, IntArray | None]:
@@ -114,20 +122,12 @@ def _input_channels(site: Site, x: Labels, weight: Labels) -> tuple[Labels, IntA
     return x, site.sole(x, -1 - space)
 
 
-def _read(site: Site, weight: Labels, into: IntArray | None) -> None:
-    """Read channels by an axis of a weight."""
-    if into is not None and weight.weight:
-        site.book.read.append(into)
-    elif into is not None:
-        site.freeze(into, _COMPUTED)
-
-
 def _follow_groups(site: Site, channels: IntArray | None, out: IntArray | None, groups: int) -> None:
     """Tie each group's outputs to its one input channel."""
     if out is not None and channels is not None:
         site.tie(out.reshape(groups, -1), channels[:, None])
     else:
-        link(site, channels, out, _STAYS)
+        link(site, channels, out, STAYS)
 
 
 def _balance(site: Site, channels: IntArray | None, into: IntArray | None, out: IntArray | None, groups: int) -> None:

@@ -23,8 +23,8 @@ WEIGHTED = (
     Operator("linear", "linear", "linear", cost="matrix", weight=_WEIGHT, onnx=("Gemm", "MatMul")),
     Operator("embedding", "embedding", "embedding"),
     # They may have no random numbers to draw, yet on some devices they have no gradient in evaluation.
-    *alike("lstm gru rnn_tanh rnn_relu", "recurrent", cost="matrix", in_training="random"),
-    *alike("lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell", "recurrent", cost="matrix"),
+    *alike("lstm gru rnn_tanh rnn_relu", "recurrent", "recurrence", cost="matrix", in_training="random"),
+    *alike("lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell", "recurrent", "recurrent_step", cost="matrix"),
 )
 
 PRODUCTS = (

@@ -112,9 +112,9 @@ class _Probe(fx.Interpreter):
     def _effects(self, outputs: list[Tensor], gradients: list[Tensor]) -> Tensor:
         """Return the effects for gradients at the outputs."""
         total = torch.zeros(self.units.count, dtype=torch.float64)
-        if not outputs or not self.weights:
-            return total
         wanted = [*self.weights.values(), *self.shifts.values()]
+        if not outputs or not wanted:
+            return total
         found = torch.autograd.grad(outputs, wanted, gradients, allow_unused=True)
         sensitivity = dict(zip(self.weights, found, strict=False))
         shifted = dict(zip(self.shifts, found[len(self.weights) :], strict=True))
@@ -129,9 +129,9 @@ class _Probe(fx.Interpreter):
     def _constant_part(self, name: str, gradient: Tensor, shifted: Tensor | None) -> Tensor:
         """Return the part of a weight's gradient that the mean of its inputs causes; zero where that is not known."""
         mean = self.recorder.mean(name)
-        outs, ins = (1, 0) if self.transposed[name] else (0, 1)
         if mean is None or shifted is None or gradient.ndim < 2:
             return torch.zeros_like(gradient)
+        outs, ins = (1, 0) if self.transposed[name] else (0, 1)
         if gradient.shape[ins] != len(mean) or gradient.shape[outs] != len(shifted):
             return torch.zeros_like(gradient)  # groups: the inputs are not in the order of one axis
         shapes = [[-1 if axis == own else 1 for axis in range(gradient.ndim)] for own in (ins, outs)]
