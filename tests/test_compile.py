@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import smartc
 from smartc.core.errors import InternalError, UserError
 from smartc.passes import remove_channels
 from tests.support.oracle import FLOAT32_TOLERANCE, assert_equals_masked, relative_error
+from tests.support.random_networks import random_recipe
 from tests.support.zoo import build
 
 NAMES = ("residual_bottlenecks", "c2f_chunk", "squeeze_excite_linear", "shufflenet_unit_view", "dictionary_output")
@@ -61,6 +63,33 @@ def test_kept_counts_fill_tiles_or_say_why(compiled: smartc.Compiled) -> None:
     for group in compiled.plan.groups:
         assert group.kept % 8 == 0 or group.kept == group.channels or "tile" in group.reason
         assert group.reason
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("granularity", ["channel", "8x8"])
+@pytest.mark.parametrize("kind", ["latency", "macs", "bytes"])
+@pytest.mark.parametrize("seed", [2, 3])
+def test_random_networks_meet_their_budget_or_say_what_is_possible(seed: int, kind: str, granularity: str) -> None:
+    module, inputs = random_recipe(seed, 4).build()
+
+    def compiled_to(share: str) -> smartc.Compiled:
+        budget: dict[str, Any] = {kind: f"{share}x"}
+        return smartc.compile(module, inputs, target="npu-8x8", granularity=granularity, backends=(), **budget)
+
+    share = "0.6"
+    try:
+        result = compiled_to(share)
+    except UserError as error:
+        found = re.search(r"at (?:best|least) ([\d.]+)x", str(error))
+        assert found
+        assert float(found[1]) > 0.6
+        share = found[1]
+        result = compiled_to(share)
+    report = result.report
+    change = {"latency": report.latency, "macs": report.summary.macs, "bytes": report.summary.weight_bytes}[kind]
+    assert change.compiled <= float(share) * change.dense * (1 + 1e-9)
+    assert all(layer.compiled.ms <= layer.dense.ms * (1 + 1e-9) for layer in report.layers)
+    assert_equals_masked(module, inputs, result)
 
 
 @pytest.mark.slow
