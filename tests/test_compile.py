@@ -92,6 +92,21 @@ def test_random_networks_meet_their_budget_or_say_what_is_possible(seed: int, ki
     assert_equals_masked(module, inputs, result)
 
 
+@pytest.mark.parametrize(
+    ("granularity", "width", "note"),
+    [
+        ("16x16", 32, "no blocks of 16x16 can be removed"),
+        ("channel", 32, "no channel can be removed"),
+        ("8x8", 128, None),
+    ],
+)
+def test_a_share_of_nothing_is_told(granularity: str, width: int, note: str | None) -> None:
+    module, x = nn.Sequential(nn.Linear(width, width)).eval(), torch.randn(2, width)
+    report = smartc.compile(module, x, target="npu-8x8", granularity=granularity, backends=()).report
+    assert (report.budget.reached == "0") == (note is not None)
+    assert [remark.text for remark in report.remarks if remark.where == "budget"] == [note] * bool(note)
+
+
 @pytest.mark.slow
 def test_monotone_over_budgets(network: tuple[nn.Module, tuple[Any, ...]]) -> None:
     model = smartc.trace(*network)
