@@ -75,7 +75,7 @@ def _mutated_member(draw: st.DrawFn, content: bytes) -> bytes:
     kinds = {b"PK": mutated_archive, b"\x93N": mutated_npy, b'{"': mutated_json}
     try:
         return draw(kinds.get(content[:2], mutated_bytes)(content))
-    except (ValueError, EOFError, zipfile.BadZipFile):  # it was mutated before
+    except (ValueError, TypeError, EOFError, zipfile.BadZipFile):  # it was mutated before
         return draw(mutated_bytes(content))
 
 
