@@ -107,6 +107,18 @@ def test_a_share_of_nothing_is_told(granularity: str, width: int, note: str | No
     assert [remark.text for remark in report.remarks if remark.where == "budget"] == [note] * bool(note)
 
 
+def test_weights_that_leave_the_range_of_their_type_are_the_users() -> None:
+    module = nn.Sequential(nn.Linear(32, 64), nn.Linear(64, 8)).eval()
+    for weight in module.parameters():
+        nn.init.constant_(weight, 1e30)
+    with pytest.raises(UserError) as refused:
+        smartc.compile(module, torch.randn(2, 32), target="npu-8x8", backends=("pt2",))
+    assert str(refused.value) == (
+        "Sequential: its outputs are not finite in float32, as they are in float64: its weights are too large. "
+        "Check that it is trained and not damaged."
+    )
+
+
 @pytest.mark.slow
 def test_monotone_over_budgets(network: tuple[nn.Module, tuple[Any, ...]]) -> None:
     model = smartc.trace(*network)
