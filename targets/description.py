@@ -10,6 +10,7 @@ from typing import Any
 from smartc.core.errors import UserError
 from smartc.core.regular_file import read_regular
 from smartc.targets.parse import read_sources
+from smartc.targets.sources import sources_over
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -41,6 +42,8 @@ def read_toml(path: Path, where: str) -> dict[str, Any]:
 def over_base(base: Mapping[str, Any], own: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Return a description whose own keys replace those of its base, table by table; its name is never the base's.
 
+    A value of its own has its own source, by its key or by a table around it, or one that says that there is none.
+
     Args:
         base: The description in full, sources by dotted key, as ``Target.to_dict`` gives it.
         own: The tables of the file.
@@ -50,9 +53,10 @@ def over_base(base: Mapping[str, Any], own: Mapping[str, Any], where: str) -> di
         UserError: A source is not a text.
     """
     nameless = {key: value for key, value in base["target"].items() if key != "name"}
-    if isinstance(own.get("source"), Mapping):
+    said = own.get("source", {})
+    if isinstance(said, Mapping):
         # A key's source is one text however its dotted name is written.
-        own = {**own, "source": read_sources(own["source"], where, ("source",))}
+        own = {**own, "source": sources_over(base, own, read_sources(said, where, ("source",)))}
     return _merged({**base, "target": nameless}, own)
 
 

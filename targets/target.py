@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from smartc.core.errors import Argument, UserError
-from smartc.targets.consistency import check_consistency, check_sources
+from smartc.targets.consistency import check_consistency
 from smartc.targets.description import over_base, read_toml
 from smartc.targets.keys import Sources, Whole
 from smartc.targets.latency import LayerCosts, modelled_costs
@@ -31,6 +31,7 @@ from smartc.targets.sections import (
     Sparsity,
     Vector,
 )
+from smartc.targets.sources import check_sources
 from smartc.targets.workload import Floats, Workload
 
 _SHIPPED = Path(__file__).parent

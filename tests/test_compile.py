@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import smartc
 from smartc.core.errors import InternalError, UserError
 from smartc.passes import remove_channels
 from tests.support.oracle import FLOAT32_TOLERANCE, assert_equals_masked, relative_error
+from tests.support.random_networks import random_recipe
 from tests.support.zoo import build
 
 NAMES = ("residual_bottlenecks", "c2f_chunk", "squeeze_excite_linear", "shufflenet_unit_view", "dictionary_output")
@@ -61,6 +63,60 @@ def test_kept_counts_fill_tiles_or_say_why(compiled: smartc.Compiled) -> None:
     for group in compiled.plan.groups:
         assert group.kept % 8 == 0 or group.kept == group.channels or "tile" in group.reason
         assert group.reason
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("granularity", ["channel", "8x8"])
+@pytest.mark.parametrize("kind", ["latency", "macs", "bytes"])
+@pytest.mark.parametrize("seed", [2, 3])
+def test_random_networks_meet_their_budget_or_say_what_is_possible(seed: int, kind: str, granularity: str) -> None:
+    module, inputs = random_recipe(seed, 4).build()
+
+    def compiled_to(share: str) -> smartc.Compiled:
+        budget: dict[str, Any] = {kind: f"{share}x"}
+        return smartc.compile(module, inputs, target="npu-8x8", granularity=granularity, backends=(), **budget)
+
+    share = "0.6"
+    try:
+        result = compiled_to(share)
+    except UserError as error:
+        found = re.search(r"at (?:best|least) ([\d.]+)x", str(error))
+        assert found
+        assert float(found[1]) > 0.6
+        share = found[1]
+        result = compiled_to(share)
+    report = result.report
+    change = {"latency": report.latency, "macs": report.summary.macs, "bytes": report.summary.weight_bytes}[kind]
+    assert change.compiled <= float(share) * change.dense * (1 + 1e-9)
+    assert all(layer.compiled.ms <= layer.dense.ms * (1 + 1e-9) for layer in report.layers)
+    assert_equals_masked(module, inputs, result)
+
+
+@pytest.mark.parametrize(
+    ("granularity", "width", "note"),
+    [
+        ("16x16", 32, "no blocks of 16x16 can be removed"),
+        ("channel", 32, "no channel can be removed"),
+        ("8x8", 128, None),
+    ],
+)
+def test_a_share_of_nothing_is_told(granularity: str, width: int, note: str | None) -> None:
+    module, x = nn.Sequential(nn.Linear(width, width)).eval(), torch.randn(2, width)
+    report = smartc.compile(module, x, target="npu-8x8", granularity=granularity, backends=()).report
+    assert (report.budget.reached == "0") == (note is not None)
+    assert [remark.text for remark in report.remarks if remark.where == "budget"] == [note] * bool(note)
+
+
+def test_weights_that_leave_the_range_of_their_type_are_the_users() -> None:
+    module = nn.Sequential(nn.Linear(32, 64), nn.Linear(64, 8)).eval()
+    for weight in module.parameters():
+        nn.init.constant_(weight, 1e30)
+    with pytest.raises(UserError) as refused:
+        smartc.compile(module, torch.randn(2, 32), target="npu-8x8", backends=("pt2",))
+    assert str(refused.value) == (
+        "Sequential: its outputs are not finite in float32, as they are in float64: its weights are too large. "
+        "Check that it is trained and not damaged."
+    )
 
 
 @pytest.mark.slow

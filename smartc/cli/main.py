@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from smartc.cli.interrupts import interrupts_come_again
 from smartc.cli.options import as_option, logged_as_options
 from smartc.cli.streams import discard, flushed, machine_error, prepare_streams
 from smartc.core.brief import harmless
@@ -41,7 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
         prepare_streams()
-        return flushed(_run(argv))
+        with interrupts_come_again():
+            return flushed(_run(argv))
     except BaseException as error:
         # Whatever it is: a user's own code may raise everything that there is.
         return flushed(_ended(error, argv))

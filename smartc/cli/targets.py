@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 from rich.table import Table
@@ -17,6 +16,7 @@ from smartc.measuring.cost_table_file import AGAIN, noise_text, read_table, tabl
 from smartc.reporting.terminal import Encodable
 from smartc.results.formats import significant
 from smartc.targets.cost_table import NOISY, CostTable
+from smartc.targets.sources import source_of, table_leaves
 from smartc.targets.target import Target, load_target, target_names
 from smartc.targets.toml_text import toml_text
 
@@ -127,18 +127,9 @@ def _details(target: Target) -> Table:
     table.add_column("source", ratio=1, style="dim")
     described = target.to_dict()
     sources = described.pop("source")
-    for key, value in _leaves(described):
-        table.add_row(Text(key), Text(_shown(value)), Text(_source(sources, key)))
+    for key, value in table_leaves(described):
+        table.add_row(Text(key), Text(_shown(value)), Text(source_of(sources, key)))
     return table
-
-
-def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield dotted keys and their values."""
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def _shown(value: Any) -> str:
@@ -148,10 +139,3 @@ def _shown(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value))
     return f"{value:.12g}" if isinstance(value, float) else str(value)
-
-
-def _source(sources: dict[str, str], key: str) -> str:
-    """Return the source of a key, or of the table that it is in."""
-    parts = key.split(".")
-    holders = (".".join(parts[:end]) for end in range(len(parts), 0, -1))
-    return next((sources[holder] for holder in holders if holder in sources), "")

@@ -20,6 +20,12 @@ from smartc.data.array_names import by_position, label_name
 from smartc.frontend.stored_sizes import without_bytes
 
 _KEYS = ("inputs", "labels")
+# Types that torch computes with, or that become one of these as they are read; others it merely stores.
+_NUMBERS = frozenset(
+    getattr(torch, name)
+    for name in """bool uint8 uint16 uint32 uint64 int8 int16 int32 int64
+    float16 bfloat16 float32 float64""".split()
+)
 _PICKLED = "it holds Python objects, which could run code when loaded"
 
 
@@ -145,6 +151,7 @@ def special_kind(tensor: torch.Tensor) -> str | None:
         "complex": tensor.is_complex(),
         "quantized": tensor.is_quantized,
         "sparse": tensor.layout != torch.strided,
+        f"of the type {str(tensor.dtype).removeprefix('torch.')}": tensor.dtype not in _NUMBERS,
     }
     return next((kind for kind, holds in kinds.items() if holds), None)
 

@@ -113,6 +113,9 @@ def _unlifted(program: torch.export.ExportedProgram, name: str) -> torch.fx.Grap
             where=name,
             fix="Rename the layer or parameter that this names",
         ) from error
+    except Exception as error:
+        fact = f"torch.export cannot make a module of the program: {first_line(error)}"
+        raise UserError(fact, where=name, fix="Export the model again") from error
 
 
 def split_arguments(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -35,6 +35,8 @@ def decided(job: CompileJob, search: MaskSearch, learning: Learning | None) -> D
     choice = search.learner.inputs.budget.channel_choice(search.keep)
     if choice is None:
         unread = unread_channels(model, job)
+        if not search.units.count:
+            unread = replace(unread, choice=replace(unread.choice, note=f"no {job.granularity.plural} can be removed"))
         return replace(unread, units=search.units, kept=search.keep, masked=masked, learning=learning)
     layers = analysed(model)
     options = KeptOptions(layers, job.target, np.ones(layers.groups.count))

@@ -13,7 +13,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from smartc.analysis.channels.channel_groups import ChannelGroups
-from smartc.core.errors import InternalError
+from smartc.core.errors import InternalError, UserError
 from smartc.ir.cast_literals import cast_value
 from smartc.ir.traced_model import TracedModel, sample_count
 from smartc.passes.remove_channels import masked_axes
@@ -140,6 +140,7 @@ class Reference:
 
         Raises:
             InternalError: The error is above what rounding explains.
+            UserError: So it is, because the user's own model leaves the range of the type.
         """
         coarsest = coarsest or dtype
         found, tolerance = self._errors(run, dtype), tolerance_of(coarsest)
@@ -148,12 +149,23 @@ class Reference:
         count = sum(map(sample_count, self.batches))
         result = Verification(stage, *found, tolerance, f"{count} seeded inputs")
         if not result.passed:
+            self._check_range(dtype)
             raise InternalError(
                 f"its output differs from the masked original's by {result.max_rel_error:.2e} (relative), "
                 f"allowed is {tolerance:.0e}",
                 where=f"stage {stage}",
             )
         return result
+
+    def _check_range(self, dtype: torch.dtype) -> None:
+        """Raise if the original itself has outputs in a type that are not finite where they are in float64."""
+        plain = self.original.to(dtype)
+        for expected, flat in zip(self.outputs, self._batches_as(dtype), strict=True):
+            for left, right in zip(_tensors(expected), _tensors(plain.run(flat)), strict=True):
+                if bool(left.isfinite().all()) and not bool(right.isfinite().all()):
+                    name = str(dtype).removeprefix("torch.")
+                    fact = f"its outputs are not finite in {name}, as they are in float64: its weights are too large"
+                    raise UserError(fact, where=self.original.name, fix="Check that it is trained and not damaged")
 
     def _errors(self, run: Callable[[tuple[Any, ...]], Any], dtype: torch.dtype) -> tuple[float, float]:
         """Return the largest errors of what is computed of each batch, one after the other."""

@@ -17,8 +17,13 @@ from smartc.cli.main import main
 from smartc.core.errors import UserError
 
 OWN_CODE = """
-import sys
+import signal, sys, time, weakref
 class Stop(KeyboardInterrupt): pass
+def swallow():
+    kept = Stop()
+    watch = weakref.ref(kept, lambda _: signal.raise_signal(signal.SIGINT))
+    del kept
+    time.sleep(20)
 def leave(): sys.exit(0)
 def close(): raise GeneratorExit
 def interrupt(): raise Stop
@@ -60,6 +65,7 @@ def test_two_dashes_are_no_value(option: str, capsys: pytest.CaptureFixture[str]
         ("leave", 2, "--data own_code:leave: it fails: SystemExit: 0. "),
         ("close", 2, "--data own_code:close: it fails: GeneratorExit: GeneratorExit. "),
         ("interrupt", 130, "interrupted\n"),
+        ("swallow", 130, "interrupted\n"),
         ("fill", 2, "--data own_code:fill: there is not enough memory. Lower --batch, "),
     ],
 )

@@ -188,6 +188,7 @@ COUNT = "Give an array per input, and after them labels if there are any."
         ),
         (torch.zeros(3, 3, 4, 4, dtype=torch.complex64), "x is complex. Store it as plain numbers."),
         (torch.zeros(3, 3, 4, 4).to_sparse(), "x is sparse. Store it as plain numbers."),
+        (torch.zeros(3, 3, 4, 4).to(torch.float8_e5m2), "x is of the type float8_e5m2. Store it as plain numbers."),
         (np.full((3, 3, 4, 4), "a"), "x is <U1. Store it as numbers."),
         (torch.zeros(0, 3, 4, 4), "it holds no inputs. Give at least one."),
         (_with(math.nan), f"1 of 3 inputs hold values that are not finite numbers. {OUT}"),

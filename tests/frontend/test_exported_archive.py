@@ -155,6 +155,20 @@ def test_an_archive_that_claims_too_much(tmp_path: Path) -> None:
     assert "whose files claim 16777219" in Refusal(tmp_path)("bomb.pt")
 
 
+def test_a_program_that_torch_cannot_make_a_module_of(model_files: Path, tmp_path: Path) -> None:
+    def edit(name: str, content: bytes) -> bytes:
+        if name != "models/model.json":
+            return content
+        described = json.loads(content)
+        described["graph_module"]["module_call_graph"][0]["fqn"] = "x"
+        return json.dumps(described).encode()
+
+    _edited(model_files / "program.pt", tmp_path / "program.pt", edit)
+    message = Refusal(tmp_path)("program.pt")
+    assert message.startswith("program.pt: torch.export cannot make a module of the program: expected first ")
+    assert message.endswith(". Export the model again.")
+
+
 def test_a_pickle_of_an_object(model_files: Path, tmp_path: Path) -> None:
     planted = io.BytesIO()
     torch.save(Planted(tmp_path / "mark"), planted)

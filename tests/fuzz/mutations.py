@@ -1,4 +1,4 @@
-"""Mutations of files: bytes, JSON values, and command lines."""
+"""Mutations of bytes and of JSON values."""
 
 from __future__ import annotations
 
@@ -49,20 +49,50 @@ def mutated_bytes(draw: st.DrawFn, content: bytes) -> bytes:
 
 @st.composite
 def mutated_json(draw: st.DrawFn, content: bytes) -> bytes:
-    """Return JSON in which one or two values, at any depth, are odd or gone; or JSON of great depth."""
+    """Return JSON of which one or two values, at any depth, are mutated; or JSON of great depth."""
     if draw(st.integers(0, 19)) == 0:
         return draw(st.sampled_from((b"[", b'{"a":'))) * 200_000
-    value = copy.deepcopy(json.loads(content))
+    return json.dumps(draw(mutated_value(json.loads(content)))).encode()
+
+
+@st.composite
+def mutated_value(draw: st.DrawFn, content: Any) -> Any:
+    """Return nested objects and lists of which one or two values are odd, gone, others of the same or a little off."""
+    value = copy.deepcopy(content)
     for _ in range(draw(st.integers(1, 2))):
         places = list(_places(value))
         if not places:
             break
         holder, key = places[draw(st.integers(0, len(places) - 1))]
-        if draw(st.integers(0, 3)):
-            holder[key] = copy.deepcopy(draw(st.sampled_from(ODD)))
-        else:
+        kind = draw(st.sampled_from(("odd", "odd", "gone", "renamed", "other", "near", "near")))
+        if kind == "gone":
             del holder[key]
-    return json.dumps(value).encode()
+        elif kind == "renamed" and isinstance(holder, dict):
+            holder[draw(st.sampled_from(("", "x", f"{key}x", "\x00", "a.b")))] = holder.pop(key)
+        elif kind == "other":
+            other, there = places[draw(st.integers(0, len(places) - 1))]
+            holder[key] = copy.deepcopy(other[there])
+        elif kind == "near":
+            holder[key] = draw(_near(holder[key]))
+        else:
+            holder[key] = copy.deepcopy(draw(st.sampled_from(ODD)))
+    return value
+
+
+@st.composite
+def _near(draw: st.DrawFn, value: Any) -> Any:
+    """Return a value of the same type that is a little off; of a text that is JSON itself, one within."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, (int, float)):
+        return draw(st.sampled_from((value + 1, value - 1, -value, value * 2, value * 1000, 2**40)))
+    if isinstance(value, list):
+        return draw(st.sampled_from((value * 2, value[:-1], value[::-1], [*value, *value[-1:]])))
+    if isinstance(value, str):
+        if value.startswith(("[", "{")):
+            return draw(mutated_json(value.encode())).decode()
+        return draw(mutated_bytes(value.encode())).decode(errors="replace")
+    return value
 
 
 def _places(value: Any) -> Iterator[tuple[Any, Any]]:

@@ -4,33 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import json
 import pickle
-import resource
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
-from safetensors.torch import load, save, save_file
+from safetensors.torch import load, save
 
 import smartc
-from smartc.cli.main import main
 from smartc.data.labelled import load_labelled
 from smartc.data.samples import load_samples
+from tests.fuzz.command import run_command
 from tests.fuzz.mutations import FUZZ, mutated_bytes, mutated_json
 from tests.support.small_networks import SHAPE, small
 
 pytestmark = pytest.mark.slow
 
-MOST_MEMORY = 2**31
 FACTORY = "tests.support.small_networks:small"
-TARGET = 'base = "npu-8x8"\n[target]\nname = "mine"\n[memory]\nbandwidth_bytes_per_s = 1e9\n[source]\n"memory" = "x"\n'
 
 
 class _Canary:
@@ -44,42 +38,6 @@ class _Canary:
         return open, (str(self.path), "w")
 
 
-def _run(*arguments: object) -> None:
-    """Run a command and hold it to the property."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    errors = io.StringIO()
-    with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
-        code = main([str(argument) for argument in arguments])
-    text = errors.getvalue()
-    assert code in (0, 2), text
-    assert text.count("\n") == (code == 2), text
-    assert "Traceback" not in text
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before < MOST_MEMORY
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with a build, and files of every kind that is read."""
-    folder = tmp_path_factory.mktemp("fuzz")
-    model = small()
-    compiled = smartc.compile(model, torch.zeros(2, *SHAPE), target="npu-8x8", backends=("pt2",))
-    compiled.save(folder / "build")
-    compiled.apply(model, output=folder / "applied.safetensors")
-    shutil.copy(folder / "build/model.pt2", folder / "model.pt2")
-    torch.save(model.state_dict(), folder / "state.pt")
-    save_file(model.state_dict(), folder / "state.safetensors")
-    inputs = np.random.default_rng(0).integers(0, 256, (4, *SHAPE), dtype=np.uint8)
-    np.savez(folder / "data.npz", inputs=inputs, labels=np.arange(4))
-    np.save(folder / "data.npy", inputs)
-    torch.save({"inputs": torch.from_numpy(inputs), "labels": torch.arange(4)}, folder / "data.pt")
-    save_file({"inputs": torch.from_numpy(inputs), "labels": torch.arange(4)}, folder / "data.safetensors")
-    (folder / "images").mkdir()
-    for form in ("png", "jpg", "bmp", "webp"):
-        Image.fromarray(inputs[0].transpose(1, 2, 0)).save(folder / f"images/a.{form}")
-    (folder / "mine.toml").write_text(TARGET)
-    return folder
-
-
 @pytest.mark.parametrize("name", ["model.pt2", "state.pt", "state.safetensors"])
 @given(data=st.data())
 @FUZZ
@@ -87,32 +45,24 @@ def test_model_files(name: str, whole: Path, data: st.DataObject) -> None:
     path = whole / f"mutated-{name}"
     path.write_bytes(data.draw(mutated_bytes((whole / name).read_bytes())))
     options = () if name == "model.pt2" else ("--model", FACTORY, "--input", "2x3x8x8")
-    _run("explain", path, *options)
+    run_command("explain", path, *options)
 
 
 @pytest.mark.parametrize("form", ["torch", "pickle"])
 @given(data=st.data())
 @FUZZ
-def test_nothing_in_a_file_is_run(form: str, whole: Path, data: st.DataObject) -> None:
+def test_nothing_in_a_file_isrun_command(form: str, whole: Path, data: st.DataObject) -> None:
     path, canary = whole / f"canary-{form}", whole / "canary"
     if form == "torch":
         torch.save({"inputs": _Canary(canary)}, path)
     else:
         path.write_bytes(pickle.dumps(_Canary(canary)))
     path.write_bytes(data.draw(st.one_of(st.just(path.read_bytes()), mutated_bytes(path.read_bytes()))))
-    _run("explain", path, "--model", FACTORY, "--input", "2x3x8x8")
-    _run("run", whole / "build", "--input", path)
+    run_command("explain", path, "--model", FACTORY, "--input", "2x3x8x8")
+    run_command("run", whole / "build", "--input", path)
     with contextlib.suppress(smartc.UserError):
         load_labelled(str(path))
     assert not canary.exists()
-
-
-@given(data=st.data())
-@FUZZ
-def test_targets(whole: Path, data: st.DataObject) -> None:
-    path = whole / "mutated.toml"
-    path.write_bytes(data.draw(mutated_bytes(TARGET.encode())))
-    _run("targets", path)
 
 
 @pytest.mark.parametrize("name", ["plan.json", "report.json"])
@@ -127,13 +77,13 @@ def test_descriptions_with_their_hash_renewed(name: str, whole: Path, data: st.D
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["files"][name] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    _run("explain", folder)
-    _run("explain", folder, "3")
-    _run("report", folder, "--all")
-    _run("report", folder, "--csv")
-    _run("report", folder, "--html", whole / "page.html")
-    _run("compare", folder, whole / "build")
-    _run("apply", folder, FACTORY, "-o", whole / "again.safetensors")
+    run_command("explain", folder)
+    run_command("explain", folder, "3")
+    run_command("report", folder, "--all")
+    run_command("report", folder, "--csv")
+    run_command("report", folder, "--html", whole / "page.html")
+    run_command("compare", folder, whole / "build")
+    run_command("apply", folder, FACTORY, "-o", whole / "again.safetensors")
     with contextlib.suppress(smartc.UserError):
         smartc.load(folder)
 
@@ -145,9 +95,9 @@ def test_manifests(whole: Path, data: st.DataObject) -> None:
     shutil.copytree(whole / "build", folder, dirs_exist_ok=True)
     content = (whole / "build/manifest.json").read_bytes()
     (folder / "manifest.json").write_bytes(data.draw(st.one_of(mutated_json(content), mutated_bytes(content))))
-    _run("report", folder)
-    _run("explain", folder, "3")
-    _run("verify", folder)
+    run_command("report", folder)
+    run_command("explain", folder, "3")
+    run_command("verify", folder)
 
 
 @pytest.mark.parametrize("name", ["data.npz", "data.npy", "data.pt", "data.safetensors"])
@@ -156,7 +106,7 @@ def test_manifests(whole: Path, data: st.DataObject) -> None:
 def test_data_files(name: str, whole: Path, data: st.DataObject) -> None:
     path = whole / f"mutated-{name}"
     path.write_bytes(data.draw(mutated_bytes((whole / name).read_bytes())))
-    _run("run", whole / "build", "--input", path)
+    run_command("run", whole / "build", "--input", path)
     model = smartc.trace(small(), torch.zeros(2, *SHAPE))
     with contextlib.suppress(smartc.UserError):
         smartc.compile(model, target="npu-8x8", evaluate=str(path), backends=())
@@ -200,4 +150,4 @@ WORDS = st.sampled_from((*COMMANDS, *VALUES, "--target", "--sparsity", "-o", "--
 def test_command_lines(words: list[str], whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(whole)
     if "calibrate" not in words and not {"-h", "--help"} & set(words) and "--debug" not in words:
-        _run(*words)
+        run_command(*words)

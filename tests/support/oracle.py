@@ -37,6 +37,27 @@ def masked_state(state: Mapping[str, Tensor], plan: Mapping[str, Any]) -> dict[s
     return masked
 
 
+def without_blocks(state: Mapping[str, Tensor], plan: Mapping[str, Any], compiled: nn.Module) -> dict[str, Tensor]:
+    """Return a state_dict in which every weight that lost blocks is zero where the compiled one is.
+
+    Raises:
+        ValueError: A weight of the compiled module is neither zero nor that of the state.
+    """
+    pruned, small = dict(state), compiled.state_dict()
+    for name in plan["masks"]:
+        kept = [torch.arange(size) for size in state[name].shape]
+        for axis in plan["tensors"].get(name, {"axes": ()})["axes"]:
+            kept[axis["axis"]] = torch.as_tensor(axis["kept"])
+        places = torch.meshgrid(*kept, indexing="ij")
+        lives = small[name] != 0
+        if not torch.equal(state[name][places].to(small[name].dtype) * lives, small[name]):
+            raise ValueError(f"{name} has other weights than the original")
+        stays = torch.zeros_like(state[name]).index_put(places, lives.to(state[name].dtype))
+        for alias in _aliases(state, name, "reads"):
+            pruned[alias] = pruned[alias] * stays
+    return pruned
+
+
 def relative_error(expected: Any, actual: Any) -> float:
     """Return the largest over the outputs of max|a - b| / max|a|, in float64; infinite if any is not finite.
 
@@ -55,7 +76,9 @@ def errors_by_batch(module: nn.Module, inputs: tuple[Any, ...], compiled: Any) -
 
     Both run in float64 on the same numbers: the example inputs, then batches of 1 and of 3.
     """
-    masked = masked_original(module, compiled.plan.to_dict())
+    plan = compiled.plan.to_dict()
+    masked = masked_original(module, plan)
+    masked.load_state_dict(without_blocks(masked.state_dict(), plan, compiled.module))
     removed = copy.deepcopy(compiled.module).double()
     errors = {}
     for batch in (batch_size(inputs), 1, 3):

@@ -12,6 +12,7 @@ from torch import nn
 
 import smartc
 from smartc.core.errors import UserError
+from smartc.targets.sources import source_of
 from smartc.targets.target import Target, load_target, target_names
 
 # A device that is narrow: 16 input channels by 4 output channels.
@@ -31,6 +32,8 @@ align.cin = "one tile is 16 input channels"
 align.cout = "one tile is 4 output channels"
 output.per_cycle = "assumption: one pixel of 4 channels per cycle, half of that with SiLU"
 """
+# What it gives no source for.
+NOT_SAID = ("array.rows", "array.cols", "align.storage_channels", "depthwise.lanes", "sparsity.tile", "vector.lanes")
 
 
 @pytest.fixture
@@ -70,7 +73,9 @@ def test_only_what_is_given_differs(folder: Path) -> None:
         *("align.cin", "align.cout", "align.storage_channels", "output.per_cycle", "depthwise.lanes"),
         *("sparsity.tile", "vector.lanes", "source.array.weight_load_cycles", "source.align.cin"),
         *("source.align.cout", "source.output.per_cycle"),
+        *(f"source.{key}" for key in NOT_SAID),
     }
+    assert narrow["source"]["array.rows"].startswith("not given; of 8 npu-8x8 says: the name: ")
     assert narrow["output"]["per_cycle"] == {"none": 4, "relu": 4, "silu": 2}
     assert Target.from_dict(json.loads(json.dumps(narrow))) == load_target("narrow.toml")
 
@@ -111,6 +116,33 @@ def test_sources_are_merged_however_their_names_are_written(folder: Path) -> Non
     source = load_target("a.toml").source
     assert (source["array.rows"], source["calibration.source"]) == ("page 3", "page 4")
     assert source["calibration"] == "not calibrated: 1 is the nominal rate"
+
+
+@pytest.mark.parametrize(
+    ("text", "rows", "cols", "per_cycle"),
+    [
+        ('array.rows = 4\nsource.array = "page 3"', "page 3", None, None),
+        ('array = {rows = 4, cols = 8}\nsource.array = "page 3"', "page 3", "page 3", None),
+        ('array.rows = 4\n[source]\narray = "page 3"\n"array.rows" = "page 4"', "page 4", None, None),
+        ("array = {rows = 4, cols = 8}", "not given; of 8 npu-8x8 says: {rows}", None, None),
+        ("output.per_cycle.relu = 2", None, None, "not given; of 8.0 npu-8x8 says: {per_cycle}"),
+        ('output.per_cycle.relu = 2\nsource.output = "page 3"', None, None, "page 3"),
+    ],
+)
+def test_a_value_of_its_own_has_no_source_of_another_value(
+    folder: Path, text: str, rows: str | None, cols: str | None, per_cycle: str | None
+) -> None:
+    """None stands for the source of the base."""
+    base = load_target("npu-8x8").source
+    texts = {"rows": base["array.rows"], "cols": base["array.cols"], "per_cycle": base["output.per_cycle"]}
+    skips = "sparsity = {tile = [4, 8], zero_tile_skip = false}"
+    (folder / "a.toml").write_text(f'base = "npu-8x8"\ntarget.name = "a"\n{skips}\n{text}\n')
+    target = load_target("a.toml")
+    found = [source_of(target.source, key) for key in ("array.rows", "array.cols", "output.per_cycle.relu")]
+    expected = zip((rows, cols, per_cycle), texts.values(), strict=True)
+    assert found == [text.format(**texts) if text else below for text, below in expected]
+    assert source_of(target.source, "output.per_cycle.none") == texts["per_cycle"] or "output" in text
+    assert Target.from_dict(json.loads(json.dumps(target.to_dict()))) == target
 
 
 OTHER = "Give another base, or mend that one."
