@@ -44,7 +44,7 @@ def without_blocks(state: Mapping[str, Tensor], plan: Mapping[str, Any], compile
         ValueError: A weight of the compiled module is neither zero nor that of the state.
     """
     pruned, small = dict(state), compiled.state_dict()
-    for name in plan["masks"]:
+    for name in plan.get("masks", ()):
         kept = [torch.arange(size) for size in state[name].shape]
         for axis in plan["tensors"].get(name, {"axes": ()})["axes"]:
             kept[axis["axis"]] = torch.as_tensor(axis["kept"])
