@@ -40,6 +40,8 @@ class Survivors:
         if factor is None:
             return None
         alive = surviving(factor.labels, self.keep)
+        if alive.ndim == 1:
+            return alive
         place = factor.axes.index(axis % len(labels.shape))
         rows = np.moveaxis(alive, place, 0).reshape(alive.shape[place], -1)
         return np.asarray(rows.any(axis=1))
