@@ -19,6 +19,7 @@ from smartc.selection.budget import Budget, impossible, parse_budget
 from smartc.selection.by_share import shortfall, thinned
 from smartc.selection.kept_options import SAME_COST, FloatArray, KeptOptions
 from smartc.selection.knapsack import multiple_choice_knapsack
+from smartc.selection.reasons import reasons
 from smartc.selection.refill import refilled
 
 __all__ = ["Budget", "Choice", "KeptOptions", "choice_of", "choose", "parse_budget"]
@@ -31,8 +32,6 @@ NEAR, NEAR_PART = 4, 8
 # A round takes off at most this part of what cutting all groups as far as it goes would take off: with less to choose
 # from, what is cut would be what is near rather than what is worth the least.
 REACH = 0.25
-# What a cut that is not worth making would not save.
-NO_GAIN = {"latency": "no time", "macs": "no MACs", "bytes": "no bytes"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,12 +56,12 @@ def choose(search: KeptOptions, budget: Budget) -> Choice:
     return choice_of(search, budget, thinned(search, 1 - budget.limit) if sparsity else _by_cost(search, budget))
 
 
-def choice_of(search: KeptOptions, budget: Budget, kept: IntArray) -> Choice:
-    """Return counts that were chosen to meet a budget, with the reasons for them."""
+def choice_of(search: KeptOptions, budget: Budget, kept: IntArray, *, learned: bool = False) -> Choice:
+    """Return counts that meet a budget, chosen by the scores of the search or by learned masks, with the reasons."""
     if not len(kept):
         return Choice(kept, (), "no channel can be removed")
     note = shortfall(search, 1 - budget.limit, kept) if budget.kind == "sparsity" else ""
-    return Choice(kept, _reasons(search, kept), note)
+    return Choice(kept, reasons(search, budget, kept, learned), note)
 
 
 def _by_cost(search: KeptOptions, budget: Budget) -> IntArray:
@@ -126,28 +125,3 @@ def _round(search: KeptOptions, kept: IntArray, now: float, aims: FloatArray) ->
     saved = (now - aims) * min(1.0, REACH * here / max(now - float(aims.min()), 1e-300))
     limits = here - saved
     return search.counts(multiple_choice_knapsack(values, costs, limits) + np.array(first))
-
-
-def _reasons(search: KeptOptions, kept: IntArray) -> tuple[str, ...]:
-    """Say why each group keeps what it keeps."""
-    groups, places = np.arange(len(kept)), search.places(kept)
-    fewer = [options[max(place - 1, 0)] for options, place in zip(search.options, places, strict=True)]
-    before, after = search.marginal_costs(kept, groups, kept, fewer)
-    free = after >= before * (1 - SAME_COST)
-    return tuple(_reason(search, group, int(kept[group]), bool(free[group])) for group in range(len(kept)))
-
-
-def _reason(search: KeptOptions, group: int, kept: int, free: bool) -> str:
-    """Say why a group keeps what it keeps, given whether the last step that it keeps costs nothing."""
-    size, tile = int(search.full[group]), search.steps[group].tile
-    if size == 1:
-        return "its channels are tied together, so that all of them stay"
-    if len(search.options[group]) == 1:
-        return f"its {size} channels fill no more than one tile"
-    if kept == size:
-        no_gain = f"removing some would save {NO_GAIN[search.measure]}"
-        return no_gain if free else "the budget is met without removing any"
-    text = f"keeps {kept} of {size} channels"
-    if tile == 1:
-        return f"{text}; they share their tiles with others"
-    return text if kept % tile == 0 else f"{text}; {size} are too few for whole tiles of {tile}"
