@@ -13,7 +13,10 @@ from smartc.ir.traced_model import Remark, TracedModel, arguments_of, layer_name
 from smartc.passes.shared.base import PassResult
 
 aten = torch.ops.aten
-_SCATTERS: dict[Any, Any] = {aten.slice.Tensor: aten.slice_scatter.default, aten.select.int: aten.select_scatter.default}
+_SCATTERS: dict[Any, Any] = {
+    aten.slice.Tensor: aten.slice_scatter.default,
+    aten.select.int: aten.select_scatter.default,
+}
 # What may return its input or a part of it, though the schema does not say so, as dropout does.  It is a flaw of
 # schemas that nothing else meets, and says nothing of what the operators are.
 _UNDECLARED = ("getitem", "type_as", "atleast_1d", "atleast_2d", "atleast_3d")

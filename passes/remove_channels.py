@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -67,21 +68,26 @@ class RemoveChannels:
 def _sliced(tensor: torch.Tensor, axes: Iterable[ParameterAxis], keep: BoolArray) -> torch.Tensor | None:
     """Return the surviving part of a tensor, or None where all of it survives."""
     changed = False
-    for axis in axes:
+    # The first axes first: what they leave lies together, so that less is left to pick from the others.
+    for axis in sorted(axes, key=lambda axis: axis.axis):
         alive = surviving(axis.units, keep)
         if not alive.any():
             raise InternalError(f"all {len(alive)} indices would be removed", where=f"{axis.name}, axis {axis.axis}")
         if not alive.all():
-            tensor = _take(tensor, axis.axis, np.flatnonzero(alive))
+            tensor = _take(tensor, axis.axis, alive)
             changed = True
     return tensor if changed else None
 
 
-def _take(tensor: torch.Tensor, axis: int, kept: np.ndarray[Any, Any]) -> torch.Tensor:
-    """Return the kept indices of an axis; NumPy does it several times faster than torch on the CPU."""
+def _take(tensor: torch.Tensor, axis: int, alive: BoolArray) -> torch.Tensor:
+    """Return the surviving indices of an axis; NumPy does it several times faster than torch on the CPU."""
     if tensor.device.type != "cpu" or tensor.dtype is torch.bfloat16:
-        return tensor.index_select(axis, torch.from_numpy(kept).to(tensor.device))
-    return torch.from_numpy(tensor.numpy().take(kept, axis=axis))
+        return tensor.index_select(axis, torch.from_numpy(np.flatnonzero(alive)).to(tensor.device))
+    # Indices that stay or go together, such as the pixels of a flattened channel, are taken together.
+    run = math.gcd(len(alive), *(np.flatnonzero(alive[1:] != alive[:-1]) + 1).tolist())
+    before, after = tensor.shape[:axis], tensor.shape[axis + 1 :]
+    runs = tensor.numpy().reshape(*before, -1, run, *after).take(np.flatnonzero(alive[::run]), axis=axis)
+    return torch.from_numpy(runs.reshape(*before, -1, *after))
 
 
 def _shrink_value(node: fx.Node, survivors: Survivors) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from enum import IntEnum
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -111,7 +112,7 @@ class Workload:
                 raise ValueError(f"{name} holds {getattr(self, name).max()}, the codes end at {codes - 1}")
         self.shape  # noqa: B018  # raises where the fields do not broadcast
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, ...]:
         """Return the common shape of all fields."""
         return np.broadcast_shapes(*(getattr(self, item.name).shape for item in fields(self)))

@@ -30,6 +30,8 @@ class Survivors:
         if factor is None:
             return None
         alive = surviving(factor.labels, self.keep)
+        if alive.ndim == 1:
+            return alive
         place = factor.axes.index(axis % len(labels.shape))
         return np.asarray(alive.any(axis=tuple(other for other in range(alive.ndim) if other != place)))
 

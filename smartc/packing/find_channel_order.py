@@ -67,13 +67,13 @@ def find_channel_order(model: TracedModel, groups: ChannelGroups, target: Target
     A group keeps its order unless another has fewer live tiles in all weights that it touches.
     """
     weights = _weights(model, groups, target)
-    before = sum(weight.tiles for weight in weights)
+    by_group, before = _by_group(weights, groups), sum(weight.tiles for weight in weights)
     free = find_free_groups(model, groups)
     orders: dict[int, IntArray] = {}
     gains: dict[int, int] = {}
     seen: dict[int, list[int]] = {}
     for index in free.free * _ROUNDS:
-        touched = _touched(weights, groups, index)
+        touched = by_group[index]
         # What a search has found holds until another group moves channels of the same weights.
         if seen.get(index) != [weight.moves for weight in touched]:
             members, gain = _improve(touched, groups, index, target)
@@ -111,10 +111,15 @@ def _count(use: WeightUse, live: torch.Tensor, target: Target) -> int:
     return live_tiles(live, target, groups=use.groups, transposed=use.transposed)
 
 
-def _touched(weights: list[_Weight], groups: ChannelGroups, index: int) -> list[_Weight]:
-    """Return the weights that have channels of a group."""
-    units = groups.groups[index].units
-    return [weight for weight in weights if any(np.isin(axis, units).any() for axis in weight.units)]
+def _by_group(weights: list[_Weight], groups: ChannelGroups) -> list[list[_Weight]]:
+    """Return for each group the weights that have channels of it."""
+    found: list[list[_Weight]] = [[] for _ in groups.groups]
+    of = np.append(groups.group_of, FROZEN)
+    for weight in weights:
+        for index in np.unique(of[np.concatenate(weight.units)]):
+            if index != FROZEN:
+                found[index].append(weight)
+    return found
 
 
 def _improve(touched: list[_Weight], groups: ChannelGroups, index: int, target: Target) -> tuple[IntArray, int]:

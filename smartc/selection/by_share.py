@@ -19,10 +19,6 @@ from smartc.selection.refill import refilled
 
 # How finely the share of removed channels is searched.
 STEPS = 200
-# More than this share is removed beyond what was asked only where tiles leave no other choice.
-SLACK = 0.02
-# Most states of a knapsack.  Channels are counted exactly up to that many tiles.
-TICKS = 4000
 # How much more than a percent of the channels a percent of the time counts, in one knapsack each: where time is what
 # is short, the best choice is near that of one of them, as all choices are priced again.
 TIME_WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 64.0)
@@ -123,9 +119,8 @@ def _knapsacks(search: KeptOptions) -> list[IntArray]:
         each = search.weights + weight * whole * time
         costs = [price * options for price, options in zip(each, search.options, strict=True)]
         total = float(each @ search.full)
-        unit = math.gcd(*(int(cost) for group in costs for cost in group)) if not weight else 0
         limits = np.append(np.linspace(total, 0, STEPS, endpoint=False), each @ search.fewest)
-        options = multiple_choice_knapsack(search.values, costs, limits, max(unit, total / TICKS), total * SLACK)
+        options = multiple_choice_knapsack(search.values, costs, limits)
         found.append(search.counts(options[(options >= 0).all(axis=1)]))
     return found
 

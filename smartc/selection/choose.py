@@ -9,7 +9,6 @@ whatever is counted, because none grows.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -20,19 +19,19 @@ from smartc.selection.budget import Budget, impossible, parse_budget
 from smartc.selection.by_share import shortfall, thinned
 from smartc.selection.kept_options import SAME_COST, FloatArray, KeptOptions
 from smartc.selection.knapsack import multiple_choice_knapsack
+from smartc.selection.reasons import reasons
 from smartc.selection.refill import refilled
 
 __all__ = ["Budget", "Choice", "KeptOptions", "choice_of", "choose", "parse_budget"]
 
-# A state of a knapsack is this part of the cost that a round can save; every candidate is priced again anyway.
-COST_TICKS = 2000
 # Each round of the search by cost takes off this share of it, in this many steps.
 ROUND, STEPS = 0.08, 4
 # In a round a group moves by up to this many options, or this part of its options if that is more:
 # farther away the costs of the round no longer hold.
 NEAR, NEAR_PART = 4, 8
-# What a cut that is not worth making would not save.
-NO_GAIN = {"latency": "no time", "macs": "no MACs", "bytes": "no bytes"}
+# A round takes off at most this part of what cutting all groups as far as it goes would take off: with less to choose
+# from, what is cut would be what is near rather than what is worth the least.
+REACH = 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,13 +57,13 @@ def choose(search: KeptOptions, budget: Budget) -> Choice:
     return choice_of(search, budget, search.spread(kept))
 
 
-def choice_of(search: KeptOptions, budget: Budget, kept: IntArray) -> Choice:
-    """Return the counts of all groups, which were chosen to meet a budget, with the reasons for them."""
+def choice_of(search: KeptOptions, budget: Budget, kept: IntArray, *, learned: bool = False) -> Choice:
+    """Return counts of all groups that meet a budget, chosen by the scores or by learned masks, with the reasons."""
     if not len(kept):
         return Choice(kept, (), "no channel can be removed")
     each = search.each_group
     note = shortfall(each, 1 - budget.limit, kept) if budget.kind == "sparsity" else ""
-    return Choice(kept, _reasons(each, kept), "; ".join(filter(None, (note, search.told))))
+    return Choice(kept, reasons(each, budget, kept, learned), "; ".join(filter(None, (note, search.told))))
 
 
 def _by_cost(search: KeptOptions, budget: Budget) -> IntArray:
@@ -97,15 +96,17 @@ def _best(search: KeptOptions, kept: IntArray, limit: float) -> IntArray:
 
 def _ladder(search: KeptOptions) -> Iterator[IntArray]:
     """Yield ever cheaper candidates: knapsacks of marginal costs, priced again after each round."""
-    dense, least = float(search.cost(search.full)), float(search.cost(search.fewest))
-    kept, now = search.full, dense
+    now, least = float(search.cost(search.full)), float(search.cost(search.fewest))
+    kept, aim = search.full, now
     yield kept
-    for number in range(1, math.ceil(math.log(max(least, 1.0) / dense, 1 - ROUND)) if dense else 0):
-        aim = dense * (1 - ROUND) ** number
+    while aim > max(least, 1.0):
+        aim *= 1 - ROUND
         candidates = _round(search, kept, now, aim * np.linspace(1 + ROUND * (1 - 1 / STEPS), 1, STEPS))
         yield from candidates
-        if len(candidates) and (cost := float(search.cost(candidates[-1]))) < now:
+        if (cost := float(search.cost(candidates[-1]))) < now:
             kept, now = candidates[-1], cost
+            # Where groups could not move as far as was aimed for, the next round goes on from where they are.
+            aim = max(aim, now * (1 - ROUND / 2))
 
 
 def _round(search: KeptOptions, kept: IntArray, now: float, aims: FloatArray) -> IntArray:
@@ -123,32 +124,6 @@ def _round(search: KeptOptions, kept: IntArray, now: float, aims: FloatArray) ->
     values = [value[start : start + len(each)] for value, start, each in zip(search.values, first, totals, strict=True)]
     costs = [total - total.min() for total in totals]
     here = sum(float(cost[place - start]) for cost, place, start in zip(costs, places, first, strict=True))
-    limits = here - (now - aims)
-    tick = max(sum(float(cost.max()) for cost in costs), 1.0) / COST_TICKS
-    options = multiple_choice_knapsack(values, costs, limits, tick)
-    return search.counts(options[(options >= 0).all(axis=1)] + np.array(first))
-
-
-def _reasons(search: KeptOptions, kept: IntArray) -> tuple[str, ...]:
-    """Say why each group keeps what it keeps."""
-    groups, places = np.arange(len(kept)), search.places(kept)
-    fewer = [options[max(place - 1, 0)] for options, place in zip(search.options, places, strict=True)]
-    before, after = search.marginal_costs(kept, groups, kept, fewer)
-    free = after >= before * (1 - SAME_COST)
-    return tuple(_reason(search, group, int(kept[group]), bool(free[group])) for group in range(len(kept)))
-
-
-def _reason(search: KeptOptions, group: int, kept: int, free: bool) -> str:
-    """Say why a group keeps what it keeps, given whether the last step that it keeps costs nothing."""
-    size, tile = int(search.full[group]), search.steps[group].tile
-    if size == 1:
-        return "its channels are tied together, so that all of them stay"
-    if len(search.options[group]) == 1:
-        return f"its {size} channels fill no more than one tile"
-    if kept == size:
-        no_gain = f"removing some would save {NO_GAIN[search.measure]}"
-        return no_gain if free else "the budget is met without removing any"
-    text = f"keeps {kept} of {size} channels"
-    if tile == 1:
-        return f"{text}; they share their tiles with others"
-    return text if kept % tile == 0 else f"{text}; {size} are too few for whole tiles of {tile}"
+    saved = (now - aims) * min(1.0, REACH * here / max(now - float(aims.min()), 1e-300))
+    limits = here - saved
+    return search.counts(multiple_choice_knapsack(values, costs, limits) + np.array(first))

@@ -173,7 +173,18 @@ class KeptOptions:
 
     def cost(self, kept: IntArray) -> FloatArray:
         """Return what the whole network costs in the measure, a number per candidate."""
-        return np.asarray(self.latency(kept).in_measure(self.measure).sum(axis=-1), dtype=np.float64)
+        rows, rest = self._moving
+        sizes = self.sizes(kept)
+        work = self.layers.workload(self.target, (sizes[0][..., rows], sizes[1][..., rows]), rows)
+        costs = self.target.price(work).in_measure(self.measure)
+        return np.asarray(costs.sum(axis=-1) + rest, dtype=np.float64)
+
+    @cached_property
+    def _moving(self) -> tuple[IntArray, float]:
+        """Return the layers whose sizes depend on what is kept, and what the others cost together."""
+        rows = np.union1d(self.layers.touched.rows, [uneven.row for uneven in self.layers.uneven]).astype(np.int64)
+        costs = self.latency(self.full).in_measure(self.measure)
+        return rows, float(np.delete(costs, rows).sum())
 
     def marginal_cost(self, kept: IntArray, groups: IntArray, counts: IntArray) -> FloatArray:
         """Return for trials, each another count of one group, the cost of the layers that the group touches.

@@ -1,116 +1,126 @@
-"""The multiple-choice knapsack: exactly one option of each group, the most value within a cost."""
+"""The multiple-choice knapsack: exactly one option of each group, the most value within a cost.
+
+The steps along the convex hulls of all groups, by falling value per cost, give the best choice for every cost that
+they add up to; for a cost in between they are short of the best by less than the value of one step.  Which of the
+steps around that one are taken is therefore tried in every combination: they are the core of the problem.
+
+Source: Pisinger, A minimal algorithm for the multiple-choice knapsack problem, 1995.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 
-IntArray = np.ndarray[Any, np.dtype[np.int64]]
-Codes = np.ndarray[Any, np.dtype[np.int32]]
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+from smartc.selection.hull import BoolArray, FloatArray, Hulls, IntArray, Steps
 
 # Costs are sums of floats; what exceeds a capacity by less than this share is rounding.
 ROUNDING = 1e-12
+# Steps of the core.
+CORE = 8
+# How often the most valuable step that still fits is taken afterwards.
+FILLS = 3
+# Up to this many choices are all tried.
+EXHAUSTIVE = 20_000
 
 
-@dataclass(frozen=True, eq=False)
-class _States:
-    """The best choice among the first groups for each whole number of ticks.
+def multiple_choice_knapsack(values: Sequence[Any], costs: Sequence[Any], capacities: Any) -> IntArray:
+    """Return the best options for each capacity, the most costly where several are worth the same.
 
-    Its true cost is carried along, so that rounding to ticks does not add up over the groups.
-    """
-
-    value: FloatArray  # -inf where no choice costs that much
-    cost: FloatArray  # in ticks; at least the index, and less than one more
-
-
-def multiple_choice_knapsack(
-    values: Sequence[FloatArray],
-    costs: Sequence[Any],
-    capacities: Any,
-    tick: float = 1.0,
-    slack: float = np.inf,
-) -> IntArray:
-    """Return the best options for each capacity.
-
-    No choice costs more than its capacity.  It is the best where all costs are multiples of the tick;
-    elsewhere the cheaper of two that differ by less than a tick may be lost.
+    No choice costs more than its capacity.  It is the best where choices are few; elsewhere it is short of the best
+    by less than the value of one step along a hull.
 
     Args:
         values: Per group, the value of each option.
         costs: Per group, the cost of each option, at least 0.
         capacities: The largest total costs to solve for, shape (K,).
-        tick: The resolution of costs.
-        slack: A choice that leaves more than this of its capacity is taken only where no other is left.
 
     Returns:
         Option indices, shape (K, groups); a row of -1 where not even the cheapest options fit.
     """
-    most = sum(float(np.max(cost)) for cost in costs)
-    limits = np.minimum(np.asarray(capacities, dtype=np.float64), most) * (1 + ROUNDING) / tick
-    size = int(max(limits.max(initial=0.0), 0.0)) + 1
-    states = _States(np.zeros(1), np.zeros(1))
-    chosen, prices = [], [np.asarray(cost, dtype=np.float64) / tick for cost in costs]
-    for value, price in zip(values, prices, strict=True):
-        states, choice = _with_group(states, value, price, size)
-        chosen.append(choice)
-    return _trace_back(_best_states(states, limits, slack / tick), chosen, prices)
-
-
-def _with_group(states: _States, value: FloatArray, price: FloatArray, most: int) -> tuple[_States, Codes]:
-    """Return the states with one more group, and what gave each: twice the option, plus one if ticks carried."""
-    size, places = len(states.value), np.arange(len(states.value))
-    best = np.full(min(most, size + int(price.max()) + 1), -np.inf)
-    choice = np.zeros(len(best), dtype=np.int32)  # kept for every group: the most memory of all
-    beyond = states.cost - places
-    for option, (worth, cost) in enumerate(zip(value, price, strict=True)):
-        worths, whole = states.value + worth, int(cost)
-        carries = beyond + (cost - whole) >= 1
-        if not carries.any():
-            _improve(best, choice, worths, whole, 2 * option)
-        else:
-            _improve(best, choice, np.where(carries, -np.inf, worths), whole, 2 * option)
-            _improve(best, choice, np.where(carries, worths, -np.inf), whole + 1, 2 * option + 1)
-    source = np.clip(np.arange(len(best)) - _ticks(price)[choice], 0, size - 1)
-    return _States(best, states.cost[source] + np.repeat(price, 2)[choice]), choice
-
-
-def _improve(best: FloatArray, choice: Codes, worths: FloatArray, shift: int, code: int) -> None:
-    """Take what is worth more, in place; ``worths`` is for states of so many ticks less."""
-    worths = worths[: max(len(best) - shift, 0)]
-    part = slice(shift, shift + len(worths))
-    better = worths > best[part]
-    np.copyto(best[part], worths, where=better)
-    np.copyto(choice[part], code, where=better)
-
-
-def _ticks(price: FloatArray) -> IntArray:
-    """Return how many whole ticks each code of a choice adds."""
-    return np.repeat(price.astype(np.int64), 2) + np.tile([0, 1], len(price))
-
-
-def _best_states(states: _States, limits: FloatArray, slack: float) -> IntArray:
-    """Return for each limit the place of the best state within it; -1 where there is none."""
-    found = np.full(len(limits), -1, dtype=np.int64)
-    for index, limit in enumerate(limits):
-        within = np.where(states.cost <= limit, states.value, -np.inf)[: int(max(limit, -1.0)) + 1]
-        close = np.where(states.cost[: len(within)] >= limit - slack, within, -np.inf)
-        chosen = close if np.isfinite(close).any() else within
-        if np.isfinite(chosen).any():
-            found[index] = chosen.argmax()
-    return found
-
-
-def _trace_back(places: IntArray, chosen: list[Codes], prices: list[FloatArray]) -> IntArray:
-    """Follow the choices from the last group to the first, for all capacities at once."""
-    picked = np.full((len(places), len(chosen)), -1, dtype=np.int64)
-    feasible = places >= 0
-    rest = places[feasible]
-    for group in reversed(range(len(chosen))):
-        choice = chosen[group][rest]
-        picked[feasible, group] = choice // 2
-        rest = rest - _ticks(prices[group])[choice]
+    limits = np.asarray(capacities, dtype=np.float64)
+    limits = limits + np.abs(limits) * ROUNDING
+    if math.prod(len(cost) for cost in costs) <= EXHAUSTIVE:
+        return _best_of_all(values, costs, limits)
+    hulls = Hulls.of(values, costs)
+    room = limits - float(hulls.cost[hulls.starts].sum())
+    picked = np.full((len(limits), len(costs)), -1, dtype=np.int64)
+    fits = room >= 0
+    if fits.any():
+        picked[fits] = hulls.option[_places(hulls, room[fits])]
     return picked
+
+
+def _best_of_all(values: Sequence[Any], costs: Sequence[Any], limits: FloatArray) -> IntArray:
+    """Return the best of all choices for each limit."""
+    lengths = [len(cost) for cost in costs]
+    every = np.indices(lengths).reshape(len(lengths), math.prod(lengths))
+    spent, worth = np.zeros(every.shape[1]), np.zeros(every.shape[1])
+    for value, cost, options in zip(values, costs, every, strict=True):
+        spent += np.asarray(cost, dtype=np.float64)[options]
+        worth += np.asarray(value, dtype=np.float64)[options]
+    order = np.lexsort((-worth, spent))
+    spent, worth = spent[order], worth[order]
+    # Those that are worth more than every cheaper one.
+    best = np.flatnonzero(worth > np.append(-np.inf, np.maximum.accumulate(worth)[:-1]))
+    within = np.searchsorted(spent[best], limits, side="right") - 1
+    return np.where(within[:, None] < 0, -1, every[:, order[best[within]]].T)
+
+
+def _places(hulls: Hulls, room: FloatArray) -> IntArray:
+    """Return the places of the options for each capacity that the cheapest ones leave."""
+    steps, cheapest = hulls.steps, hulls.starts
+    taken = np.searchsorted(steps.spent, room, side="right") - 1
+    places = cheapest + steps.counts(taken)
+    if not len(steps.group):
+        return places
+    changed = places + _exchanges(steps, taken, room)
+    # What takes a later step of a group without an earlier one has its count, but not its cost.
+    left = room - _sums(hulls.cost, changed, cheapest)
+    better = (left >= 0) & (_sums(hulls.value, changed, places) > 0)
+    return _filled(hulls, np.where(better[:, None], changed, places), room)
+
+
+def _sums(each: FloatArray, places: IntArray, others: IntArray) -> FloatArray:
+    """Return by how much the options at some places add up to more than those at others, for each capacity."""
+    sums: FloatArray = (each[places] - each[others]).sum(axis=1)
+    return sums
+
+
+def _filled(hulls: Hulls, places: IntArray, room: FloatArray) -> IntArray:
+    """Return the places after the most valuable of the next steps that fit, one after another."""
+    last, rows = np.append(hulls.starts[1:], len(hulls.group)) - 1, np.arange(len(places))
+    for _ in range(FILLS):
+        left = room - _sums(hulls.cost, places, hulls.starts)
+        larger = np.minimum(places + 1, last)
+        fits = (larger > places) & (hulls.cost[larger] - hulls.cost[places] <= left[:, None])
+        gain = np.where(fits, hulls.value[larger] - hulls.value[places], -1.0)
+        best = gain.argmax(axis=1)
+        places[rows, best] += fits[rows, best]
+    return places
+
+
+def _exchanges(steps: Steps, taken: IntArray, room: FloatArray) -> IntArray:
+    """Return how many steps more of each group the best subset of the core takes, shape (K, groups)."""
+    width = min(CORE, len(steps.group))
+    first = np.clip(taken - width // 2, 0, len(steps.group) - width)
+    core = first[:, None] + np.arange(width)
+    subsets = _subsets(width)
+    worth = steps.value[core] @ subsets
+    worth[steps.cost[core] @ subsets > (room - steps.spent[first])[:, None]] = -np.inf
+    chosen = subsets[:, worth.argmax(axis=1)].T > 0
+    more = chosen.astype(np.int64) - (core < taken[:, None])
+    keys = np.arange(len(taken))[:, None] * steps.groups + steps.group[core]
+    sums = np.bincount(keys.ravel(), more.ravel(), minlength=len(taken) * steps.groups)
+    return sums.astype(np.int64).reshape(len(taken), steps.groups)
+
+
+@cache
+def _subsets(size: int) -> FloatArray:
+    """Return all subsets of some members, a column of ones and zeros each; that of all comes first."""
+    bits: BoolArray = (np.arange(2**size)[::-1] >> np.arange(size)[:, None]) & 1 > 0
+    return bits.astype(np.float64)

@@ -217,7 +217,7 @@ def test_work_grows_in_proportion_to_the_layers(
     budget: tuple[float | None, str | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     priced = []
-    for depth in (25, 100):
+    for depth in (50, 200):
         network = search(nn.Sequential(chain(*[16] * depth)), IMAGE, load_target("npu-8x8"))
         counter = Counter()
         monkeypatch.setattr("smartc.targets.target.modelled_costs", counter)

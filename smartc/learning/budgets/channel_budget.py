@@ -106,4 +106,4 @@ class ChannelBudget(UnitBudget):
     def channel_choice(self, keep: BoolArray) -> Choice:
         """Return the number of channels of each group that a hard mask keeps, and the reasons."""
         kept = np.bincount(self.search.groups.group_of[keep], minlength=len(self.search.groups.groups)).astype(np.int64)
-        return choice_of(self.search, self.budget, kept)
+        return choice_of(self.search, self.budget, kept, learned=True)
