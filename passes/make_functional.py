@@ -52,8 +52,8 @@ def _replace(node: fx.Node, order: dict[fx.Node, int]) -> Remark:
     source = arguments_of(node)[0]
     if target is None or not isinstance(source, fx.Node):
         return Remark(place, f"{operator_name(node.target)} has no functional form and stays")
-    if _is_part(source):
-        return _write_part(node, source, target, order)
+    if parts := _parts(source):
+        return _write_part(node, parts, target, order)
     if _seen_elsewhere(source, node, order):
         return Remark(place, f"{operator_name(node.target)} writes through a view that is read later and stays")
     later = [user for user in source.users if order[user] > order[node]]
@@ -63,25 +63,33 @@ def _replace(node: fx.Node, order: dict[fx.Node, int]) -> Remark:
     return Remark(place, f"made {operator_name(target)} functional", changed=True)
 
 
-def _is_part(source: fx.Node) -> bool:
-    """Return whether what is written to is a slice of a tensor, or one index of it, that the graph computes."""
-    whole = source.args[0] if source.op == "call_function" and source.target in _SCATTERS else None
-    return isinstance(whole, fx.Node) and whole.op == "call_function" and not _may_alias(whole)
+def _parts(source: fx.Node) -> list[fx.Node]:
+    """Return the slices and selections of a tensor that lead to what is written to, the innermost first.
+
+    There are none where it is no part, or where the tensor is not one that the graph computes.
+    """
+    parts = []
+    while source.op == "call_function" and source.target in _SCATTERS:
+        parts.append(source)
+        source = arguments_of(source)[0]
+    return parts if source.op == "call_function" and not _may_alias(source) else []
 
 
-def _write_part(node: fx.Node, source: fx.Node, target: Any, order: dict[fx.Node, int]) -> Remark:
+def _write_part(node: fx.Node, parts: list[fx.Node], target: Any, order: dict[fx.Node, int]) -> Remark:
     """Replace a write to a part of a tensor by a new tensor that has the part, or say why not."""
-    whole = arguments_of(source)[0]
-    same_part = [user for user in source.users if order[user] > order[node]]
-    views = {user for user in whole.users if _may_alias(user) and order[user] < order[node] and user is not source}
-    if same_part or any(order[user] > order[node] for view in views for user in view.users):
+    whole = arguments_of(parts[-1])[0]
+    views = _views(whole, node, order) - {whole}
+    if any(order[user] > order[node] for view in views for user in view.users):
         return Remark(layer_name(node), f"{operator_name(node.target)} writes to a part that is read later and stays")
     later = [user for user in whole.users if order[user] > order[node]]
     node.target = target
-    with node.graph.inserting_after(node):
-        written = node.graph.call_function(_SCATTERS[source.target], (whole, node, *source.args[1:]), source.kwargs)
-    written.meta = dict(whole.meta)
-    order[written] = order[node]
+    written = node
+    for part in parts:
+        holder = arguments_of(part)[0]
+        with node.graph.inserting_after(written):
+            arguments = (holder, written, *part.args[1:])
+            written = node.graph.call_function(_SCATTERS[part.target], arguments, part.kwargs)
+        written.meta, order[written] = dict(holder.meta), order[node]
     for user in later:
         user.replace_input_with(whole, written)
     return Remark(layer_name(node), f"made {operator_name(target)} of a part functional", changed=True)
@@ -110,9 +118,15 @@ def _seen_elsewhere(source: fx.Node, write: fx.Node, order: dict[fx.Node, int]) 
         root = root.args[0]
     if root.op == "get_attr":
         return True
+    aliases = _views(root, write, order)
+    return any(order[user] > order[write] for alias in aliases - {source} for user in alias.users)
+
+
+def _views(root: fx.Node, write: fx.Node, order: dict[fx.Node, int]) -> set[fx.Node]:
+    """Return a tensor and the calls before a write that may share its storage."""
     aliases, todo = {root}, [root]
     while todo:
         views = {user for user in todo.pop().users if _may_alias(user) and order[user] < order[write]}
         todo += views - aliases
         aliases |= views
-    return any(order[user] > order[write] for alias in aliases - {source} for user in alias.users)
+    return aliases

@@ -152,12 +152,24 @@ def compile(
     backends = default_backends(job.target) if backends is None else backends
     bench = bench_for(job, backends)
     job = settle_granularity(with_measured_prices(job, bench), samples, granularity)
-    first = make_candidate(job, decide(job, samples, train, settings or Settings(), watch), bench, backends)
-    rounds = Rounds.begun(job, first)
-    while samples is None and (budget := rounds.next_budget(job)) is not None:
-        decision = decide(replace(job, budget=budget), samples, train, settings or Settings(), watch)
+    best = _best_candidate(job, (samples, train, settings or Settings(), watch), bench, backends)
+    return emit(job, best, comparison, bench, backends)
+
+
+def _best_candidate(job: CompileJob, learning: tuple[Any, ...], bench: Bench, backends: Sequence[str]) -> Candidate:
+    """Return the candidate that comes nearest to the budget, measured where that can be, of as many as it takes.
+
+    Args:
+        job: What is compiled.
+        learning: What decides beside the job: samples, a loss, settings, and what watches.
+        bench: Where candidates are measured.
+        backends: What each is lowered to.
+    """
+    rounds = Rounds.begun(job, make_candidate(job, decide(job, *learning), bench, backends))
+    while learning[0] is None and (budget := rounds.next_budget(job)) is not None:
+        decision = decide(replace(job, budget=budget), *learning)
         rounds = rounds.after(job, budget, make_candidate(job, decision, bench, backends))
-    return emit(job, rounds.best, comparison, bench, backends)
+    return rounds.best
 
 
 def start(

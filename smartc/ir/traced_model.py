@@ -142,7 +142,7 @@ class TracedModel:
     @property
     def dtype(self) -> torch.dtype:
         """Return the floating type of the parameters, or of the inputs where there are none."""
-        kinds = [tensor.dtype for tensor in self.graph_module.parameters()]
+        kinds = [tensor.dtype for name, tensor in self.graph_module.named_parameters() if name not in self.constants]
         kinds += [spec.dtype for spec in self.inputs]
         return next((kind for kind in kinds if kind.is_floating_point), torch.float32)
 

@@ -23,7 +23,7 @@ from tests.support.oracle import assert_equals_masked, removed_share
 from tests.support.small_networks import save_program, small
 from tests.support.zoo import CASES
 
-SOME_OF_THE_ZOO = sorted(CASES)[::12]
+SOME_OF_THE_ZOO = sorted(name for name, case in CASES.items() if case.cuttable)[::12]
 SHAPE = (4, 3, 8, 8)
 
 

@@ -111,24 +111,6 @@ class Attention(nn.Module):
         return x + self.out(mixed.transpose(1, 2).flatten(2))
 
 
-class PositionTable(nn.Module):
-    """Heads with a bias that is looked up in a table by a computed index."""
-
-    def __init__(self, width: int = 16, heads: int = 4) -> None:
-        super().__init__()
-        self.mix, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.table, self.heads = nn.Parameter(torch.randn(17, heads)), heads
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Attend."""
-        query, key, value = self.mix(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        steps = torch.arange(9)
-        index = (steps[:, None] - steps[None, :] + 8).reshape(-1)
-        bias = self.table[index].view(9, 9, self.heads).permute(2, 0, 1)
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias[None])
-        return self.out(mixed.transpose(1, 2).flatten(2))
-
-
 class Ramp(nn.Module):
     """A ramp over the channels, and channels that are picked by a computed index."""
 
@@ -207,7 +189,6 @@ CONSTANT_NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = 
         IMAGE,
     ),
     "joined weights and a bias of positions": (lambda: nn.Sequential(Attention(), Attention()), TOKENS),
-    "a table of positions": (lambda: nn.Sequential(PositionTable(), nn.ReLU(), PositionTable()), TOKENS),
     "ramps and indices": (Ramp, IMAGE),
     "one weight of two uses": (TwoUses, FEATURES),
 }
