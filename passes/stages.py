@@ -12,6 +12,7 @@ from smartc.passes.inline_regions import InlineRegions
 from smartc.passes.insert_masks import InsertMasks, RemoveMasks
 from smartc.passes.make_functional import MakeFunctional
 from smartc.passes.merge_shuffles import MergeShuffles
+from smartc.passes.normalise_kept import NormaliseKept
 from smartc.passes.permute_channels import PermuteChannels
 from smartc.passes.remove_channels import RemoveChannels
 from smartc.passes.share_statistics import ShareStatistics
@@ -31,6 +32,8 @@ PASSES: tuple[tuple[str, type[Pass]], ...] = (
     ("learn", ShareStatistics),
     ("learn", RemoveMasks),
     ("remove", RemoveChannels),
+    # What the result has to equal where norms lose channels: the same model before removal.
+    ("narrow", NormaliseKept),
     # Only channels that are left can fill tiles.
     ("pack", PermuteChannels),
     ("lower", FoldBatchNorm),

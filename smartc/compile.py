@@ -34,10 +34,11 @@ from smartc.measuring.measured_prices import with_measured_prices
 from smartc.measuring.measured_target import default_backends
 from smartc.measuring.meet_budget import Rounds, missed
 from smartc.measuring.put_back import KernelChoice, put_back
+from smartc.proof.approximation import approximation
 from smartc.proof.comparison import Comparison, comparison_for
 from smartc.proof.limits import Limits
 from smartc.proof.prove import prove
-from smartc.reporting.finish_report import finish_report, found
+from smartc.reporting.finish_report import finish_report, found, with_approximation
 from smartc.request import Request, check
 from smartc.results.report import Report, ReportRemark
 from smartc.selection.budget import resolved_budget
@@ -67,6 +68,7 @@ def compile(
     min_accuracy: float | None = None,
     min_agreement: float | None = None,
     uniform: bool = False,
+    approximate: bool = False,
 ) -> Compiled:
     """Make a trained model faster on a target by removing channels or blocks, and prove the result.
 
@@ -112,6 +114,9 @@ def compile(
             outputs are no scores, the least cosine.
         uniform: Whether layers at the same place of repeated blocks, such as every ``layers.N.mlp``, keep as many
             channels as one another, so that one number in a configuration tells their size.
+        approximate: Whether norms may lose channels that they take statistics over, such as those of a transformer's
+            residual stream. The statistics change, so the result is no longer the masked original: the report states
+            its error, and what is proved is the masked original whose norms see only the channels that stay.
 
     Returns:
         The compiled model.  With no backend its proof runs when the module, the report or a saved
@@ -135,7 +140,9 @@ def compile(
     """
     limits, amounts = Limits(min_accuracy, min_agreement), (sparsity, latency, macs, bytes)
     limits.check_given(evaluate is not None)
-    asked = Request(target, amounts, granularity, learner, data is not None, backends, output_names, uniform)
+    asked = Request(
+        target, amounts, granularity, learner, data is not None, backends, output_names, uniform, approximate
+    )
     job = start(model_or_path, example_inputs, asked, dump)
     given = None if data is None else load_samples(data, job.original, preprocess)
     samples, held = (None, None) if given is None else hold_out(given)
@@ -163,10 +170,11 @@ def start(model: Any, example_inputs: Any, asked: Request, dump: str | Path | Du
         original = name_outputs(load_or_trace(model, example_inputs), asked.output_names)
     clock.dump.stage("capture", original, *(f"{remark.where}: {remark.text}" for remark in original.remarks))
     with clock("analysis"):
-        layers = analysed(original)
+        layers = analysed(original, asked.approximate)
     clock.dump.stage("analyse", original, *described(layers))
     resolved = resolved_budget(budget, layers, target)
-    return CompileJob(original, layers, target, resolved, granularity, learner, clock, asked.uniform)
+    widths = {"uniform": asked.uniform, "approximate": asked.approximate}
+    return CompileJob(original, layers, target, resolved, granularity, learner, clock, **widths)
 
 
 def emit_decision(
@@ -219,6 +227,7 @@ def emit(
         proofs = prove(job, decision, choice.decision, packed.model, candidate.files.lowered)
         told = (*packed.remarks, *candidate.files.remarks, *proofs.remarks, *bench.remarks)
         findings = found(job, comparison, packed.model, proofs.verifications, (*missed(job, candidate), *told))
+        findings = with_approximation(findings, approximation(comparison, choice.decision))
         findings = replace(findings, warnings=(*warnings, *findings.warnings))
         times = candidate.times and candidate.times.only([part.file for part in proofs.files])
         return finish_report(job, choice, candidate.plan, packed.model, findings, times), proofs.files

@@ -135,6 +135,7 @@ def prepare(
     dump: str | Path | Dump | None = None,
     output_names: Sequence[str] | None = None,
     uniform: bool = False,
+    approximate: bool = False,
 ) -> Preparation:
     """Put masks on a model, to be learned in a training loop of your own.
 
@@ -156,6 +157,7 @@ def prepare(
         dump: As for ``smartc.compile``.
         output_names: As for ``smartc.compile``.
         uniform: As for ``smartc.compile``.
+        approximate: As for ``smartc.compile``.
 
     Returns:
         The preparation, whose ``model`` is to be trained.
@@ -183,7 +185,8 @@ def prepare(
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise UserError(f"{steps} is no number of steps", where="steps", fix="Give how many steps the loop will take")
     amounts = (sparsity, latency, macs, bytes)
-    asked = Request(target, amounts, granularity, learner, True, output_names=output_names, uniform=uniform)
+    about = {"uniform": uniform, "approximate": approximate}
+    asked = Request(target, amounts, granularity, learner, True, output_names=output_names, **about)
     job = start(model, example_inputs, asked, dump)
     job = with_measured_prices(job, bench_for(job, default_backends(job.target)))
     job = settle_granularity(job, None, granularity)

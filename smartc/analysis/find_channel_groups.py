@@ -13,7 +13,14 @@ from torch import fx
 
 from smartc.analysis import channel_rules
 from smartc.analysis.channel_rules.registry import Rule, rule_of
-from smartc.analysis.channels.channel_groups import FROZEN, ChannelGroup, ChannelGroups, ParameterAxis, Role
+from smartc.analysis.channels.channel_groups import (
+    FROZEN,
+    ApproximateNorm,
+    ChannelGroup,
+    ChannelGroups,
+    ParameterAxis,
+    Role,
+)
 from smartc.analysis.channels.labels import Declined, IntArray, LabelBook, Labels, Site, factors_in
 from smartc.analysis.channels.reshape_labels import MERGES_BATCH
 from smartc.analysis.channels.settle import settle
@@ -36,9 +43,14 @@ PER_SAMPLE = frozenset(
 )
 
 
-def find_channel_groups(model: TracedModel) -> ChannelGroups:
-    """Return the units of channels that can be removed without changing the rest."""
-    book = LabelBook()
+def find_channel_groups(model: TracedModel, approximate: bool = False) -> ChannelGroups:
+    """Return the units of channels that can be removed without changing the rest.
+
+    Args:
+        model: The captured model.
+        approximate: Whether norms may lose channels that they take statistics over, which changes the rest.
+    """
+    book = LabelBook(approximate=approximate)
     parameters: dict[str, Labels] = {}
     labels = _propagate(model, book, parameters)
     root = settle(book, factors_in(list(labels.values())))
@@ -47,7 +59,7 @@ def find_channel_groups(model: TracedModel) -> ChannelGroups:
     axes, frozen = _parameter_axes(book, parameters, unit_of, reasons)
     count = int(unit_of.max(initial=FROZEN)) + 1
     groups = _group(count, axes, labels)
-    return ChannelGroups(count, groups, axes, labels, frozen)
+    return ChannelGroups(count, groups, axes, labels, frozen, _norms(book, unit_of))
 
 
 def _propagate(model: TracedModel, book: LabelBook, parameters: dict[str, Labels]) -> dict[fx.Node, Any]:
@@ -189,6 +201,12 @@ def _number_units(book: LabelBook, root: IntArray, parameters: Mapping[str, Labe
     texts = [*(reason for _, reason in book.frozen), "has no layer that produces it"]
     reasons = {int(label): texts[label_reason[label]] for label in np.flatnonzero(~alive[root])}
     return number[root], reasons
+
+
+def _norms(book: LabelBook, unit_of: IntArray) -> tuple[ApproximateNorm, ...]:
+    """Return the calls that take statistics over removable channels."""
+    found = ((node, axis, unit_of[labels], outputs) for node, axis, labels, outputs in book.statistics)
+    return tuple(ApproximateNorm(*norm) for norm in found if (norm[2] != FROZEN).any())
 
 
 def _units(value: Any, unit_of: IntArray) -> Any:

@@ -54,6 +54,7 @@ class CompileJob:
         learner: Where the masks come from.
         clock: How long each stage took.
         uniform: Whether repeated blocks keep one width.
+        approximate: Whether norms may lose channels that they take statistics over.
     """
 
     original: TracedModel
@@ -64,6 +65,7 @@ class CompileJob:
     learner: str
     clock: Clock
     uniform: bool = False
+    approximate: bool = False
 
     @property
     def dump(self) -> Dump:

@@ -36,6 +36,6 @@ def decided(job: CompileJob, search: MaskSearch, learning: Learning | None) -> D
     if choice is None:
         unread = unread_channels(model, job)
         return replace(unread, units=search.units, kept=search.keep, masked=masked, learning=learning)
-    layers = analysed(model)
+    layers = analysed(model, job.approximate)
     options = KeptOptions(layers, job.target, np.ones(layers.groups.count))
     return Decision(model, options, choice, search.keep, masked=masked, learning=learning)

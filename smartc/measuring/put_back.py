@@ -86,7 +86,8 @@ def with_groups(decision: Decision, reasons: Mapping[int, str]) -> Decision:
         return decision
     model = mask_readers(decision.model, decision.options.groups, absent)
     # An analysis is of the nodes of one graph.
-    return replace(decision, model=model, options=replace(decision.options, layers=analysed(model)))
+    layers = analysed(model, approximate=bool(decision.options.groups.norms))
+    return replace(decision, model=model, options=replace(decision.options, layers=layers))
 
 
 def _slow_groups(decision: Decision, measured: Measurement) -> Iterator[tuple[int, str]]:
