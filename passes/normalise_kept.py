@@ -27,10 +27,12 @@ class NormaliseKept:
     Attributes:
         groups: The analysis of the same model.
         keep: Whether each unit stays.
+        whole: Whether these norms see all channels after all, through the same calls: what to compare with.
     """
 
     groups: ChannelGroups
     keep: BoolArray
+    whole: bool = False
     name: ClassVar[str] = "normalise-kept"
 
     def run(self, model: TracedModel) -> PassResult:
@@ -39,7 +41,7 @@ class NormaliseKept:
         twins = dict(zip(model.graph.nodes, approximate.graph.nodes, strict=True))
         remarks = []
         for norm in self.groups.changed_norms(self.keep):
-            alive = surviving(norm.units, self.keep)
+            alive = surviving(norm.units, self.keep) | self.whole
             _Narrowed(approximate, twins[norm.node], norm, alive).rewrite()
             text = f"normalises by the {int(alive.sum())} of {len(alive)} channels that stay"
             remarks.append(Remark(layer_name(norm.node), text, changed=True))

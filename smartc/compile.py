@@ -138,14 +138,11 @@ def compile(
         True
         >>> compiled.save("build")
     """
-    limits, amounts = Limits(min_accuracy, min_agreement), (sparsity, latency, macs, bytes)
-    limits.check_given(evaluate is not None)
-    asked = Request(
-        target, amounts, granularity, learner, data is not None, backends, output_names, uniform, approximate
-    )
+    limits = Limits(min_accuracy, min_agreement).checked(evaluate is not None)
+    amounts, form = (sparsity, latency, macs, bytes), (backends, output_names, uniform, approximate)
+    asked = Request(target, amounts, granularity, learner, data is not None, *form)
     job = start(model_or_path, example_inputs, asked, dump)
-    given = None if data is None else load_samples(data, job.original, preprocess)
-    samples, held = (None, None) if given is None else hold_out(given)
+    samples, held = (None, None) if data is None else hold_out(load_samples(data, job.original, preprocess))
     comparison = comparison_for(job.original, held, evaluate, limits, samples)
     backends = default_backends(job.target) if backends is None else backends
     bench = bench_for(job, backends)

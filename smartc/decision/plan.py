@@ -21,7 +21,7 @@ from smartc.decision.decision import Decision
 from smartc.decision.job import CompileJob
 from smartc.decision.plan_form import GroupDecision, plan_form, read_plan
 from smartc.decision.result_cost import result_cost
-from smartc.ir.traced_model import TracedModel
+from smartc.ir.traced_model import TracedModel, layer_name
 from smartc.packing.pack import PackedModel
 
 BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
@@ -43,6 +43,8 @@ class Plan:
         granularity: What a mask removed at a time.
         masks: Per weight that lost blocks or single weights, how these lie in it and which stay: a bit
             for each, the first the highest of its byte, in base64.
+        norms: The norms that lose channels. They see only what stays, and in the masked original all channels, so the
+            compiled model is near that but not equal to it.
     """
 
     model: Mapping[str, str | None]
@@ -53,6 +55,7 @@ class Plan:
     tensors: Mapping[str, Any]
     granularity: str = "channel"
     masks: Mapping[str, Any] = field(default_factory=dict)
+    norms: tuple[str, ...] = ()
     smartc: str = field(default=__version__)
 
     def __repr__(self) -> str:
@@ -80,6 +83,7 @@ class Plan:
             "groups": [vars(group) for group in self.groups],
             "tensors": {name: dict(entry) for name, entry in self.tensors.items()},
             "masks": {name: dict(entry) for name, entry in self.masks.items()},
+            **({"norms": list(self.norms)} if self.norms else {}),
         }
 
     @classmethod
@@ -99,6 +103,7 @@ class Plan:
             tensors=content["tensors"],
             granularity=form.granularity,
             masks=content.get("masks", {}),
+            norms=form.norms,
             smartc=form.smartc,
         )
 
@@ -141,6 +146,7 @@ def make_plan(job: CompileJob, decision: Decision, smaller: PackedModel, *, hash
         tensors=kept_indices(decision.model, search.groups, decision.keep, smaller.moved),
         granularity=str(job.granularity),
         masks=kept_masks(decision),
+        norms=tuple(layer_name(norm.node) for norm in search.groups.changed_norms(decision.keep)),
     )
 
 

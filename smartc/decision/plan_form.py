@@ -57,6 +57,7 @@ class PlanForm:
     granularity: str
     smartc: str
     masks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    norms: tuple[str, ...] = ()
 
 
 def plan_form(content: object, where: str) -> PlanForm:

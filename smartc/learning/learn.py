@@ -22,6 +22,7 @@ from smartc.learning.learning_facts import learning_facts
 from smartc.learning.objectives.augment import augmented
 from smartc.learning.objectives.objective import Objective
 from smartc.learning.refit import refit, refit_by_samples
+from smartc.learning.repair import repaired
 from smartc.learning.statistics.batch_norm_statistics import reestimate_batch_norm
 from smartc.learning.statistics.calibration import Calibration
 from smartc.learning.training.checkpoint import Checkpoint
@@ -77,7 +78,7 @@ def learn(
         learning = learning_facts(
             job, search, objective=objective.name, samples=samples, training=training, seed=settings.seed
         )
-        return decided(job, search, learning)
+        return repaired(decided(job, search, learning), inputs)
 
 
 def _calibration(job: CompileJob, samples: Samples, inputs: Inputs, objective: Objective) -> Calibration:

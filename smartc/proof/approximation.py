@@ -26,8 +26,8 @@ from smartc.results.figures import Approximation, NormError
 def approximation(comparison: Comparison, decision: Decision) -> Approximation | None:
     """Return the error that norms make which lost channels; None where none did.
 
-    Both networks have the weights of the decision, zero where they read what is removed; in one of them every norm
-    sees all channels, in the other those that stay.
+    Both networks have zeros where they read what is removed. In one of them every norm sees all channels, in the other
+    those that stay, with weights that make up for it where these were repaired.
 
     Args:
         comparison: Has the inputs.
@@ -37,7 +37,7 @@ def approximation(comparison: Comparison, decision: Decision) -> Approximation |
     norms = groups.changed_norms(keep)
     if not norms:
         return None
-    masked = mask_readers(decision.model, groups, keep)
+    masked = mask_readers(decision.unrepaired or decision.model, groups, keep)
     fewer = mask_readers(narrowed(decision), groups, keep)
     places = _places(norms, groups, keep)
     sums = _Sums()
@@ -51,7 +51,7 @@ def approximation(comparison: Comparison, decision: Decision) -> Approximation |
 
 
 def _places(norms: Sequence[ApproximateNorm], groups: ChannelGroups, keep: BoolArray) -> dict[str, dict[int, Any]]:
-    """Return, by the name of each call whose output is normalised, the indices that stay of each axis that loses any."""
+    """Return, by the name of each call whose output is normalised, the indices that stay of axes that lose some."""
     found = {}
     survivors = Survivors(groups.labels, keep)
     for node in {node for norm in norms for node in norm.outputs}:

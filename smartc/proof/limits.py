@@ -29,8 +29,8 @@ class Limits:
     accuracy: float | None = None
     agreement: float | None = None
 
-    def check_given(self, evaluated: bool) -> None:
-        """Raise unless the limits can be met by some model.
+    def checked(self, evaluated: bool) -> Limits:
+        """Return the limits if some model can meet them.
 
         Raises:
             UserError: One is out of range, or nothing is evaluated that it could be of.
@@ -41,6 +41,7 @@ class Limits:
         if self.agreement is not None and not 0 <= self.agreement <= 1:
             where = Argument("min_agreement", self.agreement)
             raise UserError("not a share of inputs", where=where, fix="Give a number from 0 to 1")
+        return self
 
     def check(self, agreement: Agreement, evaluation: Evaluation | None) -> None:
         """Raise unless a compiled model is worth what the user takes.

@@ -74,7 +74,7 @@ def prove(
         proofs = [removal, *found.verifications]
         if learned.masked is not None:
             # The masks in the graph leave every norm its statistics.
-            searched = Reference(learned.model, learned.options.groups, learned.keep)
+            searched = Reference(learned.unrepaired or learned.model, learned.options.groups, learned.keep)
             proofs.insert(0, searched.prove_masks(learned.masked))
     job.dump.stage("prove", None, *(f"{proof.stage}: relative error {proof.max_rel_error:.1e}" for proof in proofs))
     return Proved(tuple(proofs), found.files, found.remarks)
