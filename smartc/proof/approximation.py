@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 from smartc.analysis.channels.channel_groups import ApproximateNorm, ChannelGroups, surviving
 from smartc.analysis.channels.labels import Labels
 from smartc.decision.decision import Decision
-from smartc.ir.traced_model import TracedModel, layer_name, sample_count
+from smartc.ir.traced_model import TracedModel, arguments_of, layer_name, operator_of, sample_count
 from smartc.masks.layouts import BoolArray
 from smartc.passes.shared.rewrite_sizes import Survivors
 from smartc.proof.comparison import Comparison
@@ -66,10 +66,15 @@ def _places(norms: Sequence[ApproximateNorm], groups: ChannelGroups, keep: BoolA
 
 def _is_part(norm: ApproximateNorm, norms: Sequence[ApproximateNorm]) -> bool:
     """Return whether statistics are the mean of a norm that is written out, whose variance another call takes."""
-    if norm.node in norm.outputs:
-        return False
-    last = [node for other in norms if other is not norm for node in other.outputs if node not in norm.outputs]
-    return any(set(norm.outputs) & set(node.all_input_nodes) for node in last)
+    return norm.node not in norm.outputs and any(_origin(other.node) in norm.outputs for other in norms)
+
+
+def _origin(statistics: fx.Node) -> fx.Node:
+    """Return what statistics are of: what goes into functions of one value before them."""
+    node = arguments_of(statistics)[0]
+    while operator_of(node).rule in ("unary", "joined", "multiplication") and len(node.all_input_nodes) == 1:
+        (node,) = node.all_input_nodes
+    return node
 
 
 def _norm_error(norm: ApproximateNorm, keep: BoolArray, sums: _Sums) -> NormError:

@@ -152,10 +152,14 @@ class Site:
         return Labels(x.shape, tuple(factors), x.weight)
 
     def open_factor(self, x: Labels, axes: Sequence[int]) -> Factor | None:
-        """Return the one factor over one of some axes alone, where statistics over these may change; else None."""
+        """Return the one factor over one of some axes alone, where statistics over these may change; else None.
+
+        Those of a weight may not: it is zero where it reads what is removed, and its statistics are of that too.
+        """
         chosen = {axis % len(x.shape) for axis in axes}
         inside = [factor for factor in x.factors if set(factor.axes) <= chosen]
-        return inside[0] if self.book.approximate and len(inside) == 1 and len(inside[0].axes) == 1 else None
+        allowed = self.book.approximate and not x.weight
+        return inside[0] if allowed and len(inside) == 1 and len(inside[0].axes) == 1 else None
 
     def note_statistics(self, axis: int, labels: IntArray, outputs: tuple[fx.Node, ...]) -> None:
         """Record that this call's statistics change with labels of its first argument."""
