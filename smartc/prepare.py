@@ -185,8 +185,8 @@ def prepare(
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise UserError(f"{steps} is no number of steps", where="steps", fix="Give how many steps the loop will take")
     amounts = (sparsity, latency, macs, bytes)
-    about = {"uniform": uniform, "approximate": approximate}
-    asked = Request(target, amounts, granularity, learner, True, output_names=output_names, **about)
+    form = (None, output_names, uniform, approximate)
+    asked = Request(target, amounts, granularity, learner, True, *form)
     job = start(model, example_inputs, asked, dump)
     job = with_measured_prices(job, bench_for(job, default_backends(job.target)))
     job = settle_granularity(job, None, granularity)

@@ -115,7 +115,8 @@ def _checkpoint(job: CompileJob, learning: object, settings: Settings, processes
         return None
     # What a share comes to follows from the model and the target, but where it is measured it is never twice the same.
     asked = (job.budget.kind, job.budget.asked)
-    facts = (traced_model_hash(job.original), job.target.to_dict(), asked, job.granularity, job.uniform)
+    form = (job.granularity, job.uniform, job.approximate)
+    facts = (traced_model_hash(job.original), job.target.to_dict(), asked, *form)
     about = repr((facts, job.learner, learning))
     digest = hashlib.sha256(about.encode()).hexdigest()
     checkpoint = Checkpoint(settings.checkpoint, digest, settings.resume, writes=processes.first)

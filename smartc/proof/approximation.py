@@ -44,7 +44,8 @@ def approximation(comparison: Comparison, decision: Decision) -> Approximation |
     inputs, source = comparison.inputs()
     count = 0
     for flat in inputs:
-        sums.add(*(_Watched(model, places).values_of(flat) for model in (masked, fewer)), places)
+        expected, actual = (_Watched(model, places).values_of(flat) for model in (masked, fewer))
+        sums.add(expected, actual, places)
         count += sample_count(flat)
     found = [_norm_error(norm, keep, sums) for norm in norms if not _is_part(norm, norms)]
     return Approximation(count, source, sums.error(""), tuple(found))
@@ -120,14 +121,17 @@ class _Watched(fx.Interpreter):
     """A network that keeps what some of its calls compute."""
 
     def __init__(self, model: TracedModel, names: Mapping[str, Any]) -> None:
-        super().__init__(model.graph_module)
+        # Calls that write in place write into copies.
+        buffers = {name: buffer.clone() for name, buffer in model.graph_module.named_buffers()}
+        super().__init__(model.with_tensors(buffers).graph_module)
         self.names = names
         self.seen: dict[str, Any] = {}
 
     def values_of(self, flat: tuple[Any, ...]) -> dict[str, Any]:
         """Return what the calls compute by their names, and the outputs by ''."""
+        own = (value.clone() if isinstance(value, torch.Tensor) else value for value in flat)
         with torch.no_grad():
-            outputs = self.run(*flat, enable_io_processing=False)
+            outputs = self.run(*own, enable_io_processing=False)
         return {**self.seen, "": outputs}
 
     def run_node(self, n: fx.Node) -> Any:

@@ -90,6 +90,17 @@ def test_data_make_the_error_less(name: str) -> None:
     assert done.agreement.cosine > before.agreement.cosine
 
 
+def test_a_loop_of_ones_own_states_the_error() -> None:
+    module, x = residual_network("layer norm", torch.float32)
+    search = smartc.prepare(module, x, target="npu-8x8", sparsity=0.5, steps=2, learner="magnitude", approximate=True)
+    for _ in range(2):
+        search.step()
+    report = search.finish(backends=("pt2",)).report
+    assert [stage.stage for stage in report.verify] == ["masks in the graph == masked (float64)", *STAGES]
+    assert report.approximation is not None
+    assert len(report.approximation.norms) == 5
+
+
 def test_a_build_says_so_everywhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     module, x = residual_network("layer norm", torch.float32)
     torch.export.save(torch.export.export(module, (x,)), tmp_path / "model.pt2")
