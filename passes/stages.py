@@ -14,6 +14,7 @@ from smartc.passes.insert_masks import InsertMasks, RemoveMasks
 from smartc.passes.linear_of_transpose import LinearOfTranspose
 from smartc.passes.make_functional import MakeFunctional
 from smartc.passes.merge_shuffles import MergeShuffles
+from smartc.passes.normalise_kept import NormaliseKept
 from smartc.passes.permute_channels import PermuteChannels
 from smartc.passes.remove_channels import RemoveChannels
 from smartc.passes.share_statistics import ShareStatistics
@@ -38,6 +39,8 @@ PASSES: tuple[tuple[str, type[Pass]], ...] = (
     ("learn", ShareStatistics),
     ("learn", RemoveMasks),
     ("remove", RemoveChannels),
+    # What the result has to equal where norms lose channels: the same model before removal.
+    ("narrow", NormaliseKept),
     # Only channels that are left can fill tiles.
     ("pack", PermuteChannels),
     ("lower", FoldBatchNorm),

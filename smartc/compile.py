@@ -37,10 +37,11 @@ from smartc.measuring.measured_target import default_backends
 from smartc.measuring.meet_budget import Rounds, missed
 from smartc.measuring.put_back import KernelChoice, put_back
 from smartc.passes.stages import run_stage
+from smartc.proof.approximation import approximation
 from smartc.proof.comparison import Comparison, comparison_for
 from smartc.proof.limits import Limits
 from smartc.proof.prove import prove
-from smartc.reporting.finish_report import finish_report, found
+from smartc.reporting.finish_report import finish_report, found, with_approximation
 from smartc.request import Request, check
 from smartc.results.report import Report, ReportRemark
 from smartc.selection.budget import resolved_budget
@@ -73,6 +74,7 @@ def compile(
     min_accuracy: float | None = None,
     min_agreement: float | None = None,
     uniform: bool = False,
+    approximate: bool = False,
 ) -> Compiled:
     """Make a trained model faster on a target by removing channels or blocks, and prove the result.
 
@@ -123,6 +125,9 @@ def compile(
             outputs are no scores, the least cosine.
         uniform: Whether layers at the same place of repeated blocks, such as every ``layers.N.mlp``, keep as many
             channels as one another, so that one number in a configuration tells their size.
+        approximate: Whether norms may lose channels that they take statistics over, such as those of a transformer's
+            residual stream. The statistics change, so the result is no longer the masked original: the report states
+            its error, and what is proved is the masked original whose norms see only the channels that stay.
 
     Returns:
         The compiled model.  With no backend its proof runs when the module, the report or a saved
@@ -145,7 +150,7 @@ def compile(
         >>> compiled.save("build")
     """
     wanted, limits = (sparsity, latency, macs, bytes), Limits(min_accuracy, min_agreement).checked(evaluate is not None)
-    chosen = (data is not None, backends, output_names, outputs, keep, only, uniform)
+    chosen = (data is not None, backends, output_names, outputs, keep, only, uniform, approximate)
     job = start(model_or_path, example_inputs, Request(target, wanted, granularity, learner, *chosen), dump)
     samples, held = (None, None) if data is None else hold_out(load_samples(data, job.original, preprocess))
     comparison = comparison_for(job.original, held, evaluate, limits, samples)
@@ -196,10 +201,11 @@ def start(
     clock.dump.stage("capture", captured, *(f"{remark.where}: {remark.text}" for remark in captured.remarks))
     with clock("analysis"):
         original = run_stage("fold", captured, parameters=folds, all_weights=not granularity.spans_weights).model
-        layers = analysed(original)
+        layers = analysed(original, asked.approximate)
     clock.dump.stage("analyse", original, *described(layers))
     resolved = resolved_budget(budget, layers, target)
-    return CompileJob(captured, original, layers, target, resolved, granularity, learner, clock, asked.uniform)
+    widths = {"uniform": asked.uniform, "approximate": asked.approximate}
+    return CompileJob(captured, original, layers, target, resolved, granularity, learner, clock, **widths)
 
 
 def emit_decision(
@@ -252,6 +258,7 @@ def emit(
         proofs = prove(job, decision, choice.decision, packed.model, candidate.files.lowered)
         told = (*packed.remarks, *candidate.files.remarks, *proofs.remarks, *bench.remarks)
         findings = found(job, comparison, packed.model, proofs.verifications, (*missed(job, candidate), *told))
+        findings = with_approximation(findings, approximation(comparison, choice.decision))
         findings = replace(findings, warnings=(*warnings, *findings.warnings))
         times = candidate.times and candidate.times.only([part.file for part in proofs.files])
         return finish_report(job, choice, candidate.plan, packed.model, findings, times), proofs.files

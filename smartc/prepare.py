@@ -138,6 +138,7 @@ def prepare(
     keep: str | Sequence[str] = (),
     only: str | Sequence[str] = (),
     uniform: bool = False,
+    approximate: bool = False,
 ) -> Preparation:
     """Put masks on a model, to be learned in a training loop of your own.
 
@@ -163,6 +164,7 @@ def prepare(
             they read stay, and their norms evaluate.  Your loop may train them.
         only: Likewise the layers to put masks on: all others get none.
         uniform: As for ``smartc.compile``.
+        approximate: As for ``smartc.compile``.
 
     Returns:
         The preparation, whose ``model`` is to be trained.
@@ -190,7 +192,7 @@ def prepare(
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise UserError(f"{steps} is no number of steps", where="steps", fix="Give how many steps the loop will take")
     amounts = (sparsity, latency, macs, bytes)
-    chosen = (None, output_names, outputs, keep, only, uniform)
+    chosen = (None, output_names, outputs, keep, only, uniform, approximate)
     asked = Request(target, amounts, granularity, learner, True, *chosen)
     job = start(model, example_inputs, asked, dump, folds=False)
     job = with_measured_prices(job, bench_for(job, default_backends(job.target)))

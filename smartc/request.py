@@ -9,7 +9,7 @@ from typing import NamedTuple
 from smartc.core.errors import Argument, UserError
 from smartc.learning.learners.registry import chosen_learner
 from smartc.lowering.lower import BACKENDS
-from smartc.masks.granularity import Granularity, parse_granularity
+from smartc.masks.granularity import ChannelGranularity, Granularity, parse_granularity
 from smartc.measuring.measured_target import with_costs
 from smartc.selection.budget import RequestedBudget, budget_of, parse_budget
 from smartc.targets.target import Target, load_target
@@ -31,6 +31,7 @@ class Request:
         keep: The layers to leave alone, by names or patterns.
         only: Likewise the layers not to leave alone; empty for all.
         uniform: Whether repeated blocks shall keep one width.
+        approximate: Whether norms may lose channels that they take statistics over.
     """
 
     target: str | Target
@@ -44,6 +45,7 @@ class Request:
     keep: str | Sequence[str] = ()
     only: str | Sequence[str] = ()
     uniform: bool = False
+    approximate: bool = False
 
 
 class Checked(NamedTuple):
@@ -65,8 +67,12 @@ def check(asked: Request) -> Checked:
     learner = chosen_learner(asked.learner, asked.with_data)
     target = load_target(asked.target) if isinstance(asked.target, str) else asked.target
     target = with_costs(target, asked.backends)
-    wanted = "channel" if asked.granularity == "auto" and not asked.with_data else asked.granularity
+    channels = asked.approximate or not asked.with_data
+    wanted = "channel" if asked.granularity == "auto" and channels else asked.granularity
     granularity = parse_granularity(wanted, target)
+    if asked.approximate and not isinstance(granularity, ChannelGranularity):
+        fact = f"{granularity} takes no channel of a norm, so there is nothing to approximate"
+        raise UserError(fact, where=Argument("approximate"), fix="Leave it out, or remove channels")
     given = any(part is not None for part in asked.budget)
     return Checked(target, budget_of(granularity, parse_budget(*asked.budget), given), granularity, learner)
 

@@ -201,10 +201,19 @@ def _groups(model: TracedModel, node: fx.Node, survivors: Survivors) -> None:
 
 
 def _group_norm(model: TracedModel, node: fx.Node, survivors: Survivors) -> None:
-    """Write the number of normalisation groups left."""
+    """Write the number of normalisation groups left; each has lost all of its channels or as many as the others."""
     alive = survivors.of(arguments_of(node)[0], 1)
     if alive is not None:
-        node.update_arg(1, int(alive.sum()) * arguments_of(node)[1] // len(alive))
+        node.update_arg(1, int(alive.reshape(arguments_of(node)[1], -1).any(axis=1).sum()))
+
+
+def _layer_norm(model: TracedModel, node: fx.Node, survivors: Survivors) -> None:
+    """Write the sizes that are left of the axes that are normalised."""
+    source, sizes = arguments_of(node)[:2]
+    first = len(survivors.labels[source].shape) - len(sizes)
+    left = [survivors.size(source, first + axis, size) for axis, size in enumerate(sizes)]
+    if left != list(sizes):
+        node.update_arg(1, left)
 
 
 def _recurrence(model: TracedModel, node: fx.Node, survivors: Survivors) -> None:
@@ -266,6 +275,7 @@ _REWRITES: dict[str, Rewrite] = {
     "unbind": _unbind,
     "roll": _roll,
     "group_norm": _group_norm,
+    "layer_norm": _layer_norm,
     "number": _measured,
     "recurrence": _recurrence,
 }

@@ -7,9 +7,9 @@ from smartc.analysis.find_layers import Layers, find_layers
 from smartc.ir.traced_model import TracedModel
 
 
-def analysed(model: TracedModel) -> Layers:
-    """Return a model's layers with its channel groups."""
-    return find_layers(model, find_channel_groups(model))
+def analysed(model: TracedModel, approximate: bool = False) -> Layers:
+    """Return a model's layers with its channel groups, for which norms may change where that is allowed."""
+    return find_layers(model, find_channel_groups(model, approximate))
 
 
 def described(layers: Layers) -> list[str]:

@@ -13,7 +13,14 @@ from torch import fx
 
 from smartc.analysis import channel_rules
 from smartc.analysis.channel_rules.registry import Rule, rule_of
-from smartc.analysis.channels.channel_groups import FROZEN, ChannelGroup, ChannelGroups, ParameterAxis, Role
+from smartc.analysis.channels.channel_groups import (
+    FROZEN,
+    ApproximateNorm,
+    ChannelGroup,
+    ChannelGroups,
+    ParameterAxis,
+    Role,
+)
 from smartc.analysis.channels.labels import Declined, IntArray, LabelBook, Labels, Site, factors_in
 from smartc.analysis.channels.per_sample import PER_SAMPLE, is_per_sample, sample_shape
 from smartc.analysis.channels.reshape_labels import MERGES_BATCH
@@ -30,9 +37,14 @@ assert channel_rules.FAMILIES  # imported to fill the registry
 LONGEST_INDEX = 1_000_000
 
 
-def find_channel_groups(model: TracedModel) -> ChannelGroups:
-    """Return the units of channels that can be removed without changing the rest."""
-    book = LabelBook()
+def find_channel_groups(model: TracedModel, approximate: bool = False) -> ChannelGroups:
+    """Return the units of channels that can be removed without changing the rest.
+
+    Args:
+        model: The captured model.
+        approximate: Whether norms may lose channels that they take statistics over, which changes the rest.
+    """
+    book = LabelBook(approximate=approximate)
     parameters: dict[str, Labels] = {}
     labels = propagate(model, book, parameters, model.graph.nodes)
     root = settle(book, factors_in(list(labels.values())))
@@ -42,7 +54,7 @@ def find_channel_groups(model: TracedModel) -> ChannelGroups:
     frozen |= {place: f"is {model.untouched[place[0]]}" for place in frozen if place[0] in model.untouched}
     count = int(unit_of.max(initial=FROZEN)) + 1
     groups = _group(count, axes, labels)
-    return ChannelGroups(count, groups, axes, labels, frozen)
+    return ChannelGroups(count, groups, axes, labels, frozen, _norms(book, unit_of))
 
 
 def propagate(
@@ -190,6 +202,12 @@ def _number_units(book: LabelBook, root: IntArray, parameters: Mapping[str, Labe
     texts = [*(reason for _, reason in book.frozen), "has no layer that produces it"]
     reasons = {int(label): texts[label_reason[label]] for label in np.flatnonzero(~alive[root])}
     return number[root], reasons
+
+
+def _norms(book: LabelBook, unit_of: IntArray) -> tuple[ApproximateNorm, ...]:
+    """Return the calls that take statistics over removable channels."""
+    found = ((node, axis, unit_of[labels], outputs) for node, axis, labels, outputs in book.statistics)
+    return tuple(ApproximateNorm(*norm) for norm in found if (norm[2] != FROZEN).any())
 
 
 def _units(value: Any, unit_of: IntArray) -> Any:

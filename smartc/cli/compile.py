@@ -125,6 +125,7 @@ def _compiled(
         min_accuracy=_limit(arguments.min_accuracy, "--min-accuracy") if is_first() else None,
         min_agreement=_limit(arguments.min_agreement, "--min-agreement") if is_first() else None,
         uniform=arguments.uniform,
+        approximate=arguments.approximate,
         output_names=None if arguments.output_names is None else _listed(arguments.output_names),
         **{part: getattr(arguments, part) for part in ("outputs", "keep", "only")},
     )

@@ -140,6 +140,8 @@ def _add_compile(commands: Commands) -> _Parser:
     units = "auto (default), channel, block, RxC, RxC/shared or n:m"
     same = "keep one width in repeated blocks, as one number of a configuration tells it"
     parser.add_argument("--uniform", action="store_true", help=same)
+    open_norms = "let norms lose channels, such as a transformer's residual stream: not exact, the error is stated"
+    parser.add_argument("--approximate", action="store_true", help=open_norms)
     parser.add_argument("--granularity", default="auto", metavar="G", help=units)
     learners = "smart (default with --data), pdp, taylor, ac-dc, sp-lamp (default without), magnitude"
     parser.add_argument("--learner", metavar="NAME", help=f"where masks come from: {learners}")

@@ -43,6 +43,7 @@ class Decision:
         kept: Which of these stay.
         masked: The same model with its hard masks in the graph, to prove that taking them out changes nothing.
         learning: How it was learned, if it was.
+        unrepaired: The model before its weights made up for norms that lose channels; None where they did not.
     """
 
     model: TracedModel
@@ -53,6 +54,7 @@ class Decision:
     kept: BoolArray | None = None
     masked: TracedModel | None = None
     learning: Learning | None = None
+    unrepaired: TracedModel | None = None
 
 
 def by_scores(job: CompileJob) -> Decision:

@@ -55,6 +55,7 @@ class CompileJob:
         learner: Where the masks come from.
         clock: How long each stage took.
         uniform: Whether repeated blocks keep one width.
+        approximate: Whether norms may lose channels that they take statistics over.
     """
 
     captured: TracedModel
@@ -66,6 +67,7 @@ class CompileJob:
     learner: str
     clock: Clock
     uniform: bool = False
+    approximate: bool = False
 
     @property
     def dump(self) -> Dump:

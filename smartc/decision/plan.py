@@ -21,7 +21,7 @@ from smartc.decision.decision import Decision
 from smartc.decision.job import CompileJob
 from smartc.decision.plan_form import GroupDecision, plan_form, read_plan
 from smartc.decision.result_cost import result_cost
-from smartc.ir.traced_model import TracedModel
+from smartc.ir.traced_model import TracedModel, layer_name
 from smartc.packing.pack import PackedModel
 
 BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
@@ -45,6 +45,8 @@ class Plan:
             for each, the first the highest of its byte, in base64.
         constants: Per tensor that the compiler computed once and stored, its shape, the names of what it was computed
             from, and what is kept of it, as in ``tensors``: zeros of those that it was computed from cannot say it.
+        norms: The norms that lose channels. They see only what stays, and in the masked original all channels, so the
+            compiled model is near that but not equal to it.
     """
 
     model: Mapping[str, str | None]
@@ -56,6 +58,7 @@ class Plan:
     granularity: str = "channel"
     masks: Mapping[str, Any] = field(default_factory=dict)
     constants: Mapping[str, Any] = field(default_factory=dict)
+    norms: tuple[str, ...] = ()
     smartc: str = field(default=__version__)
 
     def __repr__(self) -> str:
@@ -84,6 +87,7 @@ class Plan:
             "tensors": {name: dict(entry) for name, entry in self.tensors.items()},
             "masks": {name: dict(entry) for name, entry in self.masks.items()},
             "constants": {name: dict(entry) for name, entry in self.constants.items()},
+            **({"norms": list(self.norms)} if self.norms else {}),
         }
 
     @classmethod
@@ -104,6 +108,7 @@ class Plan:
             granularity=form.granularity,
             masks=content.get("masks", {}),
             constants=content.get("constants", {}),
+            norms=form.norms,
             smartc=form.smartc,
         )
 
@@ -148,6 +153,7 @@ def make_plan(job: CompileJob, decision: Decision, smaller: PackedModel, *, hash
         constants=_constants(decision.model, kept),
         granularity=str(job.granularity),
         masks=kept_masks(decision),
+        norms=tuple(layer_name(norm.node) for norm in search.groups.changed_norms(decision.keep)),
     )
 
 

@@ -59,6 +59,7 @@ class PlanForm:
     smartc: str
     masks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     constants: Mapping[str, KeptTensor] = field(default_factory=dict)
+    norms: tuple[str, ...] = ()
 
 
 def plan_form(content: object, where: str) -> PlanForm:

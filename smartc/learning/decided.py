@@ -38,6 +38,6 @@ def decided(job: CompileJob, search: MaskSearch, learning: Learning | None) -> D
         if not search.units.count:
             unread = replace(unread, choice=replace(unread.choice, note=f"no {job.granularity.plural} can be removed"))
         return replace(unread, units=search.units, kept=search.keep, masked=masked, learning=learning)
-    layers = analysed(model)
+    layers = analysed(model, job.approximate)
     options = KeptOptions(layers, job.target, np.ones(layers.groups.count))
     return Decision(model, options, choice, search.keep, masked=masked, learning=learning)

@@ -22,6 +22,7 @@ from smartc.learning.learning_facts import learning_facts
 from smartc.learning.objectives.augment import augmented
 from smartc.learning.objectives.objective import Objective
 from smartc.learning.refit import refit, refit_by_samples
+from smartc.learning.repair import repaired
 from smartc.learning.statistics.batch_norm_statistics import reestimate_batch_norm
 from smartc.learning.statistics.calibration import Calibration
 from smartc.learning.training.checkpoint import Checkpoint
@@ -77,7 +78,7 @@ def learn(
         learning = learning_facts(
             job, search, objective=objective.name, samples=samples, training=training, seed=settings.seed
         )
-        return decided(job, search, learning)
+        return repaired(decided(job, search, learning), inputs)
 
 
 def _calibration(job: CompileJob, samples: Samples, inputs: Inputs, objective: Objective) -> Calibration:
@@ -115,7 +116,8 @@ def _checkpoint(job: CompileJob, learning: object, settings: Settings, processes
     # What a share comes to follows from the model and the target, but where it is measured it is never twice the same.
     asked = (job.budget.kind, job.budget.asked)
     model = traced_model_hash(job.captured), sorted(job.original.untouched)
-    facts = (model, job.target.to_dict(), asked, job.granularity, job.uniform)
+    form = (job.granularity, job.uniform, job.approximate)
+    facts = (model, job.target.to_dict(), asked, *form)
     about = repr((facts, job.learner, learning))
     digest = hashlib.sha256(about.encode()).hexdigest()
     checkpoint = Checkpoint(settings.checkpoint, digest, settings.resume, writes=processes.first)

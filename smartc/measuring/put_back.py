@@ -84,9 +84,12 @@ def with_groups(decision: Decision, reasons: Mapping[int, str]) -> Decision:
     decision = replace(decision, keep=keep, choice=Choice(counts, tuple(texts), choice.note))
     if decision.learning is None:
         return decision
-    model = mask_readers(decision.model, decision.options.groups, absent)
+    groups, before = decision.options.groups, decision.unrepaired
+    model = mask_readers(decision.model, groups, absent)
+    before = None if before is None else mask_readers(before, groups, absent)
     # An analysis is of the nodes of one graph.
-    return replace(decision, model=model, options=replace(decision.options, layers=analysed(model)))
+    options = replace(decision.options, layers=analysed(model, approximate=bool(groups.norms)))
+    return replace(decision, model=model, options=options, unrepaired=before)
 
 
 def _slow_groups(decision: Decision, measured: Measurement) -> Iterator[tuple[int, str]]:

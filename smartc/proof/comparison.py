@@ -52,7 +52,7 @@ class Comparison:
         these differ; they are left out, and the source says so.
         """
         found, count, left_out = AgreementSum(), 0, set[int]()
-        inputs, source = self._inputs()
+        inputs, source = self.inputs()
         for flat in inputs:
             pairs = list(zip(*map(pytree.tree_leaves, (self.original.run(flat), compiled.run(flat))), strict=True))
             left_out |= {place for place, pair in enumerate(pairs) if _shape(pair[0]) != _shape(pair[1])}
@@ -66,7 +66,7 @@ class Comparison:
         """Return the user's figure before and after."""
         return None if self.labelled is None else evaluation(self.original, compiled, self.labelled)
 
-    def _inputs(self) -> tuple[Iterator[tuple[Any, ...]], str]:
+    def inputs(self) -> tuple[Iterator[tuple[Any, ...]], str]:
         """Return batches of the inputs to compare on: the user's, or seeded ones; as large as the memory lets them."""
         size = samples_at_once(self.original, BATCH, COMPARISON_BYTES, self.original.dtype.itemsize)
         if self.samples is not None:

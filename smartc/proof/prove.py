@@ -11,8 +11,12 @@ from smartc.core.out_of_memory import memory_error
 from smartc.decision.decision import Decision
 from smartc.decision.job import CompileJob
 from smartc.ir.traced_model import Remark, TracedModel
+from smartc.passes.stages import run_stage
 from smartc.proof.reference import Reference
 from smartc.results.figures import Verification
+
+# What stands for the masked original where norms lose channels.
+NARROWED = "masked, norms over what stays"
 
 
 class Provable(Protocol):
@@ -69,7 +73,8 @@ def prove(
         found = prove_files(reference, files)
         proofs = [removal, *found.verifications]
         if learned.masked is not None:
-            searched = reference if decision is learned else masked_original(learned)
+            # The masks in the graph leave every norm its statistics.
+            searched = Reference(learned.unrepaired or learned.model, learned.options.groups, learned.keep)
             proofs.insert(0, searched.prove_masks(learned.masked))
     job.dump.stage("prove", None, *(f"{proof.stage}: relative error {proof.max_rel_error:.1e}" for proof in proofs))
     return Proved(tuple(proofs), found.files, found.remarks)
@@ -95,5 +100,13 @@ def prove_files(reference: Reference, files: Sequence[File]) -> Proved[File]:
 
 
 def masked_original(decision: Decision) -> Reference:
-    """Return the masked original of a decision."""
-    return Reference(decision.model, decision.options.groups, decision.keep)
+    """Return the masked original of a decision; where norms lose channels, one whose norms see only what stays."""
+    groups, keep = decision.options.groups, decision.keep
+    if not groups.changed_norms(keep):
+        return Reference(decision.model, groups, keep)
+    return Reference(narrowed(decision), groups, keep, NARROWED)
+
+
+def narrowed(decision: Decision) -> TracedModel:
+    """Return the model of a decision with norms that take their statistics over the channels that stay."""
+    return run_stage("narrow", decision.model, groups=decision.options.groups, keep=decision.keep).model

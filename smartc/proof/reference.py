@@ -32,6 +32,8 @@ TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4, torch.float16: 5e-2, tor
 ROUNDINGS, LARGEST_EXCUSE = 20, 1e3
 SEED = 20240229
 SAMPLES = 3
+# The masked original, in the names of stages.
+MASKED = "masked"
 # Numbers of an output that are compared at a time.
 _PART = 2**22
 
@@ -55,11 +57,13 @@ class Reference:
         original: The model before removal.
         groups: Its channel groups.
         keep: Whether each unit stays.
+        name: What stages are said to equal.
     """
 
     original: TracedModel
     groups: ChannelGroups
     keep: BoolArray
+    name: str = MASKED
 
     @cached_property
     def batches(self) -> list[tuple[Any, ...]]:
@@ -147,6 +151,7 @@ class Reference:
         if tolerance < found[1] < tolerance * LARGEST_EXCUSE:
             tolerance = max(tolerance, min(ROUNDINGS * self.rounding(coarsest), tolerance * LARGEST_EXCUSE))
         count = sum(map(sample_count, self.batches))
+        stage = stage.replace(f"{MASKED} ==", f"{self.name} ==")
         result = Verification(stage, *found, tolerance, f"{count} seeded inputs")
         if not result.passed:
             self._check_range(dtype)

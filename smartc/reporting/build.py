@@ -18,8 +18,10 @@ from smartc.decision.job import CompileJob
 from smartc.ir.traced_model import Remark, TracedModel, sample_count, value_of
 from smartc.masks.layouts import BoolArray
 from smartc.masks.units import Units
+from smartc.reporting.facts import norm_text
 from smartc.results.report import (
     Agreement,
+    Approximation,
     BudgetResult,
     Causes,
     Change,
@@ -44,7 +46,10 @@ Kind = Literal["channel", "block", "n:m", "dense", "frozen"]
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """What is known beside the two networks: proofs, agreement, evaluation, remarks, warnings, seconds per stage."""
+    """What is known beside the two networks: proofs, agreement, evaluation, remarks, warnings, seconds per stage.
+
+    ``approximation`` is the error of norms that lost channels.
+    """
 
     verify: tuple[Verification, ...]
     agreement: Agreement
@@ -52,6 +57,7 @@ class Findings:
     seconds: Mapping[str, float]
     remarks: tuple[Remark, ...] = ()
     warnings: tuple[ReportRemark, ...] = ()
+    approximation: Approximation | None = None
 
 
 def build_report(
@@ -66,6 +72,7 @@ def build_report(
         _layer(row, before, after, _decision(row, decision, original, smaller)) for row in search.layers.rows
     )
     layers += tuple(_added(row, after) for row in compiled.rows if row.name not in before)
+    layers = tuple(_with_error(layer, findings.approximation) for layer in layers)
     samples = 1 if original.dynamic_batch else sample_count(original.examples)
     dense, reached = (_sum(layers, side, "ms") for side in ("dense", "compiled"))
     latency = Latency(target.time_kind, "ms", dense, reached, samples=samples)
@@ -91,7 +98,15 @@ def build_report(
         artifacts={},
         seconds=findings.seconds,
         learning=decision.learning,
+        approximation=findings.approximation,
     )
+
+
+def _with_error(layer: Layer, approximation: Approximation | None) -> Layer:
+    """Return a layer that is said to be approximate if it is a norm that lost channels."""
+    norms = () if approximation is None else approximation.norms
+    texts = [norm_text(norm) for norm in norms if norm.name == layer.name]
+    return replace(layer, reason=texts[0]) if texts else layer
 
 
 def _times_are_for(model: TracedModel, samples: int) -> str:

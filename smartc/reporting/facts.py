@@ -7,7 +7,16 @@ from dataclasses import dataclass
 
 from smartc.reporting.learning_facts import learning_texts
 from smartc.results.formats import count, milliseconds, percent, scientific, significant, size, times
-from smartc.results.report import Agreement, Change, Evaluation, Layer, Report, Verification
+from smartc.results.report import (
+    Agreement,
+    Approximation,
+    Change,
+    Evaluation,
+    Layer,
+    NormError,
+    Report,
+    Verification,
+)
 
 # Stages that took less are not told.
 LEAST_SECONDS = 1e-3
@@ -49,6 +58,8 @@ def facts(report: Report) -> tuple[Fact, ...]:
     if report.learning is not None:
         first, *rest = learning_texts(report.learning)
         found += [Fact("learning", first), *(Fact("", text) for text in rest)]
+    if report.approximation is not None:
+        found.append(Fact("approximate", approximation_text(report.approximation)))
     if report.evaluation:
         found.append(Fact(report.evaluation.metric, evaluation_text(report.evaluation)))
     return (*found, Fact("agreement", agreement_text(report.agreement)))
@@ -86,6 +97,19 @@ def agreement_text(agreement: Agreement) -> str:
     top1 = "" if agreement.top1 is None else f"{percent(agreement.top1)} the same top-1, "
     closeness = f"cosine {agreement.cosine:.4f}, largest difference {significant(agreement.max_abs)}"
     return f"{top1}{closeness}, on {agreement.inputs} inputs ({agreement.source})"
+
+
+def approximation_text(approximation: Approximation) -> str:
+    """Return a text on the norms that lost channels, the error that this makes, and the inputs."""
+    norms = f"{len(approximation.norms)} norm{'s' if len(approximation.norms) > 1 else ''}"
+    error = f"relative error {significant(approximation.error, 2)} against the masked original"
+    return f"{norms} lost channels; {error}, on {approximation.inputs} inputs ({approximation.source})"
+
+
+def norm_text(norm: NormError) -> str:
+    """Return a text on one norm that lost channels."""
+    error = f"relative error {significant(norm.error, 2)} against the masked original"
+    return f"approximate: normalises by {norm.kept} of {norm.channels} channels; {error}"
 
 
 def verification_text(verification: Verification) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from smartc.decision.job import CompileJob
 from smartc.decision.plan import Plan
@@ -12,8 +13,9 @@ from smartc.measuring.put_back import KernelChoice
 from smartc.proof.comparison import Comparison
 from smartc.proof.limits import collapse
 from smartc.reporting.build import Findings, build_report
+from smartc.reporting.facts import approximation_text
 from smartc.reporting.measured import with_measurement
-from smartc.results.report import BudgetResult, Report, Verification
+from smartc.results.report import Approximation, BudgetResult, Report, ReportRemark, Verification
 
 
 def finish_report(
@@ -60,3 +62,11 @@ def found(
     told = (*remarks, *comparison.remarks)
     warnings = tuple(collapse(agreement, evaluation))
     return Findings(tuple(proofs), agreement, evaluation, dict(job.clock.seconds), told, warnings)
+
+
+def with_approximation(findings: Findings, approximation: Approximation | None) -> Findings:
+    """Return findings with the error of norms that lost channels, and the warning that the result is approximate."""
+    if approximation is None:
+        return findings
+    warning = ReportRemark("approximate", approximation_text(approximation), "warning")
+    return replace(findings, approximation=approximation, warnings=(warning, *findings.warnings))

@@ -58,7 +58,7 @@ def resize(module: nn.Module, model: TracedModel, plan: Plan, own_weights: bool 
     smaller = copy_of(module)
     with_tensors(smaller, after.tensors)
     attributes = attributes_of(module, cuts_of(plan))
-    sizes, error = _Search(module, Trial.of(module, after), attributes, _layers(module, smaller)).result()
+    sizes, error = _Search(module, Trial.of(module, after), attributes, _layers(module, smaller, plan.norms)).result()
     set_sizes(smaller, sizes)
     return Resized(smaller, sizes, error, after.unread)
 
@@ -165,7 +165,13 @@ def _others(one: Attribute, chosen: Chosen) -> list[Rule]:
     return list(found.values())
 
 
-def _layers(module: nn.Module, smaller: nn.Module) -> Sizes:
-    """Return the attributes of PyTorch's own layers for the tensors that they have in a smaller module."""
+def _layers(module: nn.Module, smaller: nn.Module, norms: Sequence[str]) -> Sizes:
+    """Return the attributes of PyTorch's own layers for the tensors that they have in a smaller module.
+
+    Norms that may be named lose channels of every group, others whole groups.
+    """
     pairs = zip(module.named_modules(), smaller.modules(), strict=True)
-    return {path: layer_sizes(layer, small) or {} for (path, layer), small in pairs}
+    found = {path: dict(layer_sizes(layer, small) or {}) for (path, layer), small in pairs}
+    for path in norms:
+        found.get(path, {}).pop("num_groups", None)
+    return found

@@ -153,6 +153,32 @@ class Agreement:
 
 
 @dataclass(frozen=True)
+class NormError:
+    """Hold what a norm lost: how many channels it keeps, and the error that this makes in what it normalises.
+
+    ``error`` is that of the kept channels against the masked original, as a root mean square relative to theirs.
+    """
+
+    name: str
+    channels: int
+    kept: int
+    error: float
+
+
+@dataclass(frozen=True)
+class Approximation:
+    """Hold the error of norms that lost channels: the result is not the masked original but near it.
+
+    ``error`` is that of the outputs, by the same measure as that of each norm.
+    """
+
+    inputs: int
+    source: str
+    error: float
+    norms: tuple[NormError, ...]
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Hold the user's metric before and after."""
 

@@ -18,6 +18,7 @@ from smartc.results.csv_rows import layers_to_csv
 from smartc.results.figures import (
     SIDES,
     Agreement,
+    Approximation,
     BudgetResult,
     Causes,
     Change,
@@ -27,6 +28,7 @@ from smartc.results.figures import (
     Layer,
     Learning,
     LearningMoment,
+    NormError,
     ReportRemark,
     Side,
     Summary,
@@ -36,6 +38,7 @@ from smartc.results.formats import TimeScale, milliseconds, time_scale, times
 
 __all__ = [
     "Agreement",
+    "Approximation",
     "BudgetResult",
     "Causes",
     "Change",
@@ -45,6 +48,7 @@ __all__ = [
     "Layer",
     "Learning",
     "LearningMoment",
+    "NormError",
     "Report",
     "ReportRemark",
     "Summary",
@@ -82,11 +86,13 @@ class Report:
     artifacts: Mapping[str, int]
     seconds: Mapping[str, float]
     learning: Learning | None = None
+    approximation: Approximation | None = None
 
     def __repr__(self) -> str:
-        """Return the headline and the number of stages that agree with the original."""
+        """Return the headline and the number of stages that agree with the original, or what they agree with."""
         passed = sum(stage.passed for stage in self.verify)
-        return f"Report({self.headline}; {passed} of {len(self.verify)} stages proved)"
+        norms = "" if self.approximation is None else f" for approximate norms ({len(self.approximation.norms)})"
+        return f"Report({self.headline}; {passed} of {len(self.verify)} stages proved{norms})"
 
     def _repr_html_(self) -> str | None:
         """Return the HTML that a notebook shows; None where nothing is registered to make it."""

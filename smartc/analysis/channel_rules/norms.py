@@ -36,25 +36,43 @@ def instance_norm(site: Site, x: Labels, *tensors: Any, **options: Any) -> Label
 
 @rule("group_norm")
 def group_norm(site: Site, x: Labels, groups: int, *tensors: Any) -> Labels:
-    """Make each group one unit: removing it whole leaves the statistics of the others alone."""
+    """Make each group one unit: removing it whole leaves the statistics of the others alone.
+
+    Where approximations are allowed, every group loses as many channels: index j of each is one unit.
+    """
     x = site.uniform(x, range(2, len(x.shape)), _STATISTICS)
     channels = site.sole(x, 1)
     if channels is not None:
         rows = channels.reshape(groups, -1)
-        site.tie(rows[:, :1], rows)
-        if groups == 1:
-            site.freeze(channels, _STATISTICS)
+        if site.book.approximate and rows.shape[1] > 1:
+            site.tie(rows[:1], rows)
+            site.note_statistics(1, channels, (site.node,))
+        else:
+            site.tie(rows[:, :1], rows)
+            if groups == 1:
+                site.freeze(channels, _STATISTICS)
     _follow(site, x, tensors[:2])
     return Labels(site.shape, x.factors)
 
 
 @rule("layer_norm")
 def layer_norm(site: Site, x: Labels, normalized_shape: Sequence[int], *tensors: Any) -> Labels:
-    """Keep every channel of the normalised axes."""
+    """Keep every channel of the normalised axes, unless approximations are allowed: then scale and shift follow."""
     first = len(x.shape) - len(normalized_shape)
-    x = site.uniform(x, range(first, len(x.shape)), _STATISTICS)
-    site.freeze_all(tensors, _STATISTICS)
-    return Labels(site.shape, x.factors)
+    normalised = range(first, len(x.shape))
+    lossy = site.open_factor(x, normalised)
+    if lossy is None:
+        x = site.uniform(x, normalised, _STATISTICS)
+        site.freeze_all(tensors, _STATISTICS)
+        return Labels(site.shape, x.factors)
+    (axis,) = lossy.axes
+    site.note_statistics(axis, lossy.labels, (site.node,))
+    for tensor in tensors:
+        if isinstance(tensor, Labels):
+            site.uniform(tensor, [other - first for other in normalised if other != axis], _STATISTICS)
+            link(site, lossy.labels, site.sole(tensor, axis - first), "scales channels that all stay")
+    others = Labels(x.shape, tuple(factor for factor in x.factors if factor is not lossy))
+    return Labels(site.shape, (*site.uniform(others, normalised, _STATISTICS).factors, lossy))
 
 
 @rule("weight_norm")

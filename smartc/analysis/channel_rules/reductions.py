@@ -7,7 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from smartc.analysis.channel_rules.registry import rule
+from smartc.analysis.channel_rules.written_norms import normalised_by
 from smartc.analysis.channels.labels import Factor, Labels, Site
+from smartc.ir.traced_model import operator_name
 
 _MIXES = "mixes all channels"
 
@@ -15,7 +17,7 @@ _MIXES = "mixes all channels"
 @rule("average")
 def average(site: Site, x: Labels, dim: Any = None, keepdim: bool = False, **options: Any) -> Labels:
     """Reduce over the given axes, or over all; a weight stays zero where it is."""
-    return replace(reduced(site, x, dim, keepdim), weight=x.weight)
+    return replace(reduced(site, x, dim, keepdim, averages=operator_name(site.node.target) == "mean"), weight=x.weight)
 
 
 @rule("reduction")
@@ -36,13 +38,13 @@ def extremum(site: Site, x: Labels, dim: Any = None, keepdim: bool = False) -> A
 @rule("spread")
 def spread_of(site: Site, x: Labels, dim: Any = None, *options: Any, **named: Any) -> Labels:
     """Reduce over the given axes, or over all."""
-    return reduced(site, x, None if isinstance(dim, bool) else dim, _keeps(x, site))
+    return reduced(site, x, None if isinstance(dim, bool) else dim, _keeps(x, site), averages=True)
 
 
 @rule("moments")
 def moments(site: Site, x: Labels, dim: Any = None, *options: Any, **named: Any) -> Any:
     """Reduce over the given axes to two tensors."""
-    labels = reduced(site, x, None if isinstance(dim, bool) else dim, _keeps(x, site))
+    labels = reduced(site, x, None if isinstance(dim, bool) else dim, _keeps(x, site), averages=True)
     return labels, labels
 
 
@@ -68,11 +70,19 @@ def ordering(site: Site, x: Labels, *options: Any, **named: Any) -> Any:
     return labels, labels
 
 
-def reduced(site: Site, x: Labels, dim: int | Sequence[int] | None, keepdim: bool) -> Labels:
-    """Return the labels left after reducing the given axes (all for None or an empty list)."""
+def reduced(site: Site, x: Labels, dim: int | Sequence[int] | None, keepdim: bool, averages: bool = False) -> Labels:
+    """Return the labels left after reducing the given axes (all for None or an empty list).
+
+    A reduction that averages may be part of a norm that is written out, and take fewer channels where that is allowed.
+    """
     rank = len(x.shape)
     dims = [dim] if isinstance(dim, int) else list(dim or range(rank))
     gone = {axis % rank for axis in dims} if rank else set()
+    lossy = site.open_factor(x, sorted(gone)) if averages else None
+    outputs = () if lossy is None else normalised_by(site.node)
+    if lossy is not None and outputs:
+        site.note_statistics(lossy.axes[0], lossy.labels, outputs)
+        x = replace(x, factors=tuple(factor for factor in x.factors if factor is not lossy))
     left = site.uniform(x, sorted(gone), _MIXES) if gone else x
     if keepdim:
         return Labels(site.shape, left.factors)

@@ -52,6 +52,23 @@ class ChannelGroup:
 
 
 @dataclass(frozen=True, eq=False)
+class ApproximateNorm:
+    """A call that takes statistics over removable channels: without some of them it computes something else.
+
+    Attributes:
+        node: The call: a norm, or a mean or variance of a norm that is written out.
+        axis: Of its first argument, that of the channels.
+        units: The unit of each index of that axis; FROZEN where the index always stays.
+        outputs: The calls whose outputs are normalised.
+    """
+
+    node: fx.Node
+    axis: int
+    units: IntArray
+    outputs: tuple[fx.Node, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class ChannelGroups:
     """The result of the analysis.
 
@@ -61,6 +78,7 @@ class ChannelGroups:
         axes: The axes of parameters and buffers that have removable channels.
         labels: Per node, the units of its output's axes (a tuple for several outputs).
         frozen: Per parameter axis (name, axis) that owns or reads only frozen channels, the reason.
+        norms: The calls whose statistics change with what is removed; none unless the analysis allows that.
     """
 
     count: int
@@ -68,6 +86,7 @@ class ChannelGroups:
     axes: tuple[ParameterAxis, ...]
     labels: Mapping[fx.Node, Any]
     frozen: Mapping[tuple[str, int], str]
+    norms: tuple[ApproximateNorm, ...] = ()
 
     @property
     def group_of(self) -> IntArray:
@@ -76,6 +95,10 @@ class ChannelGroups:
         for index, group in enumerate(self.groups):
             of[group.units] = index
         return of
+
+    def changed_norms(self, keep: np.ndarray[Any, np.dtype[np.bool_]]) -> tuple[ApproximateNorm, ...]:
+        """Return the norms that lose channels; ``keep`` has an entry per unit."""
+        return tuple(norm for norm in self.norms if not surviving(norm.units, keep).all())
 
     @property
     def channels(self) -> int:

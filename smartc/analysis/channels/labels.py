@@ -77,6 +77,15 @@ class Merge(NamedTuple):
     place: str
 
 
+class Statistics(NamedTuple):
+    """A call that takes statistics over labels of its first argument, all along one axis; and what they normalise."""
+
+    node: fx.Node
+    axis: int
+    labels: IntArray
+    outputs: tuple[fx.Node, ...]
+
+
 class Declined(Exception):
     """A rule's refusal; the reason completes "kept, because it meets `op`, which ..."."""
 
@@ -142,6 +151,20 @@ class Site:
                 factors.append(self._tied_along(factor, inside))
         return Labels(x.shape, tuple(factors), x.weight)
 
+    def open_factor(self, x: Labels, axes: Sequence[int]) -> Factor | None:
+        """Return the one factor over one of some axes alone, where statistics over these may change; else None.
+
+        Those of a weight may not: it is zero where it reads what is removed, and its statistics are of that too.
+        """
+        chosen = {axis % len(x.shape) for axis in axes}
+        inside = [factor for factor in x.factors if set(factor.axes) <= chosen]
+        allowed = self.book.approximate and not x.weight
+        return inside[0] if allowed and len(inside) == 1 and len(inside[0].axes) == 1 else None
+
+    def note_statistics(self, axis: int, labels: IntArray, outputs: tuple[fx.Node, ...]) -> None:
+        """Record that this call's statistics change with labels of its first argument."""
+        self.book.statistics.append(Statistics(self.node, axis, labels, outputs))
+
     def _tied_along(self, factor: Factor, places: list[int]) -> Factor:
         """Tie a factor's labels along some of its axes and return the factor without these."""
         first = factor.labels[tuple(slice(0, 1) if p in places else slice(None) for p in range(factor.labels.ndim))]
@@ -201,7 +224,10 @@ class Site:
 
 @dataclass
 class LabelBook:
-    """Everything recorded while labels run through a graph."""
+    """Everything recorded while labels run through a graph.
+
+    ``approximate`` tells whether norms may lose channels; ``statistics`` are those that may.
+    """
 
     size: int = 0
     ties: list[tuple[IntArray, IntArray]] = field(default_factory=list)
@@ -212,6 +238,8 @@ class LabelBook:
     read: list[IntArray] = field(default_factory=list)
     constants: dict[str | None, IntArray] = field(default_factory=dict)
     place: str = ""
+    approximate: bool = False
+    statistics: list[Statistics] = field(default_factory=list)
 
     def new(self, count: int) -> IntArray:
         """Return labels that nothing else has."""
