@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import fx
 
+from smartc.analysis.channels.per_sample import sample_shape
 from smartc.ir.traced_model import Value, arguments_of, operator_name, operator_of, value_of
 
 # What may lie between statistics and what they normalise: as many numbers before as after.
