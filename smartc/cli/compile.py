@@ -124,10 +124,8 @@ def _compiled(
         dump=dump,
         min_accuracy=_limit(arguments.min_accuracy, "--min-accuracy") if is_first() else None,
         min_agreement=_limit(arguments.min_agreement, "--min-agreement") if is_first() else None,
-        uniform=arguments.uniform,
-        approximate=arguments.approximate,
         output_names=None if arguments.output_names is None else _listed(arguments.output_names),
-        **{part: getattr(arguments, part) for part in ("outputs", "keep", "only")},
+        **{part: getattr(arguments, part) for part in ("outputs", "keep", "only", "uniform", "approximate")},
     )
 
 

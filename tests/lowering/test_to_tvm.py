@@ -129,7 +129,9 @@ def test_another_device_is_a_cast_to_the_type_that_is_left(move: Callable[[Tenso
 
     x = torch.randn(1, 3, 4)
     traced = smartc.trace(Moved(), (x,))
-    np.testing.assert_array_equal(to_tvm(traced).run((x,))[0], traced.run((x,)).numpy())
+    # Shorter types are lowered in float32.
+    single = traced.to(torch.float32)
+    np.testing.assert_array_equal(to_tvm(traced).run((x,))[0], single.run((x,)).numpy())
 
 
 def test_an_unknown_processor_is_refused(traced: TracedModel) -> None:
