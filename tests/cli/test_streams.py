@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,14 @@ def close(): raise GeneratorExit
 def interrupt(): raise Stop
 def fill(): raise MemoryError
 """
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Let SIGINT interrupt, also where the tests run in the background of a shell that ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def _run(script: str, folder: Path) -> tuple[int, str]:
@@ -69,6 +78,7 @@ def test_two_dashes_are_no_value(option: str, capsys: pytest.CaptureFixture[str]
         ("fill", 2, "--data own_code:fill: there is not enough memory. Lower --batch, "),
     ],
 )
+@pytest.mark.usefixtures("interruptible")
 def test_whatever_own_code_raises(
     function: str,
     code: int,
@@ -115,6 +125,7 @@ def test_whatever_a_command_raises(
     assert text.count("\n") == 1
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_early_interrupt_leaves_no_traceback(tmp_path: Path) -> None:
     """Interrupted while it imports: a slow module stands in the way of the first import of the command line."""
     (tmp_path / "argparse.py").write_text("import pathlib, time\npathlib.Path('here').touch()\ntime.sleep(60)\n")
