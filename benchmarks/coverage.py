@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import smartc
 from benchmarks.coverage_networks import FAMILIES, Build
+from smartc.core.errors import first_line
 from tests.support.oracle import FLOAT32_TOLERANCE, TOLERANCE, batch_size, masked_original, relative_error, with_batch
 
 RECORD = Path(__file__).parent / "results" / "coverage.jsonl"
@@ -42,14 +43,14 @@ def judge(build: Build, sparsity: float) -> dict[str, Any]:
     try:
         module, inputs = build()
     except Exception as failure:  # of the package, not of smartc
-        return {"verdict": "not built", "why": _first_line(failure)}
+        return {"verdict": "not built", "why": first_line(failure)}
     started = time.process_time()
     try:
         compiled = smartc.compile(module, inputs, target="npu-8x8", sparsity=sparsity, backends=())
     except smartc.UserError as refusal:
-        return {"verdict": "refused", "why": _first_line(refusal), "seconds": time.process_time() - started}
+        return {"verdict": "refused", "why": first_line(refusal), "seconds": time.process_time() - started}
     except Exception as failure:
-        return {"verdict": "crash", "why": f"{type(failure).__name__}: {_first_line(failure)}"}
+        return {"verdict": "crash", "why": f"{type(failure).__name__}: {first_line(failure)}"}
     row: dict[str, Any] = {"seconds": round(time.process_time() - started, 2), "heads": _heads(compiled)}
     dense, left = (sum(p.numel() for p in one.parameters()) for one in (module, compiled.module))
     row |= {"parameters": dense, "left": round(left / dense, 3), "error32": _single(module, inputs, compiled)}
@@ -57,7 +58,7 @@ def judge(build: Build, sparsity: float) -> dict[str, Any]:
     try:
         row["error"] = _double(module, inputs, compiled)
     except RuntimeError as failure:  # a network that does not run in float64 itself
-        row |= {"error": row["error32"], "note": _first_line(failure)}
+        row |= {"error": row["error32"], "note": first_line(failure)}
     row["verdict"] = _verdict(row, left < dense)
     row["why"] = _main_reason(compiled) if row["verdict"] == "unchanged" else ""
     return row
@@ -106,11 +107,6 @@ def _main_reason(compiled: Any) -> str:
     """Return the reason that most of the layers with weights stay for."""
     reasons = Counter(layer.reason for layer in compiled.report.layers if layer.dense.weight_bytes)
     return reasons.most_common(1)[0][0] if reasons else "no layer has weights"
-
-
-def _first_line(failure: Exception) -> str:
-    """Return the first line of an error, not too much of it."""
-    return (str(failure).strip().splitlines() or [type(failure).__name__])[0][:200]
 
 
 def recorded(path: Path) -> dict[str, dict[str, Any]]:

@@ -12,14 +12,12 @@ import torch
 from torch import fx
 
 from smartc.analysis.channels.channel_groups import FROZEN, ChannelGroups, ParameterAxis, surviving
-from smartc.analysis.channels.labels import Labels
+from smartc.analysis.channels.labels import BoolArray, Labels
 from smartc.core.errors import InternalError
 from smartc.ir.traced_model import Remark, TracedModel, value_of
 from smartc.passes.shared.base import PassResult
 from smartc.passes.shared.rewrite_sizes import rewrite_sizes
 from smartc.passes.shared.survivors import Survivors
-
-BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 @dataclass(frozen=True, eq=False)

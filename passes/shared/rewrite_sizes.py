@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import fx
 
-from smartc.analysis.channels.labels import Labels
+from smartc.analysis.channels.labels import BoolArray, Labels
 from smartc.core.errors import InternalError
 from smartc.ir.traced_model import (
     TracedModel,
@@ -25,7 +25,7 @@ from smartc.ir.traced_model import (
     stored_name,
     value_of,
 )
-from smartc.passes.shared.survivors import BoolArray, Survivors, scaled
+from smartc.passes.shared.survivors import Survivors, scaled
 
 aten = torch.ops.aten
 

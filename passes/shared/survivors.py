@@ -11,10 +11,8 @@ import numpy as np
 from torch import fx
 
 from smartc.analysis.channels.channel_groups import surviving
-from smartc.analysis.channels.labels import Labels
+from smartc.analysis.channels.labels import BoolArray, Labels
 from smartc.ir.traced_model import value_of
-
-BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from smartc.analysis.channels.labels import Labels
 from smartc.decision.decision import Decision
 from smartc.ir.traced_model import TracedModel, arguments_of, layer_name, operator_of, sample_count
 from smartc.masks.layouts import BoolArray
-from smartc.passes.shared.rewrite_sizes import Survivors
+from smartc.passes.shared.survivors import Survivors
 from smartc.proof.comparison import Comparison
 from smartc.proof.prove import narrowed
 from smartc.proof.reference import mask_readers

@@ -96,7 +96,7 @@ class _Watch:
         if not self.open:
             return ""
         path, given = self.open[-1]
-        right = all(self.values.knows(one, self.same) for one in _tensors(given))
+        right = all(self.values.knows(one, self.same) for one in tensors_in(given))
         return path if right else path.rpartition(".")[0]
 
     def before(self, path: str) -> Callable[..., None]:
@@ -107,7 +107,7 @@ class _Watch:
         """Return a hook that compares what a module returned, and stops the run where that is something else."""
 
         def hook(module: nn.Module, given: Any, result: Any) -> None:
-            if not all(self.values.has(path, one, self.same) for one in _tensors(result)):
+            if not all(self.values.has(path, one, self.same) for one in tensors_in(result)):
                 raise _Wrong
             self.open.pop()
             self.done += 1
@@ -147,6 +147,6 @@ def _line(error: BaseException) -> str:
     return "" if frame is None else f' (in {frame.name}, line {frame.lineno}: "{frame.line}")'
 
 
-def _tensors(tree: Any) -> list[torch.Tensor]:
+def tensors_in(tree: Any) -> list[torch.Tensor]:
     """Return the tensors of any structure."""
     return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, torch.Tensor)]

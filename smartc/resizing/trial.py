@@ -11,13 +11,12 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils import _pytree as pytree
 
 from smartc.core.errors import OWN_CODE_FAILURES, UserError, first_line
 from smartc.ir.cast_literals import cast_value
 from smartc.ir.traced_model import TracedModel
 from smartc.proof.reference import TOLERANCE, errors, seeded_inputs
-from smartc.resizing.locate import Failure, ModuleValues, first_failure
+from smartc.resizing.locate import Failure, ModuleValues, first_failure, tensors_in
 from smartc.resizing.replay import Replayed, with_tensors
 
 # By module and attribute.
@@ -90,7 +89,7 @@ class Trial:
 
         Outputs that are zero, as those of a head that is not trained yet, tell nothing.
         """
-        if not any(bool(one.any()) for one in _tensors(self.expected)):
+        if not any(bool(one.any()) for one in tensors_in(self.expected)):
             return None
         set_sizes(self.module, sizes)
         try:
@@ -146,11 +145,6 @@ def _cloned(value: Any) -> Any:
 
 def _difference(expected: Any, actual: Any) -> float:
     """Return the relative error of outputs; infinite where there are others."""
-    if len(_tensors(expected)) != len(_tensors(actual)):
+    if len(tensors_in(expected)) != len(tensors_in(actual)):
         return float("inf")
     return errors(expected, actual)[1]
-
-
-def _tensors(tree: Any) -> list[torch.Tensor]:
-    """Return the tensors of any structure."""
-    return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, torch.Tensor)]

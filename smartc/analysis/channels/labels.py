@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import fx
 
+BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 _MEETS_WHOLE = "also takes a tensor all of whose channels stay"
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from smartc.analysis.channels.labels import Choice, Factor, IntArray, LabelBook, spread
+from smartc.analysis.channels.labels import BoolArray, Choice, Factor, IntArray, LabelBook, spread
 from smartc.analysis.channels.reshape_labels import MERGES_CHANNELS
 
 BESIDE_HEADS = "stands beside heads that go or stay whole"
-BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 def settle(book: LabelBook, factors: Iterable[Factor]) -> IntArray:
@@ -25,14 +23,15 @@ def settle(book: LabelBook, factors: Iterable[Factor]) -> IntArray:
     """
     joint = {id(factor): factor for factor in factors if len(factor.axes) > 1 and factor.labels.size}
     while True:
-        root, kept = _kept_alike(book, _components(book))
+        components = _components(book)
+        root, kept = _kept_alike(book, components)
         if _choose_merges(book, root, kept) or _choose(book, root, kept):
             continue
         before = len(book.ties)
         for factor in joint.values():
             _make_rectangular(book, factor, root)
         if len(book.ties) == before:
-            return _components(book)
+            return components
 
 
 def _kept_alike(book: LabelBook, root: IntArray) -> tuple[IntArray, BoolArray]:
