@@ -14,14 +14,14 @@ from smartc.ir.traced_model import TracedModel
 from smartc.reporting.explain_blocks import Block, blocks_of
 from smartc.reporting.explain_boxes import Box, boxes_of, group_names, touched_groups
 from smartc.reporting.explain_drawing import draw_block, hue, one_column
-from smartc.reporting.html_page import asset, stylesheet, table
+from smartc.reporting.html_page import asset, page, stylesheet, table
 
 
 def render_explanation(model: TracedModel) -> str:
     """Return the page; it follows the reader's light or dark setting, and says everything without scripts too."""
     layers = analysed(model)
     groups, boxes = layers.groups, boxes_of(model, layers)
-    return Template(asset("explain.html")).substitute(
+    body = Template(asset("explain.html")).substitute(
         title=escape(model.name),
         inputs=escape(", ".join(map(str, model.inputs))),
         channels=groups.channels,
@@ -33,10 +33,9 @@ def render_explanation(model: TracedModel) -> str:
         table=_layer_table(boxes),
         frozen=_frozen(groups),
         remarks=_remarks(model),
-        data=_data(model, groups),
-        css=stylesheet() + asset("explain.css"),
-        script=asset("explain.js"),
     )
+    styles, title = stylesheet() + asset("explain.css"), f"{model.name}: what can be removed"
+    return page(title, body, styles, asset("explain.js"), _data(model, groups))
 
 
 def _chip(index: int, group: ChannelGroup) -> str:

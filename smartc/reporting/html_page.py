@@ -17,8 +17,7 @@ from smartc.results.report import Change, Report
 
 def render_html(report: Report) -> str:
     """Return the page; it follows the reader's light or dark setting and reads without scripts too."""
-    return Template(asset("report.html")).substitute(
-        title=escape(f"{report.model} on {report.target}"),
+    body = Template(asset("report.html")).substitute(
         summary=render_summary(report),
         layers=layers_table(report),
         learning=learning_section(report.learning),
@@ -26,9 +25,22 @@ def render_html(report: Report) -> str:
         facts=table((fact.label, fact.text) for fact in facts(report)),
         remarks=_remarks(report),
         files=_files(report),
-        css=stylesheet(),
-        script=asset("report.js"),
     )
+    return page(f"{report.model} on {report.target}", body, stylesheet(), asset("report.js"))
+
+
+def page(title: str, body: str, styles: str, script: str, data: str = "") -> str:
+    """Return a page that needs no other file.
+
+    Args:
+        title: As text.
+        body: What it says, as HTML.
+        styles: Its style sheet.
+        script: What runs once it is there.
+        data: What the script reads, as JSON.
+    """
+    read = f'<script type="application/json" id="data">{data}</script>\n' if data else ""
+    return Template(asset("page.html")).substitute(title=escape(title), body=body, css=styles, script=script, data=read)
 
 
 def render_summary(report: Report) -> str:

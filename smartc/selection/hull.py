@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-IntArray = np.ndarray[Any, np.dtype[np.int64]]
-BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
+from smartc.analysis.channels.labels import BoolArray, IntArray
+
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
 # Bits of a value per cost that count: beyond them lies rounding, and steps that are worth the same must come out so.

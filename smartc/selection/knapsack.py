@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from smartc.selection.hull import BoolArray, FloatArray, Hulls, IntArray, Steps
+from smartc.analysis.channels.labels import BoolArray, IntArray
+from smartc.selection.hull import FloatArray, Hulls, Steps
 
 # Costs are sums of floats; what exceeds a capacity by less than this share is rounding.
 ROUNDING = 1e-12
